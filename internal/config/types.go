@@ -1,0 +1,143 @@
+// Package config reads dbops.yaml: environments, their instances, databases and containers.
+//
+// It decodes strictly (an unknown key, a duplicate, a dangling name is an error with file, line, column and the nearest right
+// spelling), refuses secrets in the file, and explains each mistake; all mistakes of a file are reported at once.
+package config
+
+import "dbops/internal/cloud"
+
+// Access is what a connection may do.
+type Access string
+
+// The accesses.
+const (
+	Read  Access = "read" // the default
+	Write Access = "write"
+	Admin Access = "admin"
+)
+
+// Config is one dbops.yaml.
+type Config struct {
+	// Version of the format. Must be 1.
+	Version int `yaml:"version" json:"version"`
+	// Endpoints point secret stores at an emulator. Unset means the real clouds.
+	Endpoints Endpoints `yaml:"endpoints,omitempty" json:"endpoints,omitzero"`
+	// Environments by name.
+	Environments map[string]*Environment `yaml:"environments" json:"environments"`
+
+	// Path is the file it was read from, absolute.
+	Path string `yaml:"-" json:"-"`
+}
+
+// Endpoints are addresses of emulated services.
+type Endpoints struct {
+	// AWSSecretsManager is the base URL of AWS Secrets Manager.
+	AWSSecretsManager string `yaml:"aws_secrets_manager,omitempty" json:"aws_secrets_manager,omitempty"`
+	// GCPSecretManager is the base URL of the GCP Secret Manager REST API.
+	GCPSecretManager string `yaml:"gcp_secret_manager,omitempty" json:"gcp_secret_manager,omitempty"`
+}
+
+// Environment is a named set of instances and databases.
+type Environment struct {
+	// Protected environments ask for the instance's name, and an approval, before anything changes.
+	Protected bool `yaml:"protected,omitempty" json:"protected,omitempty"`
+	// Listen is where the proxy of this environment listens. Defaults to a free port of 127.0.0.1.
+	Listen string `yaml:"listen,omitempty" json:"listen,omitempty"`
+	// Instances by name.
+	Instances map[string]*Instance `yaml:"instances" json:"instances"`
+	// Databases by the name that clients ask the proxy for.
+	Databases map[string]*Database `yaml:"databases,omitempty" json:"databases,omitempty"`
+	// Containers by name.
+	Containers map[string]*Container `yaml:"containers,omitempty" json:"containers,omitempty"`
+}
+
+// Instance is one PostgreSQL server: exactly one of RDS, CloudSQL and Postgres is set.
+type Instance struct {
+	RDS      *RDS      `yaml:"rds,omitempty" json:"rds,omitempty"`
+	CloudSQL *CloudSQL `yaml:"cloudsql,omitempty" json:"cloudsql,omitempty"`
+	Postgres *Postgres `yaml:"postgres,omitempty" json:"postgres,omitempty"`
+	// Logins say how dbops logs in, by access. An access without one takes the standard PG variables (PGUSER, PGPASSWORD,
+	// PGPASSFILE).
+	Logins map[Access]*Login `yaml:"logins,omitempty" json:"logins,omitempty"`
+}
+
+// Kind is the provider of i.
+func (i *Instance) Kind() cloud.Kind {
+	switch {
+	case i.RDS != nil:
+		return cloud.RDS
+	case i.CloudSQL != nil:
+		return cloud.CloudSQL
+	default:
+		return cloud.Postgres
+	}
+}
+
+// RDS names an instance of Amazon RDS.
+type RDS struct {
+	// Region of the instance, as in eu-west-1.
+	Region string `yaml:"region" json:"region"`
+	// Identifier is the DB instance identifier.
+	Identifier string `yaml:"identifier" json:"identifier"`
+	// Profile of the AWS configuration to use. Defaults to the standard credential chain.
+	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// CAFile holds the CA certificates (PEM) to trust: the RDS bundle of the region. Relative to dbops.yaml.
+	CAFile string `yaml:"ca_file,omitempty" json:"ca_file,omitempty"`
+	// Endpoint is the base URL of the RDS API, for emulators.
+	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
+}
+
+// CloudSQL names an instance of Google Cloud SQL.
+type CloudSQL struct {
+	Project string `yaml:"project" json:"project"`
+	Region  string `yaml:"region" json:"region"`
+	// Instance is the name of the instance, without project and region.
+	Instance string `yaml:"instance" json:"instance"`
+	// Address to connect to: public (the default), private or psc.
+	Address string `yaml:"address,omitempty" json:"address,omitempty" jsonschema:"enum=public,enum=private,enum=psc"`
+	// Endpoint is the base URL of the Cloud SQL Admin API, for emulators.
+	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
+}
+
+// Postgres is any server reachable by a connection string.
+type Postgres struct {
+	// URL without a password, as in postgres://db.example.com:5432/?sslmode=verify-full. sslmode must be said.
+	URL string `yaml:"url" json:"url"`
+	// CAFile holds the CA certificates (PEM) to trust. Defaults to the system's. Relative to dbops.yaml.
+	CAFile string `yaml:"ca_file,omitempty" json:"ca_file,omitempty"`
+}
+
+// Login is how dbops logs in for one access: with a cloud identity (IAM), or with a password kept elsewhere (Secret), or, with
+// neither, with the password the standard PG variables give.
+type Login struct {
+	// User is the login role. With IAM on Cloud SQL it may be left out: it is the identity's own name.
+	User string `yaml:"user,omitempty" json:"user,omitempty"`
+	// IAM logs in with a token of the cloud identity in place of a password.
+	IAM bool `yaml:"iam,omitempty" json:"iam,omitempty"`
+	// Secret names where the password lives: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH, env:NAME.
+	Secret string `yaml:"secret,omitempty" json:"secret,omitempty"`
+	// Role to take after login (SET ROLE), where the login role itself may do more or less than the access.
+	Role string `yaml:"role,omitempty" json:"role,omitempty"`
+}
+
+// Database is one database on an instance.
+type Database struct {
+	// Instance that holds it; a name under instances.
+	Instance string `yaml:"instance" json:"instance"`
+	// Name on the server. Defaults to the name it has here.
+	Name string `yaml:"name,omitempty" json:"name,omitempty"`
+	// Migrations is the folder of its migrations. Relative to dbops.yaml.
+	Migrations string `yaml:"migrations,omitempty" json:"migrations,omitempty"`
+	// Owner is the group role that owns its objects.
+	Owner string `yaml:"owner,omitempty" json:"owner,omitempty"`
+}
+
+// Container is a deployed process with a database credential of its own.
+type Container struct {
+	// Databases it uses; names under databases.
+	Databases []string `yaml:"databases" json:"databases"`
+	// Access it needs. Defaults to read.
+	Access Access `yaml:"access,omitempty" json:"access,omitempty" jsonschema:"enum=read,enum=write,enum=admin"`
+	// Delivery is where its credential is put: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH.
+	Delivery []string `yaml:"delivery,omitempty" json:"delivery,omitempty"`
+}
