@@ -1,3 +1,5 @@
+//go:build wired
+
 // Package app wires configuration, providers, dialers and the proxy together, once, for every face.
 //
 // A face (the CLI, the terminal UI) parses what a person asked, calls one method of [App], and shows the result. App makes
@@ -5,41 +7,77 @@
 package app
 
 import (
-	"time"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
 
 	"dbops/internal/cloud"
 	"dbops/internal/config"
+	"dbops/internal/dial"
+	"dbops/internal/secret"
 )
 
-// Instance is one configured instance: what dbops.yaml says, before any provider was asked.
-type Instance struct {
-	Environment string     `json:"environment"`
-	Protected   bool       `json:"protected"`
-	Name        string     `json:"instance"`
-	Provider    cloud.Kind `json:"provider"`
-	Coordinates string     `json:"coordinates"` // shop-prod:europe-west1:shop-main, eu-west-1/orders-prod, 127.0.0.1:5432
-	Databases   []string   `json:"databases,omitempty"`
+// Options are what an [App] needs besides the configuration.
+type Options struct {
+	Version string              // for user agents
+	Log     *slog.Logger        // defaults to discarding
+	Getenv  func(string) string // defaults to os.Getenv
+	// RuntimeDir is where open proxies are listed for other commands of the same user. Defaults to [DefaultRuntimeDir].
+	RuntimeDir string
 }
 
-// Status is one instance with the provider's answer: exactly one of Live and Err is set.
-type Status struct {
-	Instance
-	Live *cloud.Instance `json:"live,omitempty"`
-	Err  error           `json:"-"`
-	At   time.Time       `json:"at"`
-	Took time.Duration   `json:"-"`
+// App serves one configuration. Its methods may be called from any goroutine; Close ends it.
+type App struct {
+	cfg  *config.Config
+	opts Options
+
+	secrets *secret.Resolver
+
+	mu         sync.Mutex
+	providers  map[providerKey]cloud.Provider
+	connectors map[string]*dial.Connector // by Admin API endpoint
+	endpoints  map[endpointKey]*endpointCache
 }
 
-// ProxyOptions say which proxy to open.
-type ProxyOptions struct {
-	Environment string
-	Listen      string        // host:port; port 0 takes a free one. Empty: the environment's, else 127.0.0.1:0.
-	Access      config.Access // empty: read
+// New returns an App for cfg. Nothing is contacted.
+func New(cfg *config.Config, opts Options) *App {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Getenv == nil {
+		opts.Getenv = os.Getenv
+	}
+	if opts.RuntimeDir == "" {
+		opts.RuntimeDir = DefaultRuntimeDir(opts.Getenv)
+	}
+	return &App{
+		cfg: cfg, opts: opts,
+		secrets:    newSecrets(cfg),
+		providers:  map[providerKey]cloud.Provider{},
+		connectors: map[string]*dial.Connector{},
+		endpoints:  map[endpointKey]*endpointCache{},
+	}
 }
 
-// DatabaseURI is how a client reaches one database through a proxy.
-type DatabaseURI struct {
-	Database string `json:"database"`
-	Instance string `json:"instance"`
-	URI      string `json:"uri"` // holds the proxy's password, which is good for this run only
+// Config is the configuration it serves.
+func (a *App) Config() *config.Config { return a.cfg }
+
+// Close releases what was opened. Open proxies are closed by their owners.
+func (a *App) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, c := range a.connectors {
+		errs = append(errs, c.Close())
+	}
+	clear(a.connectors)
+	return errors.Join(errs...)
+}
+
+func (a *App) userAgent() string {
+	if a.opts.Version == "" {
+		return "dbops"
+	}
+	return "dbops/" + a.opts.Version
 }

@@ -1,0 +1,183 @@
+//go:build wired
+
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dbops/internal/cloud"
+	"dbops/internal/config"
+	"dbops/internal/dial"
+	"dbops/internal/fault"
+	"dbops/internal/pg"
+	"dbops/internal/secret"
+)
+
+// connection works out how to log in to a database (by its name on the server) of an instance: address, TLS, user, and a password
+// or token that is fresh now.
+func (a *App) connection(ctx context.Context, env, instance, database string, access config.Access) (*pgconn.Config, error) {
+	inst, err := a.instance(env, instance)
+	if err != nil {
+		return nil, err
+	}
+	op := fmt.Sprintf("log in to %s/%s for %s", env, instance, access)
+	login := inst.Login(access)
+	if login == nil {
+		login = &config.Login{}
+	}
+	p := pg.Params{Database: database, User: login.User, Runtime: runtime(access, login)}
+	switch inst.Kind() {
+	case cloud.RDS:
+		err = a.connectRDS(ctx, op, env, instance, inst, login, &p)
+	case cloud.CloudSQL:
+		err = a.connectCloudSQL(ctx, op, env, instance, inst, login, &p)
+	default:
+		err = a.connectPostgres(ctx, op, inst, login, &p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := pg.Config(p)
+	if err != nil {
+		return nil, fault.New(fault.Config, op, err)
+	}
+	return cfg, nil
+}
+
+// runtime are the session settings that make an access what it says. They are a guard against mistakes; what the login role may
+// do is the wall.
+func runtime(access config.Access, login *config.Login) map[string]string {
+	rt := map[string]string{}
+	if access == config.Read {
+		rt["default_transaction_read_only"] = "on"
+	}
+	if login.Role != "" {
+		rt["role"] = login.Role
+	}
+	return rt
+}
+
+func (a *App) connectRDS(ctx context.Context, op, env, name string, inst *config.Instance, login *config.Login, p *pg.Params) error {
+	e, err := a.endpoint(ctx, env, name)
+	if err != nil {
+		return err
+	}
+	if inst.RDS.CAFile == "" {
+		return fault.Newf(fault.Config, op, "the CA certificates of RDS are not known here").
+			Hint("download the bundle of %s (AWS documents it under \"Using SSL/TLS with Amazon RDS\") and name it: rds.ca_file", inst.RDS.Region)
+	}
+	p.Host, p.Port = e.Host, uint16(e.Port) //nolint:gosec // a port
+	p.SSLMode, p.CAFile = "verify-full", inst.RDS.CAFile
+	p.Dial = a.dialAndForget(env, name)
+	if login.IAM {
+		r, err := a.rdsProvider(ctx, env, name, inst)
+		if err != nil {
+			return err
+		}
+		p.RequireAuth = "password" // RDS takes the token as a password inside verified TLS
+		p.Password, err = r.LoginToken(ctx, net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), login.User)
+		return err
+	}
+	p.RequireAuth = "scram-sha-256"
+	return a.password(ctx, op, login, p)
+}
+
+func (a *App) connectCloudSQL(ctx context.Context, op, env, name string, inst *config.Instance, login *config.Login, p *pg.Params) error {
+	c := inst.CloudSQL
+	p.Host, p.Port = c.Project+":"+c.Region+":"+c.Instance, 5432
+	p.SSLMode = "disable" // the connector's own TLS is below, verified against the instance
+	route := dial.Route{Project: c.Project, Region: c.Region, Instance: c.Instance, Address: c.Address, IAM: login.IAM}
+	connector := a.connector(c.Endpoint)
+	p.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return connector.Dial(ctx, route) }
+	if login.IAM {
+		if p.User != "" {
+			return nil
+		}
+		provider, err := a.cloudsqlProvider(ctx, env, name, inst)
+		if err != nil {
+			return err
+		}
+		p.User, err = provider.Principal(ctx)
+		return err
+	}
+	p.RequireAuth = "scram-sha-256"
+	return a.password(ctx, op, login, p)
+}
+
+func (a *App) connectPostgres(ctx context.Context, op string, inst *config.Instance, login *config.Login, p *pg.Params) error {
+	u, err := url.Parse(inst.Postgres.URL)
+	if err != nil {
+		return fault.Newf(fault.Config, op, "the url of the instance cannot be read")
+	}
+	p.Host, p.Port = u.Hostname(), 5432
+	if s := u.Port(); s != "" {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return fault.Newf(fault.Config, op, "port %q: want 1 to 65535", s)
+		}
+		p.Port = uint16(n)
+	}
+	p.SSLMode, p.CAFile = u.Query().Get("sslmode"), inst.Postgres.CAFile
+	if p.SSLMode == "disable" || p.SSLMode == "require" {
+		p.RequireAuth = "!password" // never hand a password to somebody who has not proved who they are
+	}
+	p.Dial = dial.Direct()
+	if p.User == "" && u.User != nil {
+		p.User = u.User.Username()
+	}
+	return a.password(ctx, op, login, p)
+}
+
+// password fills in user and password from the named secret, else from the standard PG variables.
+func (a *App) password(ctx context.Context, op string, login *config.Login, p *pg.Params) error {
+	if login.Secret != "" {
+		ref, err := secret.ParseRef(login.Secret)
+		if err != nil {
+			return fault.New(fault.Config, op, err)
+		}
+		p.Password, err = a.secrets.Get(ctx, ref.Within(filepath.Dir(a.cfg.Path)))
+		return err
+	}
+	user, pw, err := pg.StandardLogin(a.opts.Getenv, p.Host, p.Port, p.Database, p.User)
+	if err != nil {
+		return fault.New(fault.Config, op, err).Hint("check the file that PGPASSFILE names")
+	}
+	if user == "" {
+		return fault.Newf(fault.Config, op, "nobody said as whom").
+			Hint("name a login for this access under the instance's logins in dbops.yaml, or set PGUSER and PGPASSWORD")
+	}
+	p.User, p.Password = user, pw
+	return nil
+}
+
+// connector returns the one connector of an Admin API.
+func (a *App) connector(endpoint string) *dial.Connector {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c, ok := a.connectors[endpoint]
+	if !ok {
+		c = dial.NewConnector(dial.ConnectorOptions{AdminEndpoint: endpoint, UserAgent: a.userAgent()})
+		a.connectors[endpoint] = c
+	}
+	return c
+}
+
+// dialAndForget dials directly; an address that does not answer is asked for again next time.
+func (a *App) dialAndForget(env, name string) dial.Func {
+	direct := dial.Direct()
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := direct(ctx, network, addr)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			a.forgetEndpoint(env, name)
+		}
+		return conn, err
+	}
+}

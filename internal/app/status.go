@@ -1,0 +1,120 @@
+//go:build wired
+
+package app
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"dbops/internal/config"
+)
+
+// One provider may be slow without holding up the others, and none is asked by more than a few at a time.
+const (
+	statusTimeout     = 20 * time.Second
+	statusConcurrency = 16
+)
+
+// Instances lists what is configured, protected environments first; env "" means all. An unknown environment is a fault.Usage.
+func (a *App) Instances(env string) ([]Instance, error) {
+	names := a.cfg.EnvironmentNames()
+	if env != "" {
+		if _, err := a.cfg.Environment(env); err != nil {
+			return nil, err
+		}
+		names = []string{env}
+	}
+	var protected, others []Instance
+	for _, name := range names {
+		e, err := a.cfg.Environment(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, inst := range e.InstanceNames() {
+			i := describe(name, e, inst)
+			if e.Protected {
+				protected = append(protected, i)
+			} else {
+				others = append(others, i)
+			}
+		}
+	}
+	return append(protected, others...), nil
+}
+
+func describe(env string, e *config.Environment, name string) Instance {
+	inst := e.Instances[name]
+	return Instance{
+		Environment: env, Protected: e.Protected, Name: name,
+		Provider: inst.Kind(), Coordinates: inst.Coordinates(), Databases: e.DatabasesOf(name),
+	}
+}
+
+// Status asks the providers for the instances of env (all environments if empty), or for one of them, and sends one Status for
+// each as it answers. The channel closes when all have answered or ctx ends; an instance that cannot be reached never holds up
+// another. An unknown environment or instance is a fault.Usage.
+func (a *App) Status(ctx context.Context, env, instance string) (<-chan Status, error) {
+	all, err := a.Instances(env)
+	if err != nil {
+		return nil, err
+	}
+	if instance != "" {
+		if all, err = a.pick(all, env, instance); err != nil {
+			return nil, err
+		}
+	}
+	out := make(chan Status, len(all)) // so that a reader who went away holds up nobody
+	slots := make(chan struct{}, statusConcurrency)
+	var wg sync.WaitGroup
+	for _, i := range all {
+		wg.Go(func() {
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+				return
+			}
+			out <- a.ask(ctx, i)
+		})
+	}
+	go func() {
+		wg.Wait()
+		close(out)
+	}()
+	return out, nil
+}
+
+func (a *App) ask(ctx context.Context, i Instance) Status {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	start := time.Now()
+	live, err := a.get(ctx, i.Environment, i.Name)
+	return Status{Instance: i, Live: live, Err: err, At: time.Now(), Took: time.Since(start)}
+}
+
+// pick keeps the instances named name. Without an environment several may bear it.
+func (a *App) pick(all []Instance, env, name string) ([]Instance, error) {
+	var out []Instance
+	for _, i := range all {
+		if i.Name == name {
+			out = append(out, i)
+		}
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	if env != "" {
+		e, err := a.cfg.Environment(env)
+		if err != nil {
+			return nil, err
+		}
+		_, err = e.Instance(name)
+		return nil, err
+	}
+	names := make([]string, 0, len(all))
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return nil, unknown("show status", "instance", name, names)
+}

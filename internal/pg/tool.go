@@ -1,0 +1,51 @@
+package pg
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// Tool finds a PostgreSQL client program such as psql: on the PATH, else the newest of the usual folders of packages.
+func Tool(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	var all []string
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin/" + name,
+		"/usr/pgsql-*/bin/" + name,
+		"/opt/homebrew/opt/postgresql@*/bin/" + name,
+		"/usr/local/opt/postgresql@*/bin/" + name,
+		"/opt/homebrew/opt/libpq/bin/" + name,
+		"/usr/local/opt/libpq/bin/" + name,
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return "", fmt.Errorf("%s is not installed: neither on the PATH nor in the usual folders", name)
+	}
+	return slices.MaxFunc(all, func(a, b string) int { return majorIn(a) - majorIn(b) }), nil
+}
+
+// majorIn is the last number in a path, 0 without one.
+func majorIn(path string) int {
+	n := 0
+	for i := 0; i < len(path); {
+		j := i
+		for j < len(path) && path[j] >= '0' && path[j] <= '9' {
+			j++
+		}
+		if j > i {
+			n, _ = strconv.Atoi(path[i:j])
+		}
+		i = j + 1
+	}
+	return n
+}
