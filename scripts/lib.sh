@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # TREE, WHY, SUITE and PACKAGE_VERSION are results
 # What the provisioning scripts share: a cache of finished trees, and Debian packages unpacked beside the system.
 #
 # A cache is a folder with links, one for each thing, to immutable trees in its folder trees/. A tree is built in place
@@ -9,6 +9,7 @@ die() {
 	say "error: $*"
 	exit 1
 }
+usage() { sed -n '2,/^set /{/^set /d;/shellcheck/d;s/^# \{0,1\}//;p;}' "$0"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # default_cache NAME: where things are cached. PostgreSQL refuses to run as root, so root's trees live where another
@@ -144,8 +145,9 @@ write_sums() {
 check_sums() { (cd "$1" && [ -s SHA256SUMS ] && sha256 -c SHA256SUMS >/dev/null 2>&1); }
 
 # debian_root PACKAGE ROOT KEEP SUITE...: unpacks PACKAGE and what it depends on (names that match KEEP only) from the first
-# of the suites that has it into the folder ROOT, with the packages' checksums in ROOT.sums and the suite in SUITE.
-# Nothing is installed and no root is needed: apt runs on a private tree with the machine's own mirror, download settings
+# of the suites that has it into the folder ROOT, with the packages' checksums in ROOT.sums, the suite in SUITE, and the
+# package's version in PACKAGE_VERSION.
+# EXTRA_DEBS names more packages to unpack, without what they depend on. Nothing is installed and no root is needed: apt runs on a private tree with the machine's own mirror, download settings
 # and archive keys, and checks signatures and checksums itself. What went wrong is in WHY.
 debian_root() {
 	local package=$1 root=$2 keep=$3 mirror key names
@@ -192,7 +194,7 @@ debian_root() {
 			return 1
 		}
 	done
-	VERSION=$(dpkg-deb -f "$root.debs/${package}"_*.deb Version)
+	PACKAGE_VERSION=$(dpkg-deb -f "$root.debs/${package}"_*.deb Version)
 }
 
 private_apt_get() {

