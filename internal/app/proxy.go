@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -27,11 +28,12 @@ const ProxyUser = "dbops"
 
 // Proxy is one open proxy.
 type Proxy struct {
-	env    string
-	access config.Access
-	addr   string
-	uris   []DatabaseURI
-	caPEM  []byte
+	env      string
+	access   config.Access
+	addr     string
+	password secret.Value
+	uris     []DatabaseURI
+	caPEM    []byte
 
 	server *proxy.Server
 	stop   context.CancelFunc
@@ -60,9 +62,11 @@ func (a *App) OpenProxy(ctx context.Context, o ProxyOptions) (*Proxy, error) {
 	if len(ups) == 0 {
 		return nil, fault.Newf(fault.Config, op, "it has no databases").Hint("add them under environments.%s.databases in %s", o.Environment, a.cfg.Path)
 	}
-	password := o.Password
-	if password.IsZero() {
-		password = randomPassword()
+	password := randomPassword()
+	if o.PasswordFile != "" {
+		if password, err = a.passwordFile(ctx, op, o.PasswordFile); err != nil {
+			return nil, err
+		}
 	}
 	tlsConfig, caPEM, err := proxy.LocalTLS()
 	if err != nil {
@@ -84,7 +88,7 @@ func (a *App) OpenProxy(ctx context.Context, o ProxyOptions) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		env: o.Environment, access: access, addr: ln.Addr().String(), caPEM: caPEM,
+		env: o.Environment, access: access, addr: ln.Addr().String(), password: password, caPEM: caPEM,
 		server: server, done: make(chan struct{}), unlist: func() {},
 	}
 	for _, u := range ups {
@@ -161,6 +165,9 @@ func (p *Proxy) Access() config.Access { return p.access }
 // Addr is where it listens, host:port.
 func (p *Proxy) Addr() string { return p.addr }
 
+// Password is what clients must send, under any user name.
+func (p *Proxy) Password() secret.Value { return p.password }
+
 // URIs are the ways to its databases, by name.
 func (p *Proxy) URIs() []DatabaseURI { return slices.Clone(p.uris) }
 
@@ -204,6 +211,32 @@ func (p *Proxy) Close(ctx context.Context) error {
 		return fmt.Errorf("drain the proxy of %s: %w", p.env, ctx.Err())
 	}
 }
+
+// HasDatabase returns nil if the environment has the database, else a fault.Usage that lists those it has.
+func (a *App) HasDatabase(env, database string) error {
+	e, err := a.cfg.Environment(env)
+	if err != nil {
+		return err
+	}
+	_, err = e.Database(database)
+	return err
+}
+
+func (a *App) passwordFile(ctx context.Context, op, path string) (secret.Value, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return secret.Value{}, fault.New(fault.Usage, op, err)
+	}
+	v, err := a.secrets.Get(ctx, secret.Ref{Scheme: secret.SchemeFile, Name: abs})
+	if err == nil && len(v.Reveal()) < minPassword {
+		err = fault.Newf(fault.Usage, op, "the password in %s has fewer than %d letters", path, minPassword).
+			Hint("openssl rand -hex 24 > %s", path)
+	}
+	return v, err
+}
+
+// minPassword keeps anybody on this machine from guessing a password that stays.
+const minPassword = 12
 
 func proxyURI(addr, database string, password secret.Value) string {
 	u := url.URL{Scheme: "postgresql", User: url.UserPassword(ProxyUser, password.Reveal()), Host: addr, Path: "/" + database}

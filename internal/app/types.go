@@ -7,7 +7,6 @@ import (
 
 	"dbops/internal/cloud"
 	"dbops/internal/config"
-	"dbops/internal/secret"
 )
 
 // Instance is one configured instance: what dbops.yaml says, before any provider was asked.
@@ -31,11 +30,11 @@ type Status struct {
 
 // ProxyOptions say which proxy to open.
 type ProxyOptions struct {
-	Environment string
-	Listen      string        // host:port; port 0 takes a free one. Empty: the environment's, else 127.0.0.1:0
-	Access      config.Access // empty: read
-	Password    secret.Value  // empty: a random one for this run
-	Log         *slog.Logger  // defaults to the App's
+	Environment  string
+	Listen       string        // host:port; port 0 takes a free one. Empty: the environment's, else 127.0.0.1:0
+	Access       config.Access // empty: read
+	PasswordFile string        // with the password clients must send; empty: a random one for this run
+	Log          *slog.Logger  // defaults to the App's
 	// Unlisted keeps it out of the list that conn-uri reads.
 	Unlisted bool
 	// IdleExit ends it after it had no client for that long. 0: never.

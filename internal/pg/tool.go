@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Tool finds a PostgreSQL client program such as psql: on the PATH, else the newest of the usual folders of packages.
@@ -49,3 +50,14 @@ func majorIn(path string) int {
 	}
 	return n
 }
+
+// Environ returns environ without the PG variables, so that a client program gets exactly the ones it is given next.
+func Environ(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return strings.HasPrefix(name, "PG") && !keep[name]
+	})
+}
+
+// keep are the variables that change how psql looks, not where it connects.
+var keep = map[string]bool{"PGCLIENTENCODING": true, "PGDATESTYLE": true, "PGTZ": true}

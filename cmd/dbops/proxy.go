@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dbops/internal/app"
+	"dbops/internal/config"
+	"dbops/internal/fault"
+	"dbops/internal/proxy"
+)
+
+type proxyOptions struct {
+	env          string
+	listen       string
+	access       string
+	passwordFile string
+	idleExit     time.Duration
+	background   bool
+}
+
+func newProxyCmd(c *cli) *cobra.Command {
+	o := &proxyOptions{}
+	cmd := &cobra.Command{
+		Use:   "proxy -e ENV",
+		Short: "Open one local port for all databases of an environment",
+		Long: `Open one local port for all databases of an environment. The database that a client asks for decides where it
+goes; dbops logs in there itself, over verified TLS, so that clients need nothing but the URI printed here.
+
+Clients must send the password in the URI, under any user name. It is random and good for this run; --password-file
+sets one that stays. Clients may ask for TLS or not; the certificate is made for this run (-o json prints it).
+
+Sessions are read only unless --access says otherwise: they start with default_transaction_read_only, and log in as
+the role that dbops.yaml names for that access. What the role may do is the wall; the setting is a guard.
+
+Ctrl-C stops accepting, lets transactions end (10 s), then ends the rest. A second Ctrl-C ends at once.
+
+Exit status: 0 ended by Ctrl-C or --idle-exit; 1 failed, the port is in use; 2 usage or configuration.`,
+		Example: `  dbops proxy -e prod
+  dbops proxy -e prod --listen 127.0.0.1:6432 --access write
+  dbops proxy -e prod -o json | jq -r '.databases[]?.uri'
+  pgbench -S "$(dbops conn-uri -e prod shop)"            in another terminal`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runProxy(cmd.Context(), c, o) },
+	}
+	environmentFlag(cmd, &o.env, true)
+	accessFlag(cmd, &o.access)
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "", "address of this machine to listen on (default: the environment's, else a free port of 127.0.0.1)")
+	f.StringVar(&o.passwordFile, "password-file", "", "file with the password that clients must send; only its owner may read it")
+	f.DurationVar(&o.idleExit, "idle-exit", 0, "end after so long without a client (0: never)")
+	f.BoolVar(&o.background, "background", false, "print one JSON object and nothing more")
+	_ = f.MarkHidden("background") // conn-uri's way to leave one behind
+	return cmd
+}
+
+func runProxy(ctx context.Context, c *cli, o *proxyOptions) error {
+	access, err := parseAccess(o.access)
+	if err != nil {
+		return err
+	}
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	p, err := a.OpenProxy(ctx, app.ProxyOptions{
+		Environment: o.env, Listen: o.listen, Access: access, PasswordFile: o.passwordFile, IdleExit: o.idleExit,
+	})
+	if err != nil {
+		return err
+	}
+	if err := announce(c, o, a, p); err != nil {
+		return err
+	}
+	go func() {
+		<-ctx.Done()
+		if n := p.Totals().Open; n > 0 && !o.background {
+			fmt.Fprintf(c.err, "draining %d sessions; Ctrl-C again ends them\n", n)
+		}
+		_ = p.Close(context.WithoutCancel(ctx))
+	}()
+	for e := range p.Events() {
+		if o.background {
+			continue
+		}
+		if err := printEvent(c, e); err != nil {
+			return err
+		}
+	}
+	<-p.Done()
+	return p.Close(context.WithoutCancel(ctx))
+}
+
+// proxyJSON is dbops/proxy/v1, the first line of the stream.
+type proxyJSON struct {
+	Schema      string            `json:"schema"`
+	Environment string            `json:"environment"`
+	Protected   bool              `json:"protected"`
+	Access      config.Access     `json:"access"`
+	Address     string            `json:"address"`
+	PID         int               `json:"pid"`
+	CA          string            `json:"ca"` // PEM
+	Databases   []app.DatabaseURI `json:"databases"`
+}
+
+// proxyEventJSON is dbops/proxy-event/v1, every later line.
+type proxyEventJSON struct {
+	Schema string `json:"schema"`
+	proxy.Event
+}
+
+func announce(c *cli, o *proxyOptions, a *app.App, p *app.Proxy) error {
+	env, err := a.Config().Environment(o.env)
+	if err != nil {
+		return err
+	}
+	if c.json() || o.background {
+		return printJSON(c.out, proxyJSON{
+			Schema: "dbops/proxy/v1", Environment: p.Environment(), Protected: env.Protected, Access: p.Access(),
+			Address: p.Addr(), PID: os.Getpid(), CA: string(p.CA()), Databases: p.URIs(),
+		})
+	}
+	if env.Protected && p.Access() != config.Read {
+		fmt.Fprintf(c.err, "! %s is PROTECTED and these sessions may %s\n", p.Environment(), p.Access())
+	}
+	fmt.Fprintf(c.err, "%s on %s, access %s; Ctrl-C drains and ends it\n", p.Environment(), p.Addr(), p.Access())
+	rows := make([][]string, 0, len(p.URIs()))
+	for _, u := range p.URIs() {
+		rows = append(rows, []string{u.Database, u.Instance, u.URI})
+	}
+	printTable(c.out, []string{"DATABASE", "INSTANCE", "URI"}, rows)
+	return nil
+}
+
+// printEvent shows what went wrong, and with -v what went right.
+func printEvent(c *cli, e proxy.Event) error {
+	if c.json() {
+		return printJSON(c.out, proxyEventJSON{Schema: "dbops/proxy-event/v1", Event: e})
+	}
+	if !e.Failure && !c.verbose {
+		return nil
+	}
+	mark := " "
+	if e.Failure {
+		mark = "x"
+	}
+	_, err := fmt.Fprintf(c.err, "%s %s %s\n", e.At.Format(time.TimeOnly), mark, oneBlock(e.Text))
+	if err != nil {
+		return fault.New(fault.Internal, "show what the proxy does", err)
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dbops/internal/app"
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
+)
+
+type statusOptions struct {
+	env      string
+	instance string
+}
+
+func newStatusCmd(c *cli) *cobra.Command {
+	o := &statusOptions{}
+	cmd := &cobra.Command{
+		Use:   "status [INSTANCE]",
+		Short: "Show the state of every instance",
+		Long: `Show what the providers say about each instance, asked all at once. An instance that cannot be reached is
+shown as such and never hides the others.
+
+Exit status: 0 every instance answered; 1 at least one did not; 2 usage or configuration.`,
+		Example: `  dbops status
+  dbops status -e prod
+  dbops status -e prod main -o json | jq .instances[0].live.state`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.instance = args[0]
+			}
+			return runStatus(cmd.Context(), c, o)
+		},
+	}
+	environmentFlag(cmd, &o.env, false)
+	return cmd
+}
+
+func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	configured, err := a.Instances(o.env)
+	if err != nil {
+		return err
+	}
+	stream, err := a.Status(ctx, o.env, o.instance)
+	if err != nil {
+		return err
+	}
+	var all []app.Status
+	failed := 0
+	for s := range stream {
+		all = append(all, s)
+		if s.Err != nil {
+			failed++
+		}
+	}
+	if ctx.Err() != nil {
+		return fault.New(fault.Interrupted, "show status", ctx.Err())
+	}
+	place := map[string]int{}
+	for n, i := range configured {
+		place[i.Environment+"/"+i.Name] = n
+	}
+	slices.SortFunc(all, func(x, y app.Status) int {
+		return cmp.Compare(place[x.Environment+"/"+x.Name], place[y.Environment+"/"+y.Name])
+	})
+	if c.json() {
+		err = printStatusJSON(c, all)
+	} else {
+		printStatus(c.out, all, time.Now())
+	}
+	if err == nil && failed > 0 {
+		return &exitStatus{1} // the table has said why
+	}
+	return err
+}
+
+// statusJSON is dbops/status/v1.
+type statusJSON struct {
+	Schema    string               `json:"schema"`
+	Instances []instanceStatusJSON `json:"instances"`
+}
+
+type instanceStatusJSON struct {
+	app.Status
+	Error *errorJSON `json:"error,omitempty"`
+}
+
+func printStatusJSON(c *cli, all []app.Status) error {
+	out := statusJSON{Schema: "dbops/status/v1", Instances: []instanceStatusJSON{}}
+	for _, s := range all {
+		row := instanceStatusJSON{Status: s}
+		if s.Err != nil {
+			e := errorObject(s.Err, c.verbose)
+			row.Error = &e
+		}
+		out.Instances = append(out.Instances, row)
+	}
+	return printJSON(c.out, out)
+}
+
+func printStatus(w io.Writer, all []app.Status, now time.Time) {
+	header := []string{"ENVIRONMENT", "INSTANCE", "PROVIDER", "STATE", "VERSION", "AVAILABILITY", "STORAGE", "BACKUPS", "DELETION", "CA"}
+	rows := make([][]string, 0, len(all))
+	for _, s := range all {
+		rows = append(rows, statusRow(s, now))
+	}
+	printTable(w, header, rows)
+	for _, s := range all {
+		printNotes(w, s)
+	}
+}
+
+func statusRow(s app.Status, now time.Time) []string {
+	env := s.Environment
+	if s.Protected {
+		env += " PROTECTED"
+	}
+	row := []string{env, s.Name, string(s.Provider)}
+	if s.Err != nil {
+		return append(row, "x "+failureWord(s.Err), "?", "?", "?", "?", "?", "?")
+	}
+	l := s.Live
+	return append(row, stateWord(l), versionWord(l), availabilityWord(l), storageWord(l), backupWord(l), protectionWord(l), expiryWord(l.TLS.Expires, now))
+}
+
+// printNotes explains what a row could only hint at.
+func printNotes(w io.Writer, s app.Status) {
+	name := s.Environment + "/" + s.Name
+	if s.Err != nil {
+		fmt.Fprintf(w, "\nx %s  %s\n", name, oneBlock(s.Err.Error()))
+		if hint := fault.HintOf(s.Err); hint != "" {
+			fmt.Fprintf(w, "  next: %s\n", oneBlock(hint))
+		}
+		return
+	}
+	for _, p := range s.Live.Pending {
+		change := p.To
+		if p.From != "" {
+			change = p.From + " -> " + p.To
+		}
+		fmt.Fprintf(w, "\n~ %s  pending: %s %s\n", name, p.Setting, change)
+	}
+	for _, m := range s.Live.Maintenance.Pending {
+		fmt.Fprintf(w, "\n~ %s  maintenance: %s (window %s)\n", name, m, cmp.Or(s.Live.Maintenance.Window, "not set"))
+	}
+}
+
+func failureWord(err error) string {
+	switch fault.KindOf(err) { //nolint:exhaustive // the rest are plain failures
+	case fault.NotFound:
+		return "not found"
+	case fault.Denied:
+		return "denied"
+	case fault.Throttled:
+		return "throttled"
+	case fault.Unavailable:
+		return "unreachable"
+	default:
+		return "failed"
+	}
+}
+
+func stateWord(l *cloud.Instance) string {
+	word := string(l.State)
+	if l.RawState != "" && !strings.EqualFold(l.RawState, word) && l.State != cloud.Available {
+		word += " (" + strings.ToLower(l.RawState) + ")"
+	}
+	if l.State != cloud.Available {
+		return "! " + word
+	}
+	return word
+}
+
+func versionWord(l *cloud.Instance) string {
+	v := strings.ToLower(strings.TrimPrefix(l.EngineVersion, "POSTGRES_"))
+	v, _, _ = strings.Cut(v, " ")
+	return strings.ReplaceAll(v, "_", ".")
+}
+
+func availabilityWord(l *cloud.Instance) string {
+	if l.Availability == "" {
+		return "-"
+	}
+	zones := []string{l.Zone}
+	if l.SecondaryZone != "" {
+		zones = append(zones, l.SecondaryZone)
+	}
+	for i, z := range zones {
+		zones[i] = strings.TrimPrefix(strings.TrimPrefix(z, l.Region), "-")
+	}
+	return strings.TrimSpace(string(l.Availability) + " " + strings.Join(zones, "+"))
+}
+
+func storageWord(l *cloud.Instance) string {
+	if l.Storage.GiB == 0 {
+		return "-"
+	}
+	s := fmt.Sprintf("%d GiB", l.Storage.GiB)
+	if l.Storage.AutoGrow {
+		s += " grows"
+	}
+	return s
+}
+
+func backupWord(l *cloud.Instance) string {
+	if l.Provider == cloud.Postgres {
+		return "-"
+	}
+	if !l.Backups.Enabled {
+		return "! off"
+	}
+	var parts []string
+	if l.Backups.RetentionDays > 0 {
+		parts = append(parts, fmt.Sprintf("%dd", l.Backups.RetentionDays))
+	} else if l.Backups.Retained > 0 {
+		parts = append(parts, fmt.Sprintf("%d kept", l.Backups.Retained))
+	}
+	if l.Backups.PITR {
+		parts = append(parts, "PITR")
+	}
+	return cmp.Or(strings.Join(parts, " "), "on")
+}
+
+func protectionWord(l *cloud.Instance) string {
+	switch {
+	case l.Provider == cloud.Postgres:
+		return "-"
+	case l.DeletionProtection:
+		return "protected"
+	default:
+		return "! open"
+	}
+}
+
+func expiryWord(at, now time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	days := int(at.Sub(now).Hours() / 24)
+	switch {
+	case at.Before(now):
+		return "x expired"
+	case days < 30:
+		return fmt.Sprintf("! %dd", days)
+	case days < 730:
+		return fmt.Sprintf("%dd", days)
+	default:
+		return fmt.Sprintf("%dy", days/365)
+	}
+}

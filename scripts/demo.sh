@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# A narrated tour of dbops on the sandbox. On a terminal it ends in the terminal UI; without one it ends by itself.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dbops=$PWD/dbops
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+plain() { printf '\n%s\n' "$*"; }
+[ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { plain "== $*"; }
+show() {
+  printf '$ %s\n' "$*"
+  "$@"
+}
+proxy=
+cleanup() {
+  if [ -n "$proxy" ]; then
+    kill -INT "$proxy" 2>/dev/null || true
+    wait "$proxy" 2>/dev/null || true
+  fi
+  rm -rf "${scratch:-}"
+}
+trap cleanup EXIT
+scratch=$(mktemp -d)
+
+say "1. A local cloud: real PostgreSQL 14 to 18 behind played RDS and Cloud SQL APIs"
+show "$dbops" sandbox up
+eval "$("$dbops" sandbox env)"
+
+say "2. Every instance, asked through the real AWS and Google SDKs"
+show "$dbops" status
+
+say "3. One local port for all databases of prod: one is on Cloud SQL, one on RDS"
+printf '$ dbops proxy -e prod &\n'
+"$dbops" -o json proxy -e prod >"$scratch/proxy.json" 2>"$scratch/proxy.err" &
+proxy=$!
+for _ in $(seq 200); do
+  [ -s "$scratch/proxy.json" ] && break
+  kill -0 "$proxy" 2>/dev/null || { cat "$scratch/proxy.err" >&2; exit 1; }
+  sleep 0.05
+done
+psql=$(command -v psql || ls /usr/lib/postgresql/*/bin/psql 2>/dev/null | sort -V | tail -n 1 || true)
+[ -n "$psql" ] || psql=$(ls "${DBOPS_PG_CACHE:-/var/cache/dbops/pg}"/client/*/bin/psql "${XDG_CACHE_HOME:-$HOME/.cache}"/dbops/pg/client/*/bin/psql 2>/dev/null | sort -V | tail -n 1 || true)
+[ -n "$psql" ] || { echo "demo: no psql found; run: make postgres" >&2; exit 1; }
+query="select current_database() as database, split_part(version(), ' ', 2) as server, current_user as logged_in_as,
+  current_setting('default_transaction_read_only') as read_only"
+for db in shop billing; do
+  printf '$ psql "$(dbops conn-uri -e prod %s)" -c "select …"\n' "$db"
+  "$psql" -X "$("$dbops" conn-uri -e prod "$db")" -c "$query"
+done
+
+say "4. Reading is the default: a write is refused, by the session and by the role"
+printf '$ dbops psql -e prod shop -- -c "delete from shop.orders"\n'
+if "$dbops" psql -e prod shop -- -X -c "delete from shop.orders"; then
+  echo "demo: the write was not refused" >&2
+  exit 1
+fi
+
+say "5. Errors say what to do next"
+printf '$ dbops status -e prdo\n'
+"$dbops" status -e prdo || true
+
+cat <<'TXT'
+
+What to try next (the sandbox stays up; "./dbops sandbox down" stops it):
+
+  eval "$(./dbops sandbox env)"             point this shell at the sandbox
+  ./dbops                                   the terminal UI
+  ./dbops proxy -e prod                     URIs for psql, pgbench, DBeaver, Metabase ...
+  ./dbops psql -e staging shop --access write
+  ./dbops sandbox fault throttle --service rds --count 3 && ./dbops status
+  docs/                                     a page for each task
+TXT
+cleanup
+proxy=
+
+if [ -t 0 ] && [ -t 1 ]; then
+  printf '\nPress enter for the terminal UI (q leaves it). '
+  read -r _ || exit 0
+  exec "$dbops"
+fi
