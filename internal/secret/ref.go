@@ -2,6 +2,7 @@ package secret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -22,30 +23,42 @@ type Ref struct {
 	Key    string
 }
 
-// ParseRef parses "scheme:name[#key]". The error says what is wrong and lists the schemes.
+// ParseRef parses "scheme:name[#key]". The error says what is wrong and lists the schemes; it does not repeat a text that names no
+// place, which may be the secret itself.
 func ParseRef(s string) (Ref, error) {
-	scheme, rest, ok := strings.Cut(s, ":")
-	if !ok {
-		return Ref{}, fmt.Errorf("a secret is named by its place, as in aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH or env:NAME")
-	}
+	scheme, rest, _ := strings.Cut(s, ":")
 	r := Ref{Scheme: scheme, Name: rest}
+	keyed := false
 	switch scheme {
 	case SchemeAWS, SchemeGCP, SchemeFile:
-		r.Name, r.Key, _ = strings.Cut(rest, "#")
+		r.Name, r.Key, keyed = strings.Cut(rest, "#")
 	case SchemeEnv:
 	default:
-		return Ref{}, fmt.Errorf("unknown place of a secret %q: want aws-sm, gcp-sm, file or env", scheme)
+		return Ref{}, errors.New("a secret is named by its place, as in aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH or env:NAME")
 	}
 	if r.Name == "" {
 		return Ref{}, fmt.Errorf("%s: the name after the colon is missing", scheme)
 	}
-	if scheme == SchemeGCP {
-		p := strings.Split(r.Name, "/")
-		if (len(p) != 4 && len(p) != 6) || p[0] != "projects" || p[2] != "secrets" || (len(p) == 6 && p[4] != "versions") {
-			return Ref{}, fmt.Errorf("gcp-sm:%s: want projects/PROJECT/secrets/NAME[/versions/VERSION]", r.Name)
-		}
+	if keyed && r.Key == "" {
+		return Ref{}, fmt.Errorf("%s: the field after # is missing", r)
+	}
+	if scheme == SchemeGCP && !isGCPName(r.Name) {
+		return Ref{}, fmt.Errorf("gcp-sm:%s: want projects/PROJECT/secrets/NAME[/versions/VERSION]", r.Name)
 	}
 	return r, nil
+}
+
+func isGCPName(name string) bool {
+	p := strings.Split(name, "/")
+	if (len(p) != 4 && len(p) != 6) || p[0] != "projects" || p[2] != "secrets" || (len(p) == 6 && p[4] != "versions") {
+		return false
+	}
+	for _, part := range p {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 // String is the text [ParseRef] reads. It is not a secret.

@@ -13,20 +13,30 @@ import (
 // Redacted stands in for a secret wherever one would be printed.
 const Redacted = "[secret]"
 
-// Value is a secret. Its zero value is the empty secret.
-type Value struct{ s string }
+// Value is a secret. Its zero value is the empty secret. Compare with [Value.Equal], not with ==.
+type Value struct {
+	// A pointer, because fmt calls no methods on unexported fields: it would print a string there, and prints an address now.
+	s *string
+}
 
 // New wraps s.
-func New(s string) Value { return Value{s} }
+func New(s string) Value { return Value{&s} }
 
 // Reveal returns the secret itself, for the one call that needs it.
-func (v Value) Reveal() string { return v.s }
+func (v Value) Reveal() string {
+	if v.s == nil {
+		return ""
+	}
+	return *v.s
+}
 
 // IsZero tells whether there is no secret.
-func (v Value) IsZero() bool { return v.s == "" }
+func (v Value) IsZero() bool { return v.s == nil || *v.s == "" }
 
 // Equal compares in constant time.
-func (v Value) Equal(s string) bool { return subtle.ConstantTimeCompare([]byte(v.s), []byte(s)) == 1 }
+func (v Value) Equal(s string) bool {
+	return subtle.ConstantTimeCompare([]byte(v.Reveal()), []byte(s)) == 1
+}
 
 // Format writes [Redacted] for every verb, %#v and %x included.
 func (Value) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(Redacted)) }
