@@ -92,8 +92,8 @@ const (
 
 // Endpoint is one address of an instance.
 type Endpoint struct {
-	Kind EndpointKind `json:"kind"`
-	Host string       `json:"host"` // a name or an address
+	Kind EndpointKind `json:"kind,omitempty"` // empty: not known, for a postgres server called by a name
+	Host string       `json:"host"`           // a name or an address
 	Port int          `json:"port"`
 }
 
@@ -132,18 +132,20 @@ type Maintenance struct {
 
 // Change is one setting that will change or has changed.
 type Change struct {
-	Setting string `json:"setting"`
+	Setting string `json:"setting"` // its path in the JSON of [Instance] if it is there: "backups.retention_days"
 	From    string `json:"from,omitempty"`
 	To      string `json:"to"`
 }
 
 // Provider reads the instances of one account and region (rds), one project (cloudsql), or one server (postgres). Every method
-// may be called at any time, from any goroutine, and as often as wanted; errors are *fault.Error of the kinds NotFound,
-// Denied (naming the missing permission), Throttled, Busy, Stale, Invalid or Unavailable, with the SDK's error as the cause.
+// may be called at any time, from any goroutine, and as often as wanted; it ends within half a minute, whatever ctx says. Errors are
+// *fault.Error of the kinds NotFound, Denied (naming the missing permission), Throttled, Busy, Stale, Invalid or Unavailable, with
+// the SDK's error in the chain; Config when the credentials' own configuration is wrong; Interrupted when ctx was cancelled.
 type Provider interface {
 	// Get describes one instance by the provider's identifier.
 	Get(ctx context.Context, name string) (*Instance, error)
 
-	// List describes every PostgreSQL instance it may see, following the provider's pages.
+	// List describes every PostgreSQL instance it may see, following the provider's pages. Where the provider could not see all of
+	// its regions, the rest comes together with an error of kind Unavailable. List may leave empty what Get asks for separately.
 	List(ctx context.Context) ([]*Instance, error)
 }

@@ -1,0 +1,212 @@
+// Package cloudsql reads the PostgreSQL instances of one Google Cloud project, and knows as whom its credentials log in.
+//
+// Credentials are the Application Default Credentials; nothing is contacted before the first question. An answer is bounded in time,
+// pages and retries included; what could only be learnt by a further question that failed is left empty rather than failing the whole.
+package cloudsql
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/auth"
+	sqladmin "google.golang.org/api/sqladmin/v1"
+
+	"dbops/internal/cloud"
+	"dbops/internal/cloud/gcpclient"
+	"dbops/internal/fault"
+)
+
+// asideTimeout bounds the questions beside the main one.
+const asideTimeout = 3 * time.Second
+
+// Options say which project to read.
+type Options struct {
+	Project   string
+	Endpoint  string // base URL of the Cloud SQL Admin API, for emulators; plain http is accepted
+	UserAgent string
+	// TokenInfo is the URL that tells whose an access token is, for emulators. Defaults to Google's.
+	TokenInfo string
+	// HTTPClient sends the requests as they are, without credentials. Nil: with the Application Default Credentials.
+	HTTPClient *http.Client
+}
+
+// Provider is the Cloud SQL of one project.
+type Provider struct {
+	project string
+	google  *gcpclient.Client
+
+	mu    sync.Mutex
+	api   *sqladmin.Service
+	creds *auth.Credentials // that api holds
+}
+
+var _ cloud.Provider = (*Provider)(nil)
+
+// New returns a provider that has contacted nobody yet. An empty project is a fault.Config.
+func New(_ context.Context, o Options) (*Provider, error) {
+	if o.Project == "" {
+		return nil, fault.Newf(fault.Config, "reach Cloud SQL", "no project is named").Hint("set cloudsql.project in dbops.yaml")
+	}
+	endpoint := o.Endpoint
+	if endpoint != "" {
+		endpoint = strings.TrimRight(endpoint, "/") + "/" // else the SDK drops the last part of its path
+	}
+	return &Provider{project: o.Project, google: gcpclient.New(gcpclient.Options{
+		Endpoint: endpoint, UserAgent: o.UserAgent, TokenInfo: o.TokenInfo, HTTPClient: o.HTTPClient,
+	})}, nil
+}
+
+// service returns the SDK's client, made anew when the credentials were.
+func (p *Provider) service(ctx context.Context) (*sqladmin.Service, error) {
+	opts, creds, err := p.google.Options()
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.api != nil && p.creds == creds {
+		return p.api, nil
+	}
+	api, err := sqladmin.NewService(context.WithoutCancel(ctx), opts...) // it outlives this request
+	if err != nil {
+		return nil, err
+	}
+	p.api, p.creds = api, creds
+	return api, nil
+}
+
+func (p *Provider) question(op, permission string) gcpclient.Question {
+	return gcpclient.Question{
+		Op: op, Permission: permission, Role: "roles/cloudsql.viewer", API: "sqladmin.googleapis.com", Project: p.project,
+	}
+}
+
+// Get describes one instance by its name, with the operation that runs on it and how far it can be restored. An instance of another
+// engine is a fault.Invalid.
+func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error) {
+	q := p.question("describe Cloud SQL instance "+p.project+"/"+name, "cloudsql.instances.get")
+	if name == "" {
+		return nil, fault.Newf(fault.Invalid, q.Op, "its name is empty")
+	}
+	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
+	defer cancel()
+	api, err := p.service(ctx)
+	if err != nil {
+		return nil, p.google.Fault(ctx, q, err)
+	}
+	var db *sqladmin.DatabaseInstance
+	err = gcpclient.Read(ask, func(ctx context.Context) (err error) {
+		db, err = api.Instances.Get(p.project, name).Context(ctx).Do()
+		return err
+	})
+	if err != nil {
+		return nil, p.google.Fault(ctx, q, err)
+	}
+	if !isPostgres(db) {
+		return nil, fault.Newf(fault.Invalid, q.Op, "it is %s, not a PostgreSQL instance of Cloud SQL", strings.ToLower(db.DatabaseVersion+" "+db.InstanceType))
+	}
+	live := instance(db, p.project)
+	aside, stop := context.WithTimeout(ask, asideTimeout)
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.running(aside, api, name, map[string]*cloud.Instance{name: live}) })
+	if live.Backups.PITR {
+		wg.Go(func() {
+			if r, err := api.Projects.Instances.GetLatestRecoveryTime(p.project, name).Context(aside).Do(); err == nil {
+				live.Backups.LatestRestorable = parseTime(r.LatestRecoveryTime)
+			}
+		})
+	}
+	wg.Wait()
+	return live, nil
+}
+
+// List describes every PostgreSQL instance of the project, by name. Regions that Cloud SQL itself could not reach are a
+// fault.Unavailable that comes together with the instances of the others. Backups.LatestRestorable is not asked for.
+func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
+	q := p.question("list the Cloud SQL instances of "+p.project, "cloudsql.instances.list")
+	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
+	defer cancel()
+	api, err := p.service(ctx)
+	if err != nil {
+		return nil, p.google.Fault(ctx, q, err)
+	}
+	var all []*cloud.Instance
+	var dark []string
+	byName := map[string]*cloud.Instance{}
+	for token, more := "", true; more; more = token != "" {
+		var page *sqladmin.InstancesListResponse
+		err := gcpclient.Read(ask, func(ctx context.Context) (err error) {
+			page, err = api.Instances.List(p.project).PageToken(token).Context(ctx).Do()
+			return err
+		})
+		if err != nil {
+			return nil, p.google.Fault(ctx, q, err)
+		}
+		for _, db := range page.Items {
+			if isPostgres(db) {
+				live := instance(db, p.project)
+				all, byName[live.Name] = append(all, live), live
+			}
+		}
+		for _, w := range page.Warnings {
+			if w.Code == "REGION_UNREACHABLE" {
+				dark = append(dark, w.Region)
+			}
+		}
+		token = page.NextPageToken
+	}
+	aside, stop := context.WithTimeout(ask, asideTimeout)
+	defer stop()
+	p.running(aside, api, "", byName)
+	slices.SortFunc(all, func(a, b *cloud.Instance) int { return cmp.Compare(a.Name, b.Name) })
+	if len(dark) > 0 {
+		slices.Sort(dark)
+		return all, fault.Newf(fault.Unavailable, q.Op, "Cloud SQL cannot reach %s; what is there is missing from the list", strings.Join(slices.Compact(dark), ", ")).
+			Hint("see https://status.cloud.google.com")
+	}
+	return all, nil
+}
+
+// isPostgres leaves out other engines, and the stand-ins that Database Migration Service makes for servers elsewhere.
+func isPostgres(db *sqladmin.DatabaseInstance) bool {
+	return strings.HasPrefix(db.DatabaseVersion, "POSTGRES_") && db.InstanceType != "ON_PREMISES_INSTANCE"
+}
+
+// running sets the state of the instances on which an operation runs: a RUNNABLE instance does not tell otherwise. The newest
+// operations come first, so one page of them is enough.
+func (p *Provider) running(ctx context.Context, api *sqladmin.Service, name string, instances map[string]*cloud.Instance) {
+	call := api.Operations.List(p.project).MaxResults(100).Context(ctx)
+	if name != "" {
+		call = call.Instance(name).MaxResults(10)
+	}
+	page, err := call.Do()
+	if err != nil {
+		return
+	}
+	for _, o := range page.Items {
+		live := instances[o.TargetId]
+		if live == nil || o.Status == "DONE" || o.Status == "" || live.State != cloud.Available {
+			continue
+		}
+		live.State = operationState(o.OperationType)
+		live.RawState += ", " + o.OperationType + " " + o.Status
+	}
+}
+
+// Principal is the database user of the identity whose credentials are in use, for a login with IAM: the e-mail address in lower
+// case, a service account's without ".gserviceaccount.com". Where it cannot be known, a fault.Config says to name the user.
+func (p *Provider) Principal(ctx context.Context) (string, error) {
+	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
+	defer cancel()
+	email, err := p.google.Principal(ask, p.question("find the database user of the Google identity in use", ""))
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(email, ".gserviceaccount.com"), nil
+}
