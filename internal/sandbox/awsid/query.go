@@ -61,8 +61,9 @@ func Injected(faults *play.Faults, c Caller, service, action, target, resource s
 		return Newf(503, "ServiceUnavailable", "Service is unable to handle request.")
 	case play.Drop:
 		panic(http.ErrAbortHandler)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // WriteResult answers an action of the query protocol; result is the XML inside <ActionResult>.

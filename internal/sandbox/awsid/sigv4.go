@@ -2,7 +2,6 @@ package awsid
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -200,7 +199,7 @@ func resign(r *http.Request, body []byte, s signature, creds aws.Credentials, at
 		}
 		u.RawQuery = q.Encode()
 	}
-	c, err := http.NewRequestWithContext(context.Background(), r.Method, u.String(), http.NoBody)
+	c, err := http.NewRequestWithContext(r.Context(), r.Method, u.String(), http.NoBody)
 	if err != nil {
 		return "", incomplete("%v", err)
 	}
