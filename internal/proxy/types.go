@@ -1,8 +1,3 @@
-// Package proxy is the local wire-protocol proxy: one listener for all databases of an environment.
-//
-// A client's startup message names the database; the proxy checks the client's password, logs in upstream itself through
-// pgconn, answers the client with what the server said, and from then on relays bytes. Whatever goes wrong before that is a
-// PostgreSQL error with SQLSTATE, detail and hint. It knows nothing of clouds: [Upstream.Config] says how to log in.
 package proxy
 
 import (
@@ -64,10 +59,11 @@ type Connection struct {
 // Totals count since the server started.
 type Totals struct {
 	Open       int   `json:"open"`
-	Accepted   int64 `json:"accepted"`
-	Refused    int64 `json:"refused"` // answered with an error before a session began
+	Accepted   int64 `json:"accepted"` // asked for a session; cancel requests are not counted
+	Refused    int64 `json:"refused"`  // answered with an error before a session began
 	FromClient int64 `json:"from_client"`
 	ToClient   int64 `json:"to_client"`
+	Missed     int64 `json:"missed"` // events that a slow subscriber of [Server.Events] did not get
 }
 
 // Event is something that happened to the proxy, for a person to read.

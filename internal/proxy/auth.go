@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"dbops/internal/secret"
+)
+
+const passwordMax = 1024 // bytes of a password message
+
+// authenticate asks for the password and checks it, whatever the user name. A client of a newer protocol is told first what is
+// spoken here. An error is a *refusal if the client can be told.
+func (c *client) authenticate(h *hello, want secret.Value, environment string) error {
+	var out []byte
+	if h.version > pgproto3.ProtocolVersion32 || len(h.options) > 0 {
+		// The field holds the whole version, as PostgreSQL sends it and libpq demands.
+		out = encode(out, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: h.protocol(), UnrecognizedOptions: h.options})
+	}
+	if _, err := c.Write(encode(out, &pgproto3.AuthenticationCleartextPassword{})); err != nil {
+		return err
+	}
+	got, err := c.password()
+	switch {
+	case errors.Is(err, io.EOF): // psql goes away to ask its user, and comes back
+		return errSilent
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuse("08P01", "no password came in time")
+	case err != nil:
+		return err
+	case !want.Equal(got):
+		return refuse("28P01", "the password for the dbops proxy of environment %s is wrong", environment).
+			hint("each run of the proxy has a password of its own: take the connection string that it printed")
+	}
+	return nil
+}
+
+// password reads one PasswordMessage and nothing beyond.
+func (c *client) password() (string, error) {
+	var head [5]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return "", err
+	}
+	size := binary.BigEndian.Uint32(head[1:])
+	if head[0] != 'p' || size < 5 || size > 4+passwordMax {
+		return "", refuse("08P01", "expected a password, got a message of type %q with %d bytes", head[:1], size)
+	}
+	body := make([]byte, size-4)
+	if _, err := io.ReadFull(c, body); err != nil {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	if body[len(body)-1] != 0 {
+		return "", refuse("08P01", "the password message has no end")
+	}
+	return string(body[:len(body)-1]), nil
+}

@@ -1,0 +1,194 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"dbops/internal/fault"
+)
+
+// upstream is a session on a server that pgconn has logged in.
+type upstream struct {
+	*pgconn.HijackedConn
+	notices []*pgconn.Notice // that came with the login
+	late    []byte           // messages that came after it
+	ahead   *ahead           // below TLS, where the socket is known; else nil
+}
+
+// errUnsynced is a login after which pgconn still has a read under way that would take the first answer away.
+var errUnsynced = errors.New("the connection did not come to rest after the login")
+
+// login opens a session upstream with the client's startup parameters. The error is a *fault.Error or a *refusal.
+func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstream, error) {
+	op := fmt.Sprintf("log in to database %q on instance %s", up.Database, up.Instance)
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		l := attempt{ctx: ctx, pool: &s.pool}
+		l.stage.Store("asking for its address and credentials")
+		u, err := l.run(up, sent, s.application)
+		if err == nil {
+			return u, nil
+		}
+		if errors.Is(err, errUnsynced) && try == 1 {
+			continue
+		}
+		if whole.Err() != nil { // ended from outside: the cause is what the client should hear
+			if cause := context.Cause(whole); !errors.Is(cause, context.Canceled) {
+				return nil, cause
+			}
+			return nil, fault.New(fault.Interrupted, op, context.Canceled)
+		}
+		stage, _ := l.stage.Load().(string)
+		return nil, explain(op, stage, s.cfg.ConnectTimeout, l.password, err)
+	}
+}
+
+// attempt is one try to log in.
+type attempt struct {
+	ctx         context.Context //nolint:containedctx // of the login, for what pgconn does in its back
+	pool        *buffers
+	stage       atomic.Value // string: what is being done, for the message of a time-out
+	established atomic.Bool
+	password    string
+	notices     []*pgconn.Notice
+}
+
+func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream, error) {
+	cfg, err := up.Config(l.ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.Copy()
+	l.password = cfg.Password
+	cfg.Fallbacks = nil // neither to plaintext nor to another server
+	cfg.RuntimeParams = runtimeParams(sent, cfg.RuntimeParams, application)
+	if cfg.TLSConfig != nil {
+		cfg.TLSConfig.DynamicRecordSizingDisabled = true // small first records are for browsers
+	}
+	l.watch(cfg)
+	pc, err := pgconn.ConnectConfig(l.ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	// After a slow write pgconn reads in the background, and may still be waiting in that read. SyncConn ends it.
+	l.stage.Store("waiting for the connection to come to rest")
+	if err := pc.SyncConn(l.ctx); err != nil {
+		_ = pc.Conn().Close()
+		return nil, fmt.Errorf("%w: %w", errUnsynced, err)
+	}
+	h, err := pc.Hijack()
+	if err != nil {
+		_ = pc.Conn().Close()
+		return nil, err
+	}
+	l.established.Store(true)
+	cfg.Password = ""
+	u := &upstream{HijackedConn: h, notices: l.notices}
+	for h.Frontend.ReadBufferLen() > 0 {
+		m, err := h.Frontend.Receive()
+		if err != nil {
+			_ = h.Conn.Close()
+			return nil, fmt.Errorf("%w: %w", errUnsynced, err)
+		}
+		u.late = encode(u.late, m)
+	}
+	h.Frontend = nil
+	if t, ok := h.Conn.(*tls.Conn); ok {
+		u.ahead, _ = t.NetConn().(*ahead)
+	}
+	return u, nil
+}
+
+// watch puts l between pgconn and the network.
+func (l *attempt) watch(cfg *pgconn.Config) {
+	dial := cfg.DialFunc
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if !l.established.Load() {
+			// After a broken login pgconn dials once more on its own, to cancel; that must end with the login.
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithCancel(ctx)
+			defer context.AfterFunc(l.ctx, cancel)() //nolint:contextcheck // the login's context, on purpose
+			defer cancel()
+			l.stage.Store("connecting to " + addr)
+		}
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		keepAlive(conn)
+		if !l.established.Load() {
+			l.stage.Store("negotiating TLS with " + addr)
+		}
+		if _, ok := conn.(syscall.Conn); ok && cfg.TLSConfig != nil {
+			conn = &ahead{Conn: conn, pool: l.pool}
+		}
+		return conn, nil
+	}
+	after := cfg.AfterNetConnect
+	cfg.AfterNetConnect = func(ctx context.Context, cfg *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		// Else pgconn shakes hands inside its first write, where errors say less and which counts as slow.
+		if t, ok := conn.(*tls.Conn); ok {
+			l.stage.Store("shaking hands on TLS")
+			if err := t.HandshakeContext(ctx); err != nil {
+				return conn, err
+			}
+		}
+		l.stage.Store("logging in")
+		if after != nil {
+			return after(ctx, cfg, conn)
+		}
+		return conn, nil
+	}
+	notice := cfg.OnNotice
+	cfg.OnNotice = func(pc *pgconn.PgConn, n *pgconn.Notice) {
+		l.notices = append(l.notices, n)
+		if notice != nil {
+			notice(pc, n)
+		}
+	}
+}
+
+// greeting is what the client is told once its session is open upstream, in one piece.
+func (u *upstream) greeting(key cancelKey) []byte {
+	out := encode(nil, &pgproto3.AuthenticationOk{})
+	for _, name := range slices.Sorted(maps.Keys(u.ParameterStatuses)) {
+		out = encode(out, &pgproto3.ParameterStatus{Name: name, Value: u.ParameterStatuses[name]})
+	}
+	out = encode(out, &pgproto3.BackendKeyData{ProcessID: key.process(), SecretKey: key.secret()})
+	for _, n := range u.notices {
+		m := pgproto3.NoticeResponse(errorResponse((*pgconn.PgError)(n)))
+		out = encode(out, &m)
+	}
+	out = encode(out, &pgproto3.ReadyForQuery{TxStatus: u.TxStatus})
+	return append(out, u.late...)
+}
+
+// Check logs in to a database as a client's connection would, and out again. An unknown name is fault.NotFound; otherwise the
+// error says why the login failed, as a client would be told.
+func (s *Server) Check(ctx context.Context, database string) error {
+	up, err := s.find(database)
+	if err != nil {
+		return fault.New(fault.NotFound, "log in", err).Hint("%s", err.told.Hint)
+	}
+	u, failed := s.login(ctx, up, nil)
+	if failed != nil {
+		return failed
+	}
+	bye, encodeErr := (&pgproto3.Terminate{}).Encode(nil)
+	if encodeErr == nil {
+		_, _ = u.Conn.Write(bye)
+	}
+	return u.Conn.Close()
+}

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"maps"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+)
+
+const nameMax = 63 // bytes of a name on the server
+
+// runtimeParams are the startup parameters of the session upstream: the client's, except those that say who and where, and those
+// that are pinned. PostgreSQL reads "options" first and the parameters after it, and the last setting wins: so a pinned parameter
+// holds against the client's options, and pinned options are put behind the client's.
+func runtimeParams(sent []param, pinned map[string]string, application string) map[string]string {
+	out := map[string]string{"application_name": application}
+	var options string
+	for _, p := range sent {
+		switch name := strings.ToLower(p.name); name { // names of settings have no case
+		case "user", "database", "password", "passfile", "sslpassword":
+		case "options":
+			options = p.value
+		case "application_name":
+			if p.value != "" {
+				out[name] = p.value
+			}
+		default:
+			out[name] = p.value
+		}
+	}
+	fixed := strings.TrimSpace(pinned["options"])
+	for _, name := range settings(fixed) {
+		delete(out, name)
+	}
+	for name := range pinned {
+		delete(out, strings.ToLower(name))
+	}
+	maps.Copy(out, pinned)
+	if options != "" && fixed != "" {
+		// A backslash at the end would make what follows a part of the client's last value.
+		bare := strings.TrimRight(options, `\`)
+		even := (len(options) - len(bare)) / 2 * 2
+		options = bare + strings.Repeat(`\`, even) + " " + fixed
+	}
+	if options != "" {
+		out["options"] = options
+	}
+	return out
+}
+
+// settings are the names set by -c name=value and --name=value in a string of server options.
+func settings(options string) []string {
+	var names []string
+	words := strings.Fields(options)
+	for i, w := range words {
+		switch {
+		case w == "-c" && i+1 < len(words):
+			w = words[i+1]
+		case strings.HasPrefix(w, "-c"):
+			w = w[2:]
+		case strings.HasPrefix(w, "--"):
+			w = w[2:]
+		default:
+			continue
+		}
+		name, _, _ := strings.Cut(w, "=")
+		names = append(names, strings.ToLower(strings.ReplaceAll(name, "-", "_")))
+	}
+	return names
+}
+
+// defaultApplication names who uses the proxy, for sessions that say nothing about themselves.
+func defaultApplication() string {
+	who := "unknown"
+	if u, err := user.Current(); err == nil {
+		who = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	name := "dbops:" + who + "@" + host
+	return name[:min(len(name), nameMax)]
+}
+
+// near returns up to three of names that a person may have meant by name.
+func near(name string, names []string) []string {
+	name = strings.ToLower(name)
+	var out []string
+	for _, n := range names {
+		l := strings.ToLower(n)
+		if distance(name, l) <= max(1, len(name)/3) || (len(name) >= 3 && (strings.Contains(l, name) || strings.Contains(name, l))) {
+			out = append(out, n)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b string) int {
+		return distance(name, strings.ToLower(a)) - distance(name, strings.ToLower(b))
+	})
+	return out[:min(3, len(out))]
+}
+
+// distance is how many bytes must be added, removed or changed to make a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		last := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := last
+			if a[i] != b[j] {
+				change++
+			}
+			last = row[j+1]
+			row[j+1] = min(change, last+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}

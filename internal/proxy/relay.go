@@ -1,0 +1,274 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// relay copies both ways until the session ends, and leaves both connections closed.
+func (sess *session) relay(ctx context.Context) {
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		sess.copyFromClient(ctx)
+	}()
+	told := sess.copyFromServer()
+
+	sess.mu.Lock()
+	sess.ended = true
+	sess.say("the session ended", false)
+	working := sess.talk.working() && sess.doomed
+	if sess.cut != nil {
+		sess.cut.Stop()
+	}
+	sess.mu.Unlock()
+
+	_ = sess.client.SetDeadline(time.Now().Add(lastWords)) // copyFromClient drops what comes until then
+	if told != nil {
+		_, _ = sess.client.Write(encode(nil, &told.told))
+	}
+	sess.client.shut()
+	if working {
+		sess.abandon(ctx)
+	}
+	_ = sess.server.Conn.Close()
+	<-left
+	_ = sess.client.Close()
+}
+
+// abandon cancels what the session runs, as nobody will read the answer.
+func (sess *session) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer cancel()
+	_ = sess.cancelUpstream(ctx) // closing the connection follows in any case
+}
+
+// copyFromClient passes on what the client sends. After the end of the session it goes on reading, and drops what comes.
+func (sess *session) copyFromClient(ctx context.Context) {
+	b := buffer{pool: sess.pool}
+	defer b.release()
+	for {
+		p := b.space()
+		n, err := sess.client.Read(p)
+		if n > 0 && sess.takeFromClient(p[:n]) {
+			if _, err := sess.server.Conn.Write(p[:n]); err != nil {
+				sess.serverDeaf()
+			}
+		}
+		if err != nil {
+			sess.clientLeft(ctx, err)
+			return
+		}
+		b.fit(n, false)
+	}
+}
+
+// takeFromClient follows what the client sent, and tells whether it is to be passed on.
+func (sess *session) takeFromClient(p []byte) bool {
+	sess.fromClient.Add(int64(len(p)))
+	sess.active.Store(time.Now().UnixNano())
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.ended {
+		return false
+	}
+	sess.talk.fromClient(p)
+	return true
+}
+
+// serverDeaf bounds the time in which a server that takes nothing any more can still say why.
+func (sess *session) serverDeaf() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.lastCall.IsZero() {
+		sess.lastCall = time.Now().Add(grace)
+		_ = sess.server.Conn.SetReadDeadline(sess.lastCall)
+	}
+}
+
+// clientLeft ends the session upstream. Nothing is said there in the client's name: a message cut short must stay so.
+func (sess *session) clientLeft(ctx context.Context, err error) {
+	sess.mu.Lock()
+	if sess.ended {
+		sess.mu.Unlock()
+		return
+	}
+	sess.gone = true
+	vanished := sess.talk.working() && !sess.talk.goodbye || !errors.Is(err, io.EOF)
+	switch {
+	case sess.talk.goodbye:
+		sess.say("the client said goodbye", false)
+	case vanished:
+		sess.say("the client vanished", true)
+	default:
+		sess.say("the client closed the connection", false)
+	}
+	if !vanished {
+		sess.lastCall = time.Now().Add(grace)
+		_ = sess.server.Conn.SetReadDeadline(sess.lastCall)
+	}
+	cancel := vanished && sess.readOnly && sess.talk.working()
+	sess.mu.Unlock()
+
+	if !vanished && (closeWrite(sess.server.Conn) || sess.saidGoodbye()) {
+		return
+	}
+	if cancel {
+		sess.abandon(ctx)
+	}
+	_ = sess.server.Conn.Close()
+}
+
+func (sess *session) saidGoodbye() bool {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return sess.talk.goodbye
+}
+
+// copyFromServer passes on what the server sends until the session ends. It returns what the client must still be told: only
+// after a whole message, else nil.
+func (sess *session) copyFromServer() *refusal {
+	b := buffer{pool: sess.pool}
+	defer b.release()
+	for {
+		p := b.space()
+		n, err := sess.server.Conn.Read(p)
+		more := false
+		if b.big != nil && err == nil && n >= idleSize/2 {
+			n, more = sess.server.readAhead(p, n)
+		}
+		if n > 0 {
+			pass, told, end := sess.takeFromServer(p[:n])
+			if _, err := sess.client.Write(p[:pass]); err != nil {
+				sess.clientDeaf()
+				return nil
+			}
+			if end {
+				return told
+			}
+		}
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if told, end := sess.woken(); end {
+				return told
+			}
+		case err != nil:
+			return sess.serverLeft(err)
+		default:
+			b.fit(n, more)
+		}
+	}
+}
+
+// readAhead adds to the n bytes in p what has come already, without waiting. more tells that p was full first.
+func (u *upstream) readAhead(p []byte, n int) (total int, more bool) {
+	if u.ahead == nil {
+		return n, false
+	}
+	u.ahead.now = true
+	defer func() { u.ahead.now = false }()
+	for len(p)-n >= recordTo {
+		k, err := u.Conn.Read(p[n:])
+		n += k
+		if err != nil { // nothing more now; a real error comes again with the next read
+			return n, false
+		}
+	}
+	return n, true
+}
+
+// takeFromServer follows what the server sent: the first pass bytes go to the client, and if the session ends there, so does told.
+func (sess *session) takeFromServer(p []byte) (pass int, told *refusal, end bool) {
+	sess.active.Store(time.Now().UnixNano())
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	if sess.stopped != nil {
+		pass, end = sess.talk.fromServer(p, true)
+		told = sess.stopped
+	} else {
+		pass, _ = sess.talk.fromServer(p, false)
+		told, end = sess.drained()
+	}
+	sess.toClient.Add(int64(pass))
+	sess.ended = sess.ended || end
+	return pass, told, end
+}
+
+// drained tells whether a session that is being drained ends here. sess.mu is held.
+func (sess *session) drained() (told *refusal, end bool) {
+	if !sess.draining || !sess.talk.between() || sess.gone {
+		return nil, false
+	}
+	sess.say("the proxy shut down", false)
+	sess.ended = true
+	return shuttingDown(), true
+}
+
+// woken decides why reading from the server stopped: the session ends here, or goes on with a new deadline.
+func (sess *session) woken() (told *refusal, end bool) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	now := time.Now()
+	next := sess.lastCall
+	switch {
+	case sess.stopped != nil && sess.talk.server.boundary():
+		sess.ended = true
+		return sess.stopped, true
+	case sess.stopped != nil:
+		if !now.Before(sess.stopBy) {
+			sess.ended = true
+			return nil, true
+		}
+		next = sess.stopBy
+	case !sess.lastCall.IsZero() && !now.Before(sess.lastCall):
+		sess.ended = true
+		return nil, true
+	default:
+		if told, end := sess.drained(); end {
+			return told, true
+		}
+	}
+	_ = sess.server.Conn.SetReadDeadline(next)
+	return nil, false
+}
+
+// clientDeaf notes that the client takes nothing any more.
+func (sess *session) clientDeaf() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.ended = true
+	if sess.stopped == nil {
+		sess.say("the client vanished", true)
+	}
+	sess.doomed = sess.doomed || sess.readOnly
+}
+
+// serverLeft decides what a client is told when the server's stream ended: nothing if the server gave its reason, or was asked to
+// go, or left in the middle of a message.
+func (sess *session) serverLeft(err error) *refusal {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.ended = true
+	whole := sess.talk.server.boundary()
+	switch {
+	case sess.stopped != nil && whole:
+		return sess.stopped
+	case sess.stopped != nil || sess.gone || sess.talk.goodbye:
+		return nil
+	case whole && sess.talk.failed:
+		sess.say("the server ended the session", true)
+		return nil
+	}
+	reason := "the upstream was lost"
+	if !errors.Is(err, io.EOF) {
+		reason += ": " + err.Error()
+	}
+	sess.say(reason, true)
+	if !whole {
+		return nil
+	}
+	return upstreamLost(sess.up.Instance)
+}

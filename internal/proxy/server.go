@@ -1,0 +1,380 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"dbops/internal/fault"
+)
+
+// Server is a proxy. It is made by [New]; its methods may be called from any goroutine.
+type Server struct {
+	cfg         Config
+	upstreams   map[string]*Upstream
+	names       []string // of the databases, sorted
+	application string   // of sessions that name none
+	log         *slog.Logger
+	hub         hub
+	pool        buffers
+
+	startups   chan struct{} // a place for each connection that has not logged in
+	refusing   chan struct{} // a place for each one beyond, to be told so
+	cancelling chan struct{} // a place for each cancel request on its way
+	served     atomic.Bool
+	nextID     atomic.Uint64
+
+	stuckAfter time.Duration // of a peer that acknowledges nothing
+	stuckEvery time.Duration // between two looks
+
+	mu       sync.Mutex
+	draining bool
+	sessions map[uint64]*session
+	keys     map[cancelKey]*session
+	past     Totals // of what has ended
+}
+
+const (
+	refusingMax   = 64
+	cancellingMax = 32
+	listMax       = 20 // databases in a hint
+)
+
+// New checks cfg and returns a proxy that serves nobody yet. Its errors are fault.Config.
+func New(cfg Config) (*Server, error) {
+	op := "set up the proxy of environment " + cfg.Environment
+	if cfg.Password.IsZero() {
+		return nil, fault.Newf(fault.Config, op, "no password for its clients")
+	}
+	if len(cfg.Upstreams) == 0 {
+		return nil, fault.Newf(fault.Config, op, "the environment has no databases").Hint("name them under databases: in dbops.yaml")
+	}
+	for d, std := range map[*time.Duration]time.Duration{
+		&cfg.StartupTimeout: 10 * time.Second, &cfg.ConnectTimeout: 15 * time.Second, &cfg.DrainTimeout: 10 * time.Second,
+	} {
+		if *d <= 0 {
+			*d = std
+		}
+	}
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = 500
+	}
+	if cfg.MaxStartups <= 0 {
+		cfg.MaxStartups = 100
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.NextProtos = []string{alpn}
+		cfg.TLS.DynamicRecordSizingDisabled = true
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Log, application: defaultApplication(),
+		upstreams:  make(map[string]*Upstream, len(cfg.Upstreams)),
+		startups:   make(chan struct{}, cfg.MaxStartups),
+		refusing:   make(chan struct{}, refusingMax),
+		cancelling: make(chan struct{}, cancellingMax),
+		stuckAfter: 50 * time.Second,
+		stuckEvery: 5 * time.Second,
+		sessions:   map[uint64]*session{},
+		keys:       map[cancelKey]*session{},
+	}
+	for i := range cfg.Upstreams {
+		up := cfg.Upstreams[i]
+		switch {
+		case up.Database == "" || up.Config == nil:
+			return nil, fault.Newf(fault.Config, op, "database %q has no name or no way to log in", up.Database)
+		case s.upstreams[up.Database] != nil:
+			return nil, fault.Newf(fault.Config, op, "database %q is there twice", up.Database)
+		}
+		s.upstreams[up.Database] = &up
+		s.names = append(s.names, up.Database)
+	}
+	slices.Sort(s.names)
+	return s, nil
+}
+
+// Serve accepts clients until ctx ends, then drains: idle sessions are ended at once, those in a transaction or running a
+// statement get Config.DrainTimeout. It returns nil after that, or why accepting failed; then every goroutine, both ends of every
+// session and ln are closed. It may be called once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer ln.Close()
+	if !s.served.CompareAndSwap(false, true) {
+		return fault.Newf(fault.Internal, "serve", "the proxy was served before")
+	}
+	defer s.hub.close()
+	closeOnce := sync.OnceFunc(func() { _ = ln.Close() })
+	defer context.AfterFunc(ctx, closeOnce)()
+
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	// The sessions outlive ctx; what has not become one ends with the listener.
+	own, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	var wg, watch sync.WaitGroup
+	watch.Go(func() { s.watch(watching) })
+	err := s.accept(ctx, own, ln, &wg)
+	closeOnce()
+	s.drain(own, stop, &wg)
+	unwatch()
+	watch.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fault.New(fault.Internal, "accept clients on "+ln.Addr().String(), err)
+}
+
+// accept serves each connection on a goroutine of its own until the listener is closed. Running out of file descriptors or memory
+// is waited out.
+func (s *Server) accept(ctx, own context.Context, ln net.Listener, wg *sync.WaitGroup) error {
+	var pause time.Duration
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			wg.Go(func() { s.handle(own, conn) })
+			continue
+		}
+		if ctx.Err() != nil || !passing(err) {
+			return err
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.log.WarnContext(ctx, "accept failed", "error", err.Error(), "pause", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// passing tells whether accepting may work again later.
+func passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// handle serves one connection to its end.
+func (s *Server) handle(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	keepAlive(conn)
+	c := &client{Conn: conn, socket: conn}
+	place, limit, crowded := s.startups, s.cfg.StartupTimeout, false
+	select {
+	case place <- struct{}{}:
+	default:
+		place, limit, crowded = s.refusing, lastWords, true
+		select {
+		case place <- struct{}{}:
+		default:
+			return // not even that
+		}
+	}
+	release := sync.OnceFunc(func() { <-place })
+	defer release()
+
+	h, err := s.startup(ctx, c, limit, crowded)
+	switch {
+	case errors.Is(err, errSilent):
+		return
+	case err != nil:
+		s.refused(ctx, c, h, err)
+		return
+	case h.cancel != "":
+		release()
+		s.cancelStatement(ctx, h.cancel)
+		return
+	}
+	s.serveSession(ctx, c, h, release)
+}
+
+// startup reads what the client asks for and checks its password, within limit.
+func (s *Server) startup(ctx context.Context, c *client, limit time.Duration, crowded bool) (*hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	end, _ := ctx.Deadline()
+	_ = c.SetDeadline(end)
+	stop := context.AfterFunc(ctx, func() { _ = c.socket.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	h, err := c.hello(ctx, s.cfg.TLS)
+	if err != nil || h.cancel != "" {
+		return h, s.interrupted(ctx, err)
+	}
+	if crowded {
+		return h, refuse("53300", "too many connections are logging in: the limit is %d", s.cfg.MaxStartups)
+	}
+	if err := c.authenticate(h, s.cfg.Password, s.cfg.Environment); err != nil {
+		return h, s.interrupted(ctx, err)
+	}
+	if !stop() {
+		return h, s.interrupted(ctx, context.Cause(ctx))
+	}
+	_ = c.SetDeadline(time.Time{})
+	return h, nil
+}
+
+// interrupted replaces what a shutdown made of a read by the reason.
+func (s *Server) interrupted(ctx context.Context, err error) error {
+	if r, ok := errors.AsType[*refusal](context.Cause(ctx)); ok && err != nil && !errors.Is(err, errSilent) {
+		return r
+	}
+	return err
+}
+
+// serveSession logs in upstream for a client that has shown the password, and relays. release gives back the place of a client
+// that has not logged in.
+func (s *Server) serveSession(ctx context.Context, c *client, h *hello, release func()) {
+	sess, err := s.open(ctx, c, h, release)
+	if err != nil {
+		s.refused(ctx, c, h, err)
+		return
+	}
+	u, loginErr := s.login(sess.ctx, sess.up, h.params) //nolint:contextcheck // made from ctx by open
+	if loginErr != nil {
+		s.forget(sess)
+		s.refused(ctx, c, h, loginErr)
+		return
+	}
+	defer u.Conn.Close()
+	sess.begin(u)
+	s.mu.Lock()
+	s.keys[sess.key] = sess // before the client knows it
+	s.mu.Unlock()
+	_ = c.SetWriteDeadline(time.Now().Add(s.cfg.StartupTimeout))
+	if _, err := c.Write(u.greeting(sess.key)); err != nil {
+		s.forget(sess)
+		s.refused(ctx, c, h, err)
+		return
+	}
+	_ = c.SetWriteDeadline(time.Time{})
+	s.opened(sess)
+	sess.relay(ctx)
+	s.forget(sess)
+	s.closed(sess)
+}
+
+// open makes the session that h asks for and enters it in the lists.
+func (s *Server) open(ctx context.Context, c *client, h *hello, release func()) (*session, error) {
+	name := h.get("database")
+	if name == "" {
+		name = h.get("user")
+	}
+	if name == "" {
+		return nil, refuse("28000", "no user name is in the startup packet")
+	}
+	up, refused := s.find(name)
+	if refused != nil {
+		return nil, refused
+	}
+	now := time.Now()
+	sess := &session{
+		id: s.nextID.Add(1), up: up, app: h.get("application_name"), since: now,
+		readOnly: s.cfg.Access == "read", client: c, pool: &s.pool,
+	}
+	sess.key = mintCancelKey(h.protocol())
+	sess.active.Store(now.UnixNano())
+	sess.ctx, sess.cancel = context.WithCancelCause(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sessions) >= s.cfg.MaxConns {
+		return nil, refuse("53300", "too many connections: the limit of the proxy is %d", s.cfg.MaxConns).
+			hint("close some, or look for the client that keeps them")
+	}
+	sess.draining = s.draining
+	s.sessions[sess.id] = sess
+	release()
+	return sess, nil
+}
+
+// find returns the database that a client asked for.
+func (s *Server) find(name string) (*Upstream, *refusal) {
+	if up := s.upstreams[name]; up != nil {
+		return up, nil
+	}
+	shown := name[:min(len(name), nameMax)]
+	list := strings.Join(s.names[:min(len(s.names), listMax)], ", ")
+	if more := len(s.names) - listMax; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	hint := "there are: " + list
+	if like := near(shown, s.names); len(like) > 0 {
+		hint = "did you mean " + strings.Join(like, " or ") + "? " + hint
+	}
+	r := refuse("3D000", "database %q is not in environment %s", shown, s.cfg.Environment)
+	return nil, r.hint("%s", hint)
+}
+
+// forget takes a session from the lists.
+func (s *Server) forget(sess *session) {
+	sess.cancel(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, sess.id)
+	if s.keys[sess.key] == sess {
+		delete(s.keys, sess.key)
+	}
+	s.past.FromClient += sess.fromClient.Load()
+	s.past.ToClient += sess.toClient.Load()
+}
+
+// Connections lists the client connections that have shown the password, oldest first.
+func (s *Server) Connections() []Connection {
+	sessions := s.snapshot()
+	out := make([]Connection, len(sessions))
+	for i, sess := range sessions {
+		out[i] = sess.connection()
+	}
+	return out
+}
+
+func (s *Server) snapshot() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*session, 0, len(s.sessions))
+	for _, sess := range s.sessions {
+		out = append(out, sess)
+	}
+	slices.SortFunc(out, func(a, b *session) int { return int(a.id) - int(b.id) })
+	return out
+}
+
+// Totals counts since the server was made.
+func (s *Server) Totals() Totals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.past
+	t.Open = len(s.sessions)
+	for _, sess := range s.sessions {
+		t.FromClient += sess.fromClient.Load()
+		t.ToClient += sess.toClient.Load()
+	}
+	t.Missed = s.hub.missedCount()
+	return t
+}
+
+// Kill ends a connection at once, with 57P01 at the next message's end; what it runs is cancelled. False: there is no such one.
+func (s *Server) Kill(id uint64) bool {
+	s.mu.Lock()
+	sess := s.sessions[id]
+	s.mu.Unlock()
+	if sess == nil {
+		return false
+	}
+	sess.stop(killed(), "killed", false)
+	return true
+}
