@@ -49,12 +49,18 @@ type Environment struct {
 	Databases map[string]*Database `yaml:"databases,omitempty" json:"databases,omitempty"`
 	// Containers by name.
 	Containers map[string]*Container `yaml:"containers,omitempty" json:"containers,omitempty"`
+
+	// Name is its key in dbops.yaml, for messages.
+	Name string `yaml:"-" json:"-"`
 }
 
 // Instance is one PostgreSQL server: exactly one of RDS, CloudSQL and Postgres is set.
 type Instance struct {
-	RDS      *RDS      `yaml:"rds,omitempty" json:"rds,omitempty"`
+	// RDS says which instance of Amazon RDS it is.
+	RDS *RDS `yaml:"rds,omitempty" json:"rds,omitempty"`
+	// CloudSQL says which instance of Google Cloud SQL it is.
 	CloudSQL *CloudSQL `yaml:"cloudsql,omitempty" json:"cloudsql,omitempty"`
+	// Postgres says how to reach any other server.
 	Postgres *Postgres `yaml:"postgres,omitempty" json:"postgres,omitempty"`
 	// Logins say how dbops logs in, by access. An access without one takes the standard PG variables (PGUSER, PGPASSWORD,
 	// PGPASSFILE).
@@ -81,7 +87,7 @@ type RDS struct {
 	Identifier string `yaml:"identifier" json:"identifier"`
 	// Profile of the AWS configuration to use. Defaults to the standard credential chain.
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
-	// CAFile holds the CA certificates (PEM) to trust: the RDS bundle of the region. Relative to dbops.yaml.
+	// CAFile holds the CA certificates (PEM) to trust: the RDS bundle of the region. Needed to log in. Relative to dbops.yaml.
 	CAFile string `yaml:"ca_file,omitempty" json:"ca_file,omitempty"`
 	// Endpoint is the base URL of the RDS API, for emulators.
 	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
@@ -89,8 +95,10 @@ type RDS struct {
 
 // CloudSQL names an instance of Google Cloud SQL.
 type CloudSQL struct {
+	// Project is the ID of the project.
 	Project string `yaml:"project" json:"project"`
-	Region  string `yaml:"region" json:"region"`
+	// Region of the instance, as in europe-west1.
+	Region string `yaml:"region" json:"region"`
 	// Instance is the name of the instance, without project and region.
 	Instance string `yaml:"instance" json:"instance"`
 	// Address to connect to: public (the default), private or psc.
@@ -101,7 +109,8 @@ type CloudSQL struct {
 
 // Postgres is any server reachable by a connection string.
 type Postgres struct {
-	// URL without a password, as in postgres://db.example.com:5432/?sslmode=verify-full. sslmode must be said.
+	// URL without a password, as in postgres://db.example.com:5432/?sslmode=verify-full. sslmode must be said: verify-full or
+	// verify-ca; disable and require are for servers on this machine.
 	URL string `yaml:"url" json:"url"`
 	// CAFile holds the CA certificates (PEM) to trust. Defaults to the system's. Relative to dbops.yaml.
 	CAFile string `yaml:"ca_file,omitempty" json:"ca_file,omitempty"`

@@ -1,0 +1,123 @@
+package config
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+)
+
+// typesSource holds the doc comments that become the schema's descriptions.
+//
+//go:embed types.go
+var typesSource string
+
+// Schema returns the JSON Schema (draft 2020-12) of dbops.yaml, for editors.
+func Schema() ([]byte, error) {
+	comments, err := commentsOf(typesSource)
+	if err != nil {
+		return nil, fmt.Errorf("make the schema: %w", err)
+	}
+	r := jsonschema.Reflector{
+		Anonymous: true, ExpandedStruct: true,
+		LookupComment: func(t reflect.Type, field string) string {
+			return comments[strings.TrimSuffix(t.Name()+"."+field, ".")]
+		},
+	}
+	s := r.Reflect(&Config{})
+	s.Title = "dbops.yaml"
+	refine(s)
+	out, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("make the schema: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+// commentsOf maps "Type" and "Type.Field" to their doc comments, on one line each.
+func commentsOf(source string) (map[string]string, error) {
+	f, err := parser.ParseFile(token.NewFileSet(), "types.go", source, parser.ParseComments)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	text := func(doc *ast.CommentGroup) string { return strings.Join(strings.Fields(doc.Text()), " ") }
+	for _, d := range f.Decls {
+		decl, ok := d.(*ast.GenDecl)
+		if !ok {
+			continue
+		}
+		for _, spec := range decl.Specs {
+			t, ok := spec.(*ast.TypeSpec)
+			if !ok {
+				continue
+			}
+			out[t.Name.Name] = text(decl.Doc)
+			fields, ok := t.Type.(*ast.StructType)
+			if !ok {
+				continue
+			}
+			for _, field := range fields.Fields.List {
+				for _, name := range field.Names {
+					out[t.Name.Name+"."+name.Name] = asKey(text(field.Doc), name.Name, field.Tag)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// asKey makes a comment that begins with the field's name begin with its key: CAFile holds ... becomes ca_file holds ...
+func asKey(comment, name string, tag *ast.BasicLit) string {
+	rest, ok := strings.CutPrefix(comment, name+" ")
+	if !ok || tag == nil {
+		return comment
+	}
+	key, _, _ := strings.Cut(reflect.StructTag(strings.Trim(tag.Value, "`")).Get("yaml"), ",")
+	if strings.EqualFold(key, name) {
+		return comment
+	}
+	return key + " " + rest
+}
+
+// refine adds what the types alone do not say.
+func refine(s *jsonschema.Schema) {
+	property := func(s *jsonschema.Schema, key string) *jsonschema.Schema {
+		p, _ := s.Properties.Get(key)
+		return p
+	}
+	names := &jsonschema.Schema{Pattern: nameSyntax.String()}
+	one := uint64(1)
+
+	property(s, "version").Const = 1
+	property(s, "environments").PropertyNames = names
+
+	environment := s.Definitions["Environment"]
+	property(environment, "instances").PropertyNames = names
+	property(environment, "containers").PropertyNames = names
+	property(s.Definitions["Container"], "databases").MinItems = &one
+
+	instance := s.Definitions["Instance"]
+	for _, key := range providers() {
+		instance.OneOf = append(instance.OneOf, &jsonschema.Schema{Required: []string{key}})
+	}
+	logins := &jsonschema.Schema{}
+	for _, a := range accesses() {
+		logins.Enum = append(logins.Enum, a)
+	}
+	property(instance, "logins").PropertyNames = logins
+
+	rds, cloudsql := s.Definitions["RDS"], s.Definitions["CloudSQL"]
+	property(rds, "region").Pattern = rdsRegion.String()
+	property(rds, "identifier").Pattern = rdsIdentifier.String()
+	property(cloudsql, "project").Pattern = googleProject.String()
+	property(cloudsql, "region").Pattern = googleRegion.String()
+	property(cloudsql, "instance").Pattern = cloudsqlInstance.String()
+	property(s.Definitions["Postgres"], "url").Pattern = `^postgres(ql)?://`
+}
