@@ -111,10 +111,12 @@ func bounded(words token.Tokens, r *report) bool {
 	}
 	depth := 0
 	for _, w := range words {
-		if w.Type == token.MappingStartType || w.Type == token.SequenceStartType {
+		switch w.Type {
+		case token.MappingStartType, token.SequenceStartType:
 			depth++
-		} else if w.Type == token.MappingEndType || w.Type == token.SequenceEndType {
+		case token.MappingEndType, token.SequenceEndType:
 			depth--
+		default:
 		}
 		if depth > maxBrackets {
 			r.add(at(w), "", "", "brackets are nested more than %d deep", maxBrackets)
