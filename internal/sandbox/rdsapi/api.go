@@ -52,7 +52,7 @@ type API struct {
 	ops      map[string]operation
 	cas      []authority
 
-	life context.Context //nolint:containedctx // the life of the goroutines that take the steps
+	life context.Context // of the goroutines that take the steps
 	end  context.CancelFunc
 	wg   sync.WaitGroup
 
