@@ -53,11 +53,16 @@ open_cache() {
 			"(PostgreSQL refuses to run as root); set ${2:-the cache variable} to a folder elsewhere"
 	fi
 	[ -w "$CACHE/trees" ] || die "cannot write in the cache folder $CACHE${2:+; set $2 to another one}"
-	lock_cache
-	trap 'rm -rf "${TREE:-}"' EXIT
+	trap close_cache EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
+	lock_cache
 	sweep_cache
+}
+
+close_cache() {
+	rm -rf "${TREE:-}"
+	[ -z "${PID_LOCK:-}" ] || rm -f "$PID_LOCK"
 }
 
 # Children inherit descriptor 9, so that a killed run keeps the lock until its last child has gone.
@@ -79,7 +84,7 @@ lock_cache() {
 		fi
 		sleep 0.2
 	done
-	trap 'rm -rf "${TREE:-}"; rm -f "$CACHE/.lock.pid"' EXIT
+	PID_LOCK=$CACHE/.lock.pid
 }
 
 # A complete tree that lost its link may still have a server running from it: it stays for a day.

@@ -22,24 +22,21 @@ function links (dir) {
   const list = JSON.parse(fs.readFileSync(path.join(dir, 'native', 'pg-symlinks.json'), 'utf8'))
   if (!Array.isArray(list) || list.length > 1000) die('pg-symlinks.json is not a short list')
   const root = fs.realpathSync(dir)
-  const inside = (p) => p === root || p.startsWith(root + path.sep)
-  const local = (p) => {
-    const clean = typeof p === 'string' && p !== '' && !path.isAbsolute(p) && !p.includes('\0') && !p.includes('\\')
-    if (!clean || !inside(path.resolve(root, p))) die(`pg-symlinks.json names a path outside the tree: ${JSON.stringify(p)}`)
-    return path.resolve(root, p)
-  }
+  const inside = (p) => fs.realpathSync(p).startsWith(root + path.sep)
   for (const { source, target } of list) {
-    const from = local(source)
-    const at = local(target)
-    if (!inside(fs.realpathSync(path.dirname(at))) || !inside(fs.realpathSync(from))) {
-      die(`pg-symlinks.json leads out of the tree: ${JSON.stringify(target)}`)
-    }
+    const from = path.resolve(root, source)
+    const at = path.resolve(root, target)
+    if (!inside(from) || !inside(path.dirname(at))) die(`pg-symlinks.json leads out of the tree: ${JSON.stringify({ source, target })}`)
     fs.rmSync(at, { force: true })
     fs.symlinkSync(path.relative(path.dirname(at), from), at)
   }
 }
 
 const [command, ...args] = process.argv.slice(2)
-if (command === 'verify' && args.length === 2) verify(...args)
-else if (command === 'links' && args.length === 1) links(...args)
-else die('usage: npmtree.cjs verify FILE INTEGRITY | links DIR')
+try {
+  if (command === 'verify' && args.length === 2) verify(...args)
+  else if (command === 'links' && args.length === 1) links(...args)
+  else die('usage: npmtree.cjs verify FILE INTEGRITY | links DIR')
+} catch (err) {
+  die(err.message)
+}

