@@ -1,0 +1,2 @@
+DROP SCHEMA billing CASCADE;
+DROP EXTENSION btree_gist;

@@ -1,0 +1,2 @@
+DROP TABLE billing.subscriptions;
+DROP TABLE billing.plans;

@@ -1,0 +1,2 @@
+DROP SCHEMA events CASCADE;
+DROP EXTENSION pg_trgm;

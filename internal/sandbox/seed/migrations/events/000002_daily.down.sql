@@ -1,0 +1,2 @@
+DROP TABLE events.inbox;
+DROP MATERIALIZED VIEW events.daily;

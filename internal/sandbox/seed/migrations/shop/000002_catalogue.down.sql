@@ -1,0 +1,2 @@
+DROP TABLE shop.products;
+DROP TABLE shop.categories;

@@ -1,0 +1,1 @@
+ALTER TABLE shop.payments DROP COLUMN reference;

@@ -1,0 +1,1 @@
+ALTER TABLE shop.payments ALTER COLUMN amount_cents TYPE bigint;
