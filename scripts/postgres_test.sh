@@ -206,7 +206,7 @@ ok "killed before any of its $n commands, a run that replaces a tree leaves the 
 
 rm -rf cache npm.calls
 set -m
-NPM_SLEEP=30 pg server/16 >out 2>&1 &
+NPM_SLEEP=30 s/postgres.sh --no-host server/16 >out 2>&1 &
 job=$!
 set +m
 for _ in $(seq 200); do [ ! -e npm.calls ] || break && sleep 0.05; done
