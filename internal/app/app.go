@@ -1,5 +1,3 @@
-//go:build wired
-
 // Package app wires configuration, providers, dialers and the proxy together, once, for every face.
 //
 // A face (the CLI, the terminal UI) parses what a person asked, calls one method of [App], and shows the result. App makes

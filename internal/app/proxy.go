@@ -1,5 +1,3 @@
-//go:build wired
-
 package app
 
 import (
@@ -8,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"path/filepath"
 	"slices"

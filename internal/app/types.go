@@ -1,4 +1,3 @@
-// Package app wires configuration, providers, dialers and the proxy together, once, for every face.
 package app
 
 import (

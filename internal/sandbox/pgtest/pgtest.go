@@ -154,7 +154,7 @@ func (s *Server) Database(t testing.TB) string {
 	s.mu.Unlock()
 	s.Exec(t, "postgres", "CREATE DATABASE "+name+" OWNER "+User)
 	t.Cleanup(func() {
-		s.Exec(cleanup{t}, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		s.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 	})
 	return name
 }
@@ -189,11 +189,6 @@ func (s *Server) connect(ctx context.Context, t testing.TB, database string) *pg
 	}
 	return c
 }
-
-// cleanup is a test whose context has ended, as it has in its clean-up functions.
-type cleanup struct{ testing.TB }
-
-func (c cleanup) Context() context.Context { return context.WithoutCancel(c.TB.Context()) }
 
 func (c *cluster) start(ctx context.Context, major int) (*Server, error) {
 	c.mu.Lock()

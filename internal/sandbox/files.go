@@ -1,0 +1,161 @@
+package sandbox
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/google/renameio/v2"
+
+	"dbops/internal/fault"
+	"dbops/internal/sandbox/play"
+	"dbops/internal/sandbox/seed"
+	"dbops/internal/secret"
+)
+
+// The files and folders that a sandbox writes for its clients.
+const (
+	configFile    = "dbops.yaml"
+	awsConfigFile = "aws.conf"
+	awsKeysFile   = "aws-credentials"
+	googleKeyFile = "google.json"
+	caDir         = "ca"
+	secretsDir    = "secrets"
+	migrationsDir = "migrations"
+	rdsBundle     = "rds.pem"
+)
+
+//go:embed dbops.yaml.tmpl
+var configTemplate string
+
+// Environment is what a shell needs to point dbops and other clients at a sandbox.
+type Environment struct {
+	Set   map[string]string
+	Unset []string // would lead back to a real cloud
+}
+
+// Environ returns the environment of the sandbox in dir. One that was never brought up is a fault.Usage.
+func Environ(dir string) (Environment, error) {
+	var m meta
+	ok, err := play.Load(dir, markerFile, &m)
+	if err != nil {
+		return Environment{}, fault.New(fault.Internal, "read the sandbox in "+dir, err)
+	}
+	if !ok {
+		return Environment{}, fault.Newf(fault.Usage, "read the sandbox in "+dir, "there is none").Hint("dbops sandbox up --dir %s", dir)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	awsURL := "http://" + m.AWS
+	return Environment{
+		Set: map[string]string{
+			"DBOPS_CONFIG":                        in(configFile),
+			"AWS_CONFIG_FILE":                     in(awsConfigFile),
+			"AWS_SHARED_CREDENTIALS_FILE":         in(awsKeysFile),
+			"AWS_REGION":                          awsRegion,
+			"AWS_DEFAULT_REGION":                  awsRegion,
+			"AWS_ENDPOINT_URL_RDS":                awsURL,
+			"AWS_ENDPOINT_URL_STS":                awsURL,
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER":    awsURL,
+			"AWS_EC2_METADATA_DISABLED":           "true",
+			"GOOGLE_APPLICATION_CREDENTIALS":      in(googleKeyFile),
+			"GOOGLE_CLOUD_PROJECT":                projects[0],
+			"CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL": "http://" + m.Google + "/",
+		},
+		Unset: []string{
+			"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL",
+			"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE",
+		},
+	}, nil
+}
+
+// googleKey is the service account key file of the sandbox's robot.
+func (s *Sandbox) googleKey() string { return filepath.Join(s.opts.Dir, googleKeyFile) }
+
+// writeGoogleKey makes the key once; it stays good.
+func (s *Sandbox) writeGoogleKey() error {
+	if _, err := os.Stat(s.googleKey()); err == nil {
+		return nil
+	}
+	return s.google.Identity().WriteKey(robot, s.googleKey(), "http://"+s.meta.Google+"/token")
+}
+
+// writeFiles writes what clients need. What a person may have edited is left as it is.
+func (s *Sandbox) writeFiles() error {
+	dir := s.opts.Dir
+	if err := os.MkdirAll(filepath.Join(dir, caDir), 0o755); err != nil { //nolint:gosec // certificates
+		return err
+	}
+	id, key, ok := s.keys.Credentials("user/dbops")
+	aliceID, aliceKey, okAlice := s.keys.Credentials("user/alice")
+	if !ok || !okAlice {
+		return errors.New("the access keys of the played AWS are missing")
+	}
+	url := "http://" + s.meta.AWS
+	services := fmt.Sprintf("[services sandbox]\nrds =\n  endpoint_url = %[1]s\nsts =\n  endpoint_url = %[1]s\nsecrets_manager =\n  endpoint_url = %[1]s\n", url)
+	return errors.Join(
+		renameio.WriteFile(filepath.Join(dir, awsConfigFile), []byte("[default]\nregion = "+awsRegion+"\nservices = sandbox\n\n"+
+			"[profile alice]\nregion = "+awsRegion+"\nservices = sandbox\n\n"+services), 0o600),
+		renameio.WriteFile(filepath.Join(dir, awsKeysFile), fmt.Appendf(nil,
+			"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n\n[alice]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
+			id, key.Reveal(), aliceID, aliceKey.Reveal()), 0o600),
+		renameio.WriteFile(filepath.Join(dir, caDir, rdsBundle), s.rds.CABundle(), 0o644),
+		s.writeMigrations(),
+		s.writeConfig(),
+	)
+}
+
+func (s *Sandbox) writeMigrations() error {
+	for _, name := range seed.Names() {
+		to := filepath.Join(s.opts.Dir, migrationsDir, name)
+		if _, err := os.Stat(to); err == nil {
+			continue
+		}
+		draft := to + ".new"
+		if err := os.RemoveAll(draft); err != nil {
+			return err
+		}
+		if err := os.CopyFS(draft, seed.Migrations(name)); err != nil {
+			return err
+		}
+		if err := os.Rename(draft, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sandbox) writeConfig() error {
+	path := filepath.Join(s.opts.Dir, configFile)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	t, err := template.New(configFile).Option("missingkey=error").Parse(configTemplate)
+	if err != nil {
+		return err
+	}
+	local := s.world.Server("local-main")
+	if local == nil {
+		return errors.New("the local server is missing")
+	}
+	var b strings.Builder
+	err = t.Execute(&b, map[string]string{
+		"AWS": "http://" + s.meta.AWS, "Google": "http://" + s.meta.Google, "Local": local.Addr(),
+	})
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// writeSecret writes a password for its owner's eyes only.
+func writeSecret(path string, v secret.Value) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, []byte(v.Reveal()+"\n"), 0o600)
+}

@@ -1,0 +1,137 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"cloud.google.com/go/secretmanager/apiv1"
+	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"dbops/internal/sandbox/play"
+	"dbops/internal/secret"
+)
+
+// passwords are those of the roles that the sandbox makes, kept so that a sandbox that comes back knows them.
+type passwords struct {
+	dir string
+
+	mu  sync.Mutex
+	all map[string]string
+	err error // of the last save; reported once everything is made
+}
+
+const passwordsFile = "passwords.json"
+
+func openPasswords(dir string) (*passwords, error) {
+	p := &passwords{dir: dir, all: map[string]string{}}
+	_, err := play.Load(dir, passwordsFile, &p.all)
+	return p, err
+}
+
+// get returns the password of a role of an instance, and makes it when there is none.
+func (p *passwords) get(i instance, role string) secret.Value {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := i.env + "/" + i.name + "/" + role
+	if pw, ok := p.all[name]; ok {
+		return secret.New(pw)
+	}
+	b := make([]byte, 24)
+	_, _ = rand.Read(b) // never fails
+	p.all[name] = base64.RawURLEncoding.EncodeToString(b)
+	p.err = play.Save(p.dir, passwordsFile, p.all)
+	return secret.New(p.all[name])
+}
+
+// fillSecrets puts the passwords where dbops.yaml says they are: into the played secret managers, through their own APIs.
+func (s *Sandbox) fillSecrets(ctx context.Context) error {
+	for _, i := range instances {
+		var err error
+		switch i.provider {
+		case playedRDS:
+			err = s.fillAWS(ctx, i)
+		case playedCloud:
+			err = s.fillGoogle(ctx, i)
+		default:
+			for _, access := range []string{"read", "write", "admin"} {
+				path := filepath.Join(s.opts.Dir, secretsDir, i.env+"-"+access)
+				err = errors.Join(err, writeSecret(path, s.passwords.get(i, "dbops_"+access)))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("secrets of %s/%s: %w", i.env, i.name, err)
+		}
+	}
+	s.passwords.mu.Lock()
+	defer s.passwords.mu.Unlock()
+	return s.passwords.err
+}
+
+func (s *Sandbox) fillAWS(ctx context.Context, i instance) error {
+	id, key, ok := s.keys.Credentials("user/dbops")
+	if !ok {
+		return errors.New("user/dbops has no access key")
+	}
+	client := secretsmanager.New(secretsmanager.Options{
+		Region: awsRegion, BaseEndpoint: aws.String("http://" + s.meta.AWS),
+		Credentials: credentials.NewStaticCredentialsProvider(id, key.Reveal(), ""),
+	})
+	text, err := json.Marshal(map[string]string{"username": "dbops_admin", "password": s.passwords.get(i, "dbops_admin").Reveal()})
+	if err != nil {
+		return err
+	}
+	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String(awsSecretName(i)), SecretString: aws.String(string(text)),
+	})
+	if _, ok := errors.AsType[*types.ResourceExistsException](err); ok {
+		return nil // from an earlier run, and perhaps changed since: left alone
+	}
+	return err
+}
+
+func awsSecretName(i instance) string { return i.env + "/" + i.name + "/dbops-admin" }
+
+func (s *Sandbox) fillGoogle(ctx context.Context, i instance) error {
+	client, err := secretmanager.NewRESTClient(ctx, option.WithEndpoint("http://"+s.meta.Google),
+		option.WithAuthCredentialsFile(option.ServiceAccount, s.googleKey()))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for _, access := range []string{"write", "admin"} {
+		parent, id := "projects/"+i.project, "dbops-"+access
+		_, err := client.CreateSecret(ctx, &secretmanagerpb.CreateSecretRequest{
+			Parent: parent, SecretId: id,
+			Secret: &secretmanagerpb.Secret{Replication: &secretmanagerpb.Replication{
+				Replication: &secretmanagerpb.Replication_Automatic_{Automatic: &secretmanagerpb.Replication_Automatic{}},
+			}},
+		})
+		if status.Code(err) == codes.AlreadyExists {
+			continue // from an earlier run, and perhaps changed since: left alone
+		}
+		if err != nil {
+			return err
+		}
+		_, err = client.AddSecretVersion(ctx, &secretmanagerpb.AddSecretVersionRequest{
+			Parent:  parent + "/secrets/" + id,
+			Payload: &secretmanagerpb.SecretPayload{Data: []byte(s.passwords.get(i, "dbops_"+access).Reveal())},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
