@@ -8,6 +8,11 @@ TOOL := go tool -modfile=tools/go.mod
 PKG ?= ./...
 BENCHTIME ?= 2s
 
+# The tests with foreign clients are behind the build tag "peers"; the others in their packages run without it.
+PEER_FILES = $(shell grep -rlE '^//go:build peers$$' --include='*_test.go' internal)
+PEER_PKGS = $(addprefix ./,$(sort $(dir $(PEER_FILES))))
+PEER_TESTS = $(shell grep -hE '^func Test' $(PEER_FILES) /dev/null | grep -oE 'Test[A-Za-z0-9_]+' | sort -u | paste -sd'|' -)
+
 # Go stamps the revision into what it builds, and fails where git cannot say which it is (no git, somebody else's checkout).
 ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
@@ -39,10 +44,11 @@ test-peers: ## the sandbox judged by the AWS CLI, cloud-sql-proxy and psql
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
-	eval "$$(scripts/peers.sh --env)" && go test -race -tags peers -count=1 -timeout 9m ./internal/sandbox/...
+	eval "$$(scripts/peers.sh --env)" && go test -race -tags peers -count=1 -timeout 9m -run '^($(PEER_TESTS))$$' $(PEER_PKGS)
 
 test-setup: ## the set-up scripts and the lint rules, proved
 	scripts/postgres_test.sh
+	scripts/peers_test.sh
 	scripts/arrows_test.sh
 
 check: lint ## lint, a tidy go.mod, and generated files as they would be generated
@@ -51,7 +57,7 @@ check: lint ## lint, a tidy go.mod, and generated files as they would be generat
 
 lint: ## formatting, the linters of .golangci.yml, and the arrows of the design
 	@scripts/require.sh go
-	$(TOOL) golangci-lint fmt --diff
+	$(TOOL) golangci-lint fmt --diff || { echo 'not formatted: run make fmt' >&2; exit 1; }
 	$(TOOL) golangci-lint run --allow-parallel-runners $(PKG)
 
 fmt: ## format the code

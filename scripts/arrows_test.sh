@@ -73,12 +73,12 @@ without() { for r in $1; do [ "$r" = "$2" ] || echo "$r"; done; }
 	done
 	for d in creds secret pg certs sandbox/pki; do room "internal/$d" chance.go forbid math/rand math/rand/v2; done
 	room internal/app forbid.go forbid $(leaves "tui sandbox") dbops/cmd/dbops/leaf $sdks $screens
-	room internal/app allow.go allow $(leaves "$caps $base")
+	room internal/app allow.go allow $(leaves "$caps $base app")
 	room internal/tui forbid.go forbid $(leaves sandbox) dbops/cmd/dbops/leaf $sdks $data
-	room internal/tui allow.go allow $(leaves "$caps $base app") $screens
+	room internal/tui allow.go allow $(leaves "$caps $base app tui") $screens
 	room internal/tui allow_test.go allow $(leaves sandbox) $data
 	room internal/sandbox forbid.go forbid $(leaves "app tui") dbops/cmd/dbops/leaf $screens
-	room internal/sandbox allow.go allow $(leaves "$base") $sdks $data
+	room internal/sandbox allow.go allow $(leaves "$base sandbox") $sdks $data
 	room internal/sandbox/rdsapi allow_test.go allow $(leaves "app sandbox") $sdks
 	room cmd/dbops forbid.go forbid $sdks
 	room cmd/dbops allow.go allow $(leaves "$caps $base app tui sandbox") $screens $data
