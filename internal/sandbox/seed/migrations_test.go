@@ -28,7 +28,8 @@ func catalogue(t *testing.T, conn *pgx.Conn) []string {
 		ORDER BY 1`)
 }
 
-// migrates runs what is pending up and down again, and then everything down to nothing and up, as the admin role would.
+// migrates takes the seeded database up to the newest version, down to nothing, and then up again, each file up, down and up, as
+// the admin role would.
 func migrates(t *testing.T, s server, data string) {
 	t.Helper()
 	conn := s.login(t, "dbops_admin", "admin-password", data)
@@ -41,42 +42,46 @@ func migrates(t *testing.T, s server, data string) {
 	}
 	up, down := numbered(t, data)
 	seeded := catalogue(t, conn)
-	execute := func(files []string) {
+	execute := func(file string) {
 		t.Helper()
-		for _, f := range files {
-			sql, err := fs.ReadFile(Migrations(data), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := conn.PgConn().Exec(t.Context(), string(sql)).ReadAll(); err != nil {
-				t.Fatalf("%s: %v", f, err)
-			}
+		sql, err := fs.ReadFile(Migrations(data), file)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	backwards := func(files []string) []string {
-		files = slices.Clone(files)
-		slices.Reverse(files)
-		return files
+		if _, err := conn.PgConn().Exec(t.Context(), string(sql)).ReadAll(); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
 	}
 	n := int(Applied(data))
 	if len(up) <= n {
 		t.Fatal("nothing is pending")
 	}
-	execute(up[n:])
-	if slices.Equal(seeded, catalogue(t, conn)) {
-		t.Error("the pending migrations change nothing")
+	for _, file := range up[n:] { // with the rows in place
+		execute(file)
 	}
-	execute(backwards(down[n:]))
-	if got := catalogue(t, conn); !slices.Equal(seeded, got) {
-		t.Errorf("up and down leaves\n%s", difference(seeded, got))
+	for i := range up {
+		if i == len(up)-n && !slices.Equal(seeded, catalogue(t, conn)) {
+			t.Errorf("what is pending leaves\n%s", difference(seeded, catalogue(t, conn)))
+		}
+		execute(down[len(up)-1-i])
 	}
-	execute(backwards(down[:n]))
 	if got := catalogue(t, conn); !slices.Equal(got, []string{"information_schema", "plpgsql", "public"}) {
 		t.Errorf("all the way down leaves %q", got)
 	}
-	execute(up[:n])
-	if got := catalogue(t, conn); !slices.Equal(seeded, got) {
-		t.Errorf("down and up leaves\n%s", difference(seeded, got))
+	for i := range up {
+		before := catalogue(t, conn)
+		if i == n && !slices.Equal(before, seeded) {
+			t.Errorf("the seeded database is not what its migrations make:\n%s", difference(seeded, before))
+		}
+		execute(up[i])
+		if slices.Equal(before, catalogue(t, conn)) {
+			t.Errorf("%s changes nothing", up[i])
+		}
+		execute(down[i])
+		if after := catalogue(t, conn); !slices.Equal(before, after) {
+			t.Errorf("%s leaves\n%s", down[i], difference(before, after))
+		}
+		execute(up[i])
 	}
 }
 
