@@ -58,7 +58,6 @@ func newRootCmd(c *cli) *cobra.Command {
 			if c.output != "text" && c.output != "json" {
 				return fault.Newf(fault.Usage, "read the flags", "unknown output %q", c.output).Hint("want -o text or -o json")
 			}
-			c.running = true
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return runTUI(cmd.Context(), c, cmd) },
@@ -79,6 +78,7 @@ func newRootCmd(c *cli) *cobra.Command {
 // execute runs one command line and returns the exit status.
 func (c *cli) execute(ctx context.Context, args []string) int {
 	root := newRootCmd(c)
+	c.noteRuns(root)
 	root.SetArgs(args)
 	root.SetIn(c.in)
 	root.SetOut(c.out)
@@ -94,9 +94,39 @@ func (c *cli) execute(ctx context.Context, args []string) int {
 		if _, ok := errors.AsType[*fault.Error](err); !ok { // cobra's own complaint about flags or arguments
 			err = fault.New(fault.Usage, "", err).Hint("%s --help", commandPath(root, args))
 		}
+		if asksForJSON(args) { // the flag itself may not have been reached
+			c.output = "json"
+		}
 	}
 	c.printError(err)
 	return fault.ExitStatus(err)
+}
+
+// noteRuns lets execute tell a mistake on the command line from a failure of the command.
+func (c *cli) noteRuns(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			c.running = true
+			return run(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		c.noteRuns(sub)
+	}
+}
+
+func asksForJSON(args []string) bool {
+	for i, a := range args {
+		switch a {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			return i+1 < len(args) && args[i+1] == "json"
+		case "--":
+			return false
+		}
+	}
+	return false
 }
 
 // commandPath is the longest known command at the head of args, for a hint.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"strings"
 
 	"dbops/internal/config"
@@ -9,6 +10,7 @@ import (
 
 // unknown says that there is no such thing, and which there are.
 func unknown(op, noun, name string, names []string) error {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	err := fault.Newf(fault.Usage, op, "unknown %s %q", noun, name)
 	if near := config.Nearest(name, names); near != "" {
 		return err.Hint("did you mean %q? There are: %s", near, strings.Join(names, ", "))

@@ -52,13 +52,14 @@ type instance struct {
 	major     int
 	regional  bool
 	database  string
+	bench     bool // has a database for pgbench
 	labels    map[string]string
 }
 
 // instances are all of them. Every supported major is among them.
 var instances = []instance{
-	{env: "prod", name: "main", provider: playedCloud, project: "shop-prod", id: "shop-main", major: 15, regional: true, database: "shop", labels: map[string]string{"environment": "prod", "team": "shop"}},
-	{env: "prod", name: "billing", provider: playedRDS, id: "billing-prod", major: 14, regional: true, database: "billing", labels: map[string]string{"environment": "prod", "team": "billing"}},
+	{env: "prod", name: "main", provider: playedCloud, project: "shop-prod", id: "shop-main", major: 15, regional: true, database: "shop", bench: true, labels: map[string]string{"environment": "prod", "team": "shop"}},
+	{env: "prod", name: "billing", provider: playedRDS, id: "billing-prod", major: 14, regional: true, database: "billing", bench: true, labels: map[string]string{"environment": "prod", "team": "billing"}},
 	{env: "staging", name: "main", provider: playedCloud, project: "shop-staging", id: "shop-main", major: 16, database: "shop", labels: map[string]string{"environment": "staging", "team": "shop"}},
 	{env: "staging", name: "billing", provider: playedRDS, id: "billing-staging", major: 17, database: "billing", labels: map[string]string{"environment": "staging", "team": "billing"}},
 	{env: "local", name: "main", provider: playedPlain, id: "local-main", major: 18, database: "events"},
@@ -91,6 +92,11 @@ func (s *Sandbox) furnish(ctx context.Context, i instance) error {
 	}
 	if err := seed.Apply(ctx, srv.DB, s.database(i)); err != nil {
 		return fmt.Errorf("%s/%s: %w", i.env, i.name, err)
+	}
+	if i.bench {
+		if err := fillBench(ctx, srv, i); err != nil {
+			return fmt.Errorf("%s/%s: %w", i.env, i.name, err)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

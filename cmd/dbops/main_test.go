@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"dbops/internal/sandbox"
+	"dbops/internal/sandbox/pgbin"
+	"dbops/internal/sandbox/play"
+)
+
+// fixture is what the tests of this package share: the real program, and a sandbox for it to work on.
+type fixture struct {
+	dir     string // reachable by the servers' user
+	program string
+	sandbox *sandbox.Sandbox
+	env     []string // that points at the sandbox
+}
+
+var shared fixture
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cmd/dbops tests:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func testMain(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	shared.dir, err = os.MkdirTemp("", "dbops-cmd-test-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(shared.dir)
+	if err := os.Chmod(shared.dir, 0o755); err != nil { //nolint:gosec // the servers' user passes through
+		return 1, err
+	}
+	shared.program = filepath.Join(shared.dir, "bin", "dbops")
+	args := []string{"build", "-o", shared.program}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	if out, err := exec.CommandContext(ctx, "go", append(args, ".")...).CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build dbops: %w\n%s", err, out)
+	}
+	dir := filepath.Join(shared.dir, "cloud")
+	shared.sandbox, err = sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002)})
+	if err != nil {
+		return 1, err
+	}
+	defer func() {
+		if closeErr := shared.sandbox.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	e, err := sandbox.Environ(dir)
+	if err != nil {
+		return 1, err
+	}
+	shared.env = sandboxEnv(e)
+	return m.Run(), nil
+}
+
+func sandboxEnv(e sandbox.Environment) []string {
+	var env []string
+	for k, v := range e.Set {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+// environ is the environment of a child: the sandbox, a home and a runtime folder of its own, and no variable of whoever runs
+// the tests.
+func environ(t testing.TB, extra ...string) []string {
+	t.Helper()
+	home := t.TempDir()
+	env := append([]string{
+		"PATH=" + filepath.Dir(shared.program) + ":" + filepath.Dir(psqlPath(t)) + ":" + os.Getenv("PATH"),
+		"HOME=" + home, "XDG_RUNTIME_DIR=" + filepath.Join(home, "run"), "XDG_CONFIG_HOME=" + filepath.Join(home, "config"),
+		"LANG=C.UTF-8", "TZ=UTC", "NO_COLOR=1", "GORACE=halt_on_error=1 exitcode=66",
+	}, shared.env...)
+	return append(env, extra...)
+}
+
+func psqlPath(t testing.TB) string {
+	t.Helper()
+	psql, err := pgbin.Client("psql", 15)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return psql
+}
+
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+
+// The scripts of this folder break the sandbox that all share, so they run after the others.
+func TestScriptsWithFaults(t *testing.T) { runScripts(t, "testdata/faults") }
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
+	testscript.Run(t, testscript.Params{
+		Dir:                 dir,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			for _, kv := range environ(e.T().(testing.TB)) { //nolint:forcetypeassert // testscript.Run passes a *testing.T
+				k, v, _ := strings.Cut(kv, "=")
+				e.Setenv(k, v)
+			}
+			e.Setenv("SANDBOX", filepath.Join(shared.dir, "cloud"))
+			return os.MkdirAll(e.Getenv("XDG_RUNTIME_DIR"), 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"fault":  cmdFault,
+			"status": cmdExitStatus,
+			"field":  cmdField,
+		},
+	})
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"dbops/internal/sandbox/play"
+)
+
+// cmdFault asks the shared sandbox for a failure: fault EFFECT SERVICE [ACTION [TARGET [COUNT]]], or takes all back: fault clear.
+func cmdFault(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) == 1 && args[0] == "clear" {
+		shared.sandbox.Faults().Clear()
+		return
+	}
+	f := play.Fault{}
+	for i, to := range []*string{(*string)(&f.Effect), &f.Service, &f.Action, &f.Target} {
+		if i < len(args) {
+			*to = args[i]
+		}
+	}
+	if len(args) > 4 {
+		n, err := strconv.Atoi(args[4])
+		ts.Check(err)
+		f.Count = n
+	}
+	ts.Defer(shared.sandbox.Faults().Clear)
+	shared.sandbox.Faults().Add(f)
+}
+
+// cmdExitStatus runs a program and demands its exit status: status N PROGRAM ARGUMENT... Its output is then what stdout and
+// stderr match.
+func cmdExitStatus(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: status N PROGRAM ARGUMENT...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "out"), []byte(ts.ReadFile("stdout")), 0o600))
+	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "err"), []byte(ts.ReadFile("stderr")), 0o600))
+}
+
+// cmdField demands a value in a JSON file: field FILE PATH VALUE, with a path such as instances.0.live.state.
+func cmdField(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: field FILE PATH VALUE")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	for part := range strings.SplitSeq(args[1], ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[part]
+		case []any:
+			n, err := strconv.Atoi(part)
+			ts.Check(err)
+			if n >= len(x) {
+				ts.Fatalf("%s: the list has %d entries", args[1], len(x))
+			}
+			v = x[n]
+		default:
+			ts.Fatalf("%s: nothing below %q", args[1], part)
+		}
+	}
+	got, err := json.Marshal(v)
+	ts.Check(err)
+	text := strings.Trim(string(got), `"`)
+	if (text == args[2]) == neg {
+		ts.Fatalf("%s is %s", args[1], got)
+	}
+}
