@@ -138,6 +138,9 @@ func explain(op, stage string, limit time.Duration, password string, err error) 
 	if errors.Is(err, context.Canceled) {
 		return fault.New(fault.Interrupted, op, context.Canceled)
 	}
+	if errors.Is(err, errUnsynced) {
+		return fault.New(fault.Unavailable, op, errUnsynced).Hint("this machine or the way to the instance is very slow; try again")
+	}
 	if oe, ok := errors.AsType[*net.OpError](err); ok && oe.Op == "dial" {
 		return fault.New(fault.Unavailable, op, oe).
 			Hint("is the instance running, and does its network let this machine in (VPN, authorized networks, security group)?")

@@ -21,7 +21,6 @@ import (
 type upstream struct {
 	*pgconn.HijackedConn
 	notices []*pgconn.Notice // that came with the login
-	late    []byte           // messages that came after it
 	ahead   *ahead           // below TLS, where the socket is known; else nil
 }
 
@@ -96,15 +95,7 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 	l.established.Store(true)
 	cfg.Password = ""
 	u := &upstream{HijackedConn: h, notices: l.notices}
-	for h.Frontend.ReadBufferLen() > 0 {
-		m, err := h.Frontend.Receive()
-		if err != nil {
-			_ = h.Conn.Close()
-			return nil, fmt.Errorf("%w: %w", errUnsynced, err)
-		}
-		u.late = encode(u.late, m)
-	}
-	h.Frontend = nil
+	h.Frontend = nil // and its buffer: SyncConn left nothing in it
 	if t, ok := h.Conn.(*tls.Conn); ok {
 		u.ahead, _ = t.NetConn().(*ahead)
 	}
@@ -171,8 +162,7 @@ func (u *upstream) greeting(key cancelKey) []byte {
 		m := pgproto3.NoticeResponse(errorResponse((*pgconn.PgError)(n)))
 		out = encode(out, &m)
 	}
-	out = encode(out, &pgproto3.ReadyForQuery{TxStatus: u.TxStatus})
-	return append(out, u.late...)
+	return encode(out, &pgproto3.ReadyForQuery{TxStatus: u.TxStatus})
 }
 
 // Check logs in to a database as a client's connection would, and out again. An unknown name is fault.NotFound; otherwise the

@@ -99,6 +99,8 @@ func (sess *session) clientLeft(ctx context.Context, err error) {
 	sess.gone = true
 	vanished := sess.talk.working() && !sess.talk.goodbye || !errors.Is(err, io.EOF)
 	switch {
+	case sess.talk.failed: // and not one of a statement: those are followed by ReadyForQuery
+		sess.say("the server ended the session", true)
 	case sess.talk.goodbye:
 		sess.say("the client said goodbye", false)
 	case vanished:

@@ -27,11 +27,12 @@ type Server struct {
 	pool        buffers
 
 	startups   chan struct{} // a place for each connection that has not logged in
-	refusing   chan struct{} // a place for each one beyond, to be told so
+	waiting    chan struct{} // a place for each one that waits for such a place
 	cancelling chan struct{} // a place for each cancel request on its way
 	served     atomic.Bool
 	nextID     atomic.Uint64
 
+	queue      time.Duration // for a place among those that log in
 	stuckAfter time.Duration // of a peer that acknowledges nothing
 	stuckEvery time.Duration // between two looks
 
@@ -43,7 +44,7 @@ type Server struct {
 }
 
 const (
-	refusingMax   = 64
+	waitingMax    = 500
 	cancellingMax = 32
 	listMax       = 20 // databases in a hint
 )
@@ -82,7 +83,8 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, application: defaultApplication(),
 		upstreams:  make(map[string]*Upstream, len(cfg.Upstreams)),
 		startups:   make(chan struct{}, cfg.MaxStartups),
-		refusing:   make(chan struct{}, refusingMax),
+		waiting:    make(chan struct{}, waitingMax),
+		queue:      3 * time.Second,
 		cancelling: make(chan struct{}, cancellingMax),
 		stuckAfter: 50 * time.Second,
 		stuckEvery: 5 * time.Second,
@@ -173,21 +175,14 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	keepAlive(conn)
 	c := &client{Conn: conn, socket: conn}
-	place, limit, crowded := s.startups, s.cfg.StartupTimeout, false
-	select {
-	case place <- struct{}{}:
-	default:
-		place, limit, crowded = s.refusing, lastWords, true
-		select {
-		case place <- struct{}{}:
-		default:
-			return // not even that
-		}
+	place := s.place(ctx)
+	if place == nil {
+		return
 	}
 	release := sync.OnceFunc(func() { <-place })
 	defer release()
 
-	h, err := s.startup(ctx, c, limit, crowded)
+	h, err := s.startup(ctx, c, place == s.waiting)
 	switch {
 	case errors.Is(err, errSilent):
 		return
@@ -202,8 +197,37 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	s.serveSession(ctx, c, h, release)
 }
 
-// startup reads what the client asks for and checks its password, within limit.
-func (s *Server) startup(ctx context.Context, c *client, limit time.Duration, crowded bool) (*hello, error) {
+// place takes a place among those that log in, after a while of waiting if there are too many. If there still is none, it stays
+// in the waiting room, to be told so; if that is full, too, it is nil.
+func (s *Server) place(ctx context.Context) chan struct{} {
+	select {
+	case s.startups <- struct{}{}:
+		return s.startups
+	default:
+	}
+	select {
+	case s.waiting <- struct{}{}:
+	default:
+		return nil
+	}
+	timer := time.NewTimer(s.queue)
+	defer timer.Stop()
+	select {
+	case s.startups <- struct{}{}:
+		<-s.waiting
+		return s.startups
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return s.waiting
+}
+
+// startup reads what the client asks for and checks its password. In a crowd it may only cancel.
+func (s *Server) startup(ctx context.Context, c *client, crowded bool) (*hello, error) {
+	limit := s.cfg.StartupTimeout
+	if crowded {
+		limit = min(limit, lastWords)
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	end, _ := ctx.Deadline()

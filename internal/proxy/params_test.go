@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestRuntimeParams(t *testing.T) {
+	for name, try := range map[string]struct {
+		sent   []param
+		pinned map[string]string
+		want   map[string]string
+	}{
+		"a client that says nothing gets a name": {
+			nil, nil, map[string]string{"application_name": "dbops:me@here"},
+		},
+		"its own name stays, an empty one does not": {
+			[]param{{"application_name", "psql"}, {"application_name", ""}}, nil, map[string]string{"application_name": "psql"},
+		},
+		"who, where and passwords are not passed on": {
+			[]param{{"user", "u"}, {"database", "d"}, {"password", "p"}, {"passfile", "f"}, {"sslpassword", "s"}, {"USER", "x"}},
+			nil,
+			map[string]string{"application_name": "dbops:me@here"},
+		},
+		"the last of a name wins, whatever its case": {
+			[]param{{"DateStyle", "ISO"}, {"datestyle", "SQL"}}, nil, map[string]string{"application_name": "dbops:me@here", "datestyle": "SQL"},
+		},
+		"pinned parameters win": {
+			[]param{{"Statement_Timeout", "0"}, {"search_path", "x"}, {"application_name", "psql"}},
+			map[string]string{"statement_timeout": "5s", "application_name": "pinned"},
+			map[string]string{"statement_timeout": "5s", "application_name": "pinned", "search_path": "x"},
+		},
+		"pinned options come behind the client's": {
+			[]param{{"options", "-c a=1"}},
+			map[string]string{"options": " -c b=2 "},
+			map[string]string{"application_name": "dbops:me@here", "options": "-c a=1 -c b=2"},
+		},
+		"a backslash at the end does not swallow them": {
+			[]param{{"options", `-c a=1\\\`}},
+			map[string]string{"options": "--b=2"},
+			map[string]string{"application_name": "dbops:me@here", "options": `-c a=1\\ --b=2`},
+		},
+		"what pinned options set is no parameter of the client's": {
+			[]param{{"b", "9"}, {"c_d", "9"}, {"e", "9"}, {"f", "ok"}},
+			map[string]string{"options": "-c B=2 --c-d=3 -ce=4 -S 64"},
+			map[string]string{"application_name": "dbops:me@here", "options": "-c B=2 --c-d=3 -ce=4 -S 64", "f": "ok"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := runtimeParams(try.sent, try.pinned, "dbops:me@here"); !maps.Equal(got, try.want) {
+				t.Errorf("got  %q\nwant %q", got, try.want)
+			}
+		})
+	}
+}
+
+func TestDefaultApplicationFitsIntoAName(t *testing.T) {
+	if got := defaultApplication(); !strings.HasPrefix(got, "dbops:") || !strings.Contains(got, "@") || len(got) > nameMax {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestNear(t *testing.T) {
+	names := []string{"billing", "orders", "orders_archive", "users", "x"}
+	for asked, want := range map[string][]string{
+		"order":    {"orders", "orders_archive"},
+		"archive":  {"orders_archive"},
+		"usres":    nil, // two changes of five letters
+		"user":     {"users"},
+		"BILLING":  {"billing"},
+		"postgres": nil,
+		"y":        {"x"},
+		"":         {"x"},
+	} {
+		if got := near(asked, names); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", asked, got, want)
+		}
+	}
+}
