@@ -260,42 +260,39 @@ func TestCheckToken(t *testing.T) {
 		}
 		return tok
 	}
+	type bearer struct{ who, endpoint, region, user string }
+	alice := bearer{"user/alice", endpoint, region, "app"}
 	tests := []struct {
-		name  string
-		token func(t *testing.T) string
-		login awsid.Login
-		after time.Duration
-		want  string // part of the error; empty: accepted
+		name     string
+		of       bearer
+		edit     [2]string // replaced in the token
+		password string    // in place of a token
+		resource string    // of the instance
+		after    time.Duration
+		want     string // part of the error; empty: accepted
 	}{
-		{name: "the right token", token: func(t *testing.T) string { t.Helper(); return token(t, "user/alice", endpoint, region, "app") }},
-		{name: "fourteen minutes old", after: 14 * time.Minute, token: func(t *testing.T) string { t.Helper(); return token(t, "user/alice", endpoint, region, "app") }},
-		{name: "sixteen minutes old", after: 16 * time.Minute, token: func(t *testing.T) string { t.Helper(); return token(t, "user/alice", endpoint, region, "app") }, want: "expired"},
-		{name: "for another port", token: func(t *testing.T) string { t.Helper(); return token(t, "user/alice", "127.0.0.1:5433", region, "app") }, want: "endpoint"},
-		{name: "for another host", token: func(t *testing.T) string {
-			t.Helper()
-			return token(t, "user/alice", "db.example.com:5432", region, "app")
-		}, want: "endpoint"},
-		{name: "for another role", token: func(t *testing.T) string { t.Helper(); return token(t, "user/alice", endpoint, region, "other") }, want: `user "other"`},
-		{name: "for another role, edited", token: func(t *testing.T) string {
-			t.Helper()
-			return strings.Replace(token(t, "user/alice", endpoint, region, "other"), "DBUser=other", "DBUser=app", 1)
-		}, want: "SignatureDoesNotMatch"},
-		{name: "for another region", token: func(t *testing.T) string { t.Helper(); return token(t, "user/alice", endpoint, "us-east-1", "app") }, want: "region"},
-		{name: "with a longer life", token: func(t *testing.T) string {
-			t.Helper()
-			return strings.Replace(token(t, "user/alice", endpoint, region, "app"), "Expires=900", "Expires=9000", 1)
-		}, want: "900"},
-		{name: "of somebody who may not connect", token: func(t *testing.T) string { t.Helper(); return token(t, "user/bob", endpoint, region, "app") }, want: "rds-db:connect"},
-		{name: "of somebody who may connect as this role", token: func(t *testing.T) string { t.Helper(); return token(t, "user/carol", endpoint, region, "app") }, login: awsid.Login{ResourceID: "db-1"}},
-		{name: "of somebody who may connect elsewhere", token: func(t *testing.T) string { t.Helper(); return token(t, "user/carol", endpoint, region, "app") }, login: awsid.Login{ResourceID: "db-2"}, want: "dbuser:db-2/app"},
-		{name: "a password", token: func(*testing.T) string { return "hunter2%" }, want: "not a presigned"},
-		{name: "an empty password", token: func(*testing.T) string { return "" }, want: "not a presigned"},
+		{name: "the right token", of: alice},
+		{name: "fourteen minutes old", of: alice, after: 14 * time.Minute},
+		{name: "sixteen minutes old", of: alice, after: 16 * time.Minute, want: "expired"},
+		{name: "for another port", of: bearer{"user/alice", "127.0.0.1:5433", region, "app"}, want: "endpoint"},
+		{name: "for another host", of: bearer{"user/alice", "db.example.com:5432", region, "app"}, want: "endpoint"},
+		{name: "for another role", of: bearer{"user/alice", endpoint, region, "other"}, want: `user "other"`},
+		{name: "for another role, edited", of: bearer{"user/alice", endpoint, region, "other"}, edit: [2]string{"DBUser=other", "DBUser=app"}, want: "SignatureDoesNotMatch"},
+		{name: "for another region", of: bearer{"user/alice", endpoint, "us-east-1", "app"}, want: "region"},
+		{name: "with a longer life", of: alice, edit: [2]string{"Expires=900", "Expires=9000"}, want: "900"},
+		{name: "of somebody who may not connect", of: bearer{"user/bob", endpoint, region, "app"}, want: "rds-db:connect"},
+		{name: "of somebody who may connect as this role", of: bearer{"user/carol", endpoint, region, "app"}, resource: "db-1"},
+		{name: "of somebody who may connect elsewhere", of: bearer{"user/carol", endpoint, region, "app"}, resource: "db-2", want: "dbuser:db-2/app"},
+		{name: "a password", password: "hunter2%", want: "not a presigned"},
+		{name: "nothing", want: "not a presigned"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tok := tt.token(t)
-			login := tt.login
-			login.Endpoint, login.Role = endpoint, "app"
+			tok := tt.password
+			if tt.of.who != "" {
+				tok = strings.Replace(token(t, tt.of.who, tt.of.endpoint, tt.of.region, tt.of.user), tt.edit[0], tt.edit[1], 1)
+			}
+			login := awsid.Login{Endpoint: endpoint, Role: "app", ResourceID: tt.resource}
 			now = time.Now().Add(tt.after)
 			defer func() { now = time.Now() }()
 			err := k.CheckToken(login, tok)

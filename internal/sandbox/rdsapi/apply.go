@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"dbops/internal/pg"
 	"dbops/internal/secret"
 )
 
@@ -45,7 +46,7 @@ func (a *API) modifySteps(in *instance) []step {
 	if class := w.Apply.DBInstanceClass; class != nil {
 		steps = append(steps, a.changeClass(in, *class)...)
 	}
-	return append(steps, step{status: "modifying", done: func() { a.forget(in, w.Apply) }}, show("available", 0))
+	return append(steps, step{done: func() { a.forget(in, w.Apply) }})
 }
 
 // changed is a step that only changes the description, and succeeds or fails like any other.
@@ -136,7 +137,7 @@ func (a *API) alterPassword(ctx context.Context, in *instance) error {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	verifier, err := scram(in.password)
+	verifier, err := pg.Verifier(in.password)
 	if err != nil {
 		return err
 	}

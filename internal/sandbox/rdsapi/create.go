@@ -203,7 +203,7 @@ func (a *API) makingSteps(in *instance) []step {
 	if value(in.DB.BackupRetentionPeriod) > 0 {
 		steps = append(steps, a.automatedBackup(in))
 	}
-	return append(steps, show("available", 0))
+	return steps
 }
 
 // settle writes down what is known once the real server runs.

@@ -42,7 +42,7 @@ func (a *API) rebootSteps(in *instance) []step {
 	} else {
 		steps = append(steps, a.restart(in, "rebooting"))
 	}
-	return append(steps, show("rebooting", 15*time.Second), show("available", 0))
+	return append(steps, show("rebooting", 15*time.Second))
 }
 
 // restart is the step that restarts the server of an instance.
@@ -105,11 +105,8 @@ func (a *API) stopSteps(in *instance) []step {
 				}
 				return s.Stop(ctx)
 			},
-			done: func() {
-				in.DB.AutomaticRestartTime = new(a.now().UTC().Add(7 * day))
-				in.DB.DBInstanceStatus = new("stopped") // in the same breath as the server: a new process stops it again
-			},
-			end: []note{{category: "notification", message: "DB instance stopped"}},
+			done: func() { in.DB.AutomaticRestartTime = new(a.now().UTC().Add(7 * day)) },
+			end:  []note{{category: "notification", message: "DB instance stopped"}},
 		},
 	}
 }
@@ -142,7 +139,6 @@ func (a *API) startSteps(in *instance) []step {
 			done: func() { in.DB.AutomaticRestartTime = nil },
 			end:  []note{{category: "notification", message: "DB instance started"}},
 		},
-		show("available", 0),
 	}
 }
 

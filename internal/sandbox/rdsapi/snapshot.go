@@ -97,16 +97,13 @@ func (a *API) newSnapshot(of *instance, id, sort string, tags []types.Tag) (*sna
 
 func (a *API) snapshotSteps(in *instance) []step {
 	id := in.Work.Snapshot
-	return []step{
-		{
-			status: "backing-up", real: 2 * time.Minute,
-			begin: []note{{category: "creation", message: "Creating manual snapshot", snapshot: id}, {category: "backup", message: "Backing up DB instance"}},
-			do:    func(ctx context.Context) error { return a.back(ctx, in, id) },
-			done:  func() { a.backedUp(id) },
-			end:   []note{{category: "backup", message: "Finished DB Instance backup"}, {category: "creation", message: "Manual snapshot created", snapshot: id}},
-		},
-		show("available", 0),
-	}
+	return []step{{
+		status: "backing-up", real: 2 * time.Minute,
+		begin: []note{{category: "creation", message: "Creating manual snapshot", snapshot: id}, {category: "backup", message: "Backing up DB instance"}},
+		do:    func(ctx context.Context) error { return a.back(ctx, in, id) },
+		done:  func() { a.backedUp(id) },
+		end:   []note{{category: "backup", message: "Finished DB Instance backup"}, {category: "creation", message: "Manual snapshot created", snapshot: id}},
+	}}
 }
 
 // automatedBackup is the step that makes an automated snapshot, from which points in time are restored.

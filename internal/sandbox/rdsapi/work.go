@@ -144,17 +144,14 @@ func (a *API) run(in *instance) {
 	}
 }
 
-// nextStep begins the next step, or ends the transition after the last.
-func (a *API) nextStep(in *instance) (step, bool) {
+// nextStep begins the next step; ok is false if the last one was taken.
+func (a *API) nextStep(in *instance) (s step, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	steps := a.steps(in)
-	if in.Work.Step >= len(steps) {
-		in.Work = nil
-		a.save()
+	if in.Work == nil {
 		return step{}, false
 	}
-	s := steps[in.Work.Step]
+	s = a.steps(in)[in.Work.Step]
 	if s.status != "" {
 		in.DB.DBInstanceStatus = &s.status
 	}
@@ -179,15 +176,31 @@ func (a *API) take(in *instance, s step) error {
 	}
 }
 
+// finish ends a step, and with the last one the transition: whoever sees its final status may begin another.
 func (a *API) finish(in *instance, s step) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	in.Work.Step++
 	if s.done != nil {
 		s.done()
 	}
 	a.notes(in, s.end)
+	in.Work.Step++
+	if in.Work.Step == len(a.steps(in)) {
+		in.DB.DBInstanceStatus, in.Work = new(in.Work.Kind.final()), nil
+	}
 	a.save()
+}
+
+// final is the status after the last step.
+func (k kind) final() string {
+	switch k {
+	case kindStop:
+		return "stopped"
+	case kindDelete:
+		return "deleting" // until it is forgotten
+	default:
+		return "available"
+	}
 }
 
 // fail ends a transition in the status that RDS shows when such a thing goes wrong.
@@ -246,5 +259,5 @@ func (a *API) server(in *instance) (*world.Server, error) {
 	return s, nil
 }
 
-// status is a step that only shows a status.
+// show is a step that only shows a status.
 func show(status string, real time.Duration) step { return step{status: status, real: real} }
