@@ -60,6 +60,9 @@ func (s *Source) Get(ctx context.Context, r secret.Ref) (secret.Value, error) {
 	if id == "" {
 		return secret.Value{}, fault.Newf(fault.Config, op, "its name is missing").Hint("want aws-sm:NAME, or aws-sm:REGION/NAME")
 	}
+	if err := s.aws.NeedRegion(op, region); err != nil {
+		return secret.Value{}, err
+	}
 	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
 	defer cancel()
 	out, err := s.api.GetSecretValue(ask, &secretsmanager.GetSecretValueInput{SecretId: &id}, func(o *secretsmanager.Options) {
