@@ -117,8 +117,8 @@ type Backups struct {
 
 // TLS is how an instance proves itself and whether it insists on encryption.
 type TLS struct {
-	Mode     string    `json:"mode,omitempty"` // the provider's setting: ENCRYPTED_ONLY; rds.force_ssl; sslmode of the connection string
-	Required bool      `json:"required"`
+	Mode     string    `json:"mode,omitempty"`   // the provider's setting: ENCRYPTED_ONLY; rds.force_ssl=1; sslmode of the connection
+	Required bool      `json:"required"`         // means nothing without a Mode
 	CA       string    `json:"ca,omitempty"`     // the CA's identifier: rds-ca-rsa2048-g1, GOOGLE_MANAGED_INTERNAL_CA
 	CACert   string    `json:"-"`                // PEM of the server CA certificates, where the provider hands them out (cloudsql)
 	Expires  time.Time `json:"expires,omitzero"` // of the server certificate (rds) or of the server CA (cloudsql)

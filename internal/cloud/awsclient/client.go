@@ -24,7 +24,9 @@ import (
 const Timeout = 20 * time.Second
 
 const (
-	maxAttempts = 4 // unless AWS_MAX_ATTEMPTS or the profile says otherwise
+	// Unless AWS_MAX_ATTEMPTS or the profile says otherwise. The mode stays the SDK's standard: the adaptive one lets a single
+	// throttled answer hold up everything that shares the client.
+	maxAttempts = 4
 	dialTimeout = 4 * time.Second
 )
 
@@ -51,9 +53,6 @@ func Load(ctx context.Context, o Options) (*Client, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, opts...)
 	if err != nil {
 		return nil, loadFault(err)
-	}
-	if cfg.RetryMode == "" {
-		cfg.RetryMode = aws.RetryModeAdaptive // slows down by itself when an account is throttled
 	}
 	if cfg.RetryMaxAttempts == 0 {
 		cfg.RetryMaxAttempts = maxAttempts

@@ -3,11 +3,11 @@ package awsclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 	"github.com/aws/smithy-go"
@@ -36,18 +36,30 @@ func (c *Client) Fault(ctx context.Context, op string, err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return c.apiFault(op, api, err)
 	}
-	if strings.Contains(err.Error(), "Missing Region") || isType[*aws.MissingRegionError](err) {
-		return fault.New(fault.Config, op, cloud.Because("no AWS region is known", err)).
-			Hint("name the region in dbops.yaml, or set AWS_REGION")
-	}
 	if what, why := cloud.Unreached(err); what != "" {
 		return fault.New(fault.Unavailable, op, cloud.Because(why, err)).Hint("%s", reachHint(what))
 	}
-	if status := statusOf(err); status >= http.StatusBadRequest { // an answer that is none of AWS's: a proxy's, a wrong endpoint's
-		return fault.New(fault.Unavailable, op, cloud.Because("the answer is not one of AWS: "+http.StatusText(status), err)).
-			Hint("check the endpoint in dbops.yaml, and the proxy variables of the environment")
+	if statusOf(err) != 0 {
+		return strange(op, err)
 	}
 	return fault.New(fault.Internal, op, cloud.Because(err.Error(), err))
+}
+
+// strange is an answer that is none of AWS's: a proxy's, or that of a wrong endpoint.
+func strange(op string, err error) error {
+	status := statusOf(err)
+	text := fmt.Sprintf("the answer is none of AWS's: HTTP status %d %s", status, http.StatusText(status))
+	return fault.New(fault.Unavailable, op, cloud.Because(text, err)).
+		Hint("check the endpoint in dbops.yaml and in AWS_ENDPOINT_URL, and the proxy variables of the environment")
+}
+
+// NeedRegion is a fault.Config unless a region is known: the one that was asked for, or the configuration's. Without one the SDK
+// would sign for no region, and the answer would blame the signature.
+func (c *Client) NeedRegion(op, asked string) error {
+	if asked != "" || c.Config.Region != "" {
+		return nil
+	}
+	return fault.Newf(fault.Config, op, "no AWS region is known").Hint("name the region in dbops.yaml, or set AWS_REGION")
 }
 
 func isType[E error](err error) bool {
@@ -66,6 +78,9 @@ func statusOf(err error) int {
 func (c *Client) apiFault(op string, api smithy.APIError, err error) error {
 	code := api.ErrorCode()
 	text := api.ErrorMessage()
+	if code == "UnknownError" { // the SDK's word for an answer without an error in it
+		return strange(op, err)
+	}
 	if text == "" || text == "UnknownError" {
 		text = "AWS gave no reason"
 	}
@@ -87,7 +102,7 @@ func (c *Client) apiFault(op string, api smithy.APIError, err error) error {
 		return f.Missing(permission).
 			Hint("allow %s to the identity in use (%s shows it)", permission, c.cli("sts get-caller-identity"))
 	case fault.NotFound:
-		return f.Hint("check the name, the region (%s) and the account (%s)", c.region(), c.cli("sts get-caller-identity"))
+		return f.Hint("check the name, the region and the account (%s)", c.cli("sts get-caller-identity"))
 	case fault.Throttled:
 		return f.Hint("AWS limits requests of this account; wait a minute")
 	case fault.Busy:
@@ -97,13 +112,6 @@ func (c *Client) apiFault(op string, api smithy.APIError, err error) error {
 	default:
 		return f
 	}
-}
-
-func (c *Client) region() string {
-	if c.Config.Region == "" {
-		return "none"
-	}
-	return c.Config.Region
 }
 
 // kindOf knows the codes of RDS, Secrets Manager, STS and SSO, and the families that AWS builds new ones from.

@@ -142,7 +142,11 @@ func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
 	for token, more := "", true; more; more = token != "" {
 		var page *sqladmin.InstancesListResponse
 		err := gcpclient.Read(ask, func(ctx context.Context) (err error) {
-			page, err = api.Instances.List(p.project).PageToken(token).Context(ctx).Do()
+			call := api.Instances.List(p.project).Context(ctx)
+			if token != "" {
+				call = call.PageToken(token)
+			}
+			page, err = call.Do()
 			return err
 		})
 		if err != nil {

@@ -166,7 +166,9 @@ func tls(ca *sqladmin.SslCert, ip *sqladmin.IpConfiguration) cloud.TLS {
 		case "ENCRYPTED_ONLY", "TRUSTED_CLIENT_CERTIFICATE_REQUIRED":
 			t.Required = true
 		case "", "SSL_MODE_UNSPECIFIED":
-			t.Required = ip.RequireSsl // the older setting, which sslMode overrules
+			if ip.RequireSsl { // the older setting, which sslMode overrules
+				t.Mode, t.Required = "requireSsl", true
+			}
 		}
 	}
 	if ca != nil {

@@ -60,7 +60,7 @@ func apiFault(q Question, api *googleapi.Error, err error) error {
 	reason := reasonOf(api)
 	text := strings.TrimRight(strings.TrimSpace(api.Message), ".")
 	if text == "" {
-		text = "the answer is not one of Google's: " + strconv.Itoa(api.Code) + " " + http.StatusText(api.Code)
+		text = "the answer is none of Google's: " + strconv.Itoa(api.Code) + " " + http.StatusText(api.Code)
 	} else if reason != "" {
 		text += " (" + reason + ")"
 	}
@@ -157,7 +157,7 @@ func isRateReason(reason string) bool {
 
 // reasonOf is the API's word for what went wrong: of the details, else of the first error, else the canonical status.
 func reasonOf(api *googleapi.Error) string {
-	if a, ok := apierror.FromError(api); ok && a.Reason() != "" && a.Reason() != "IAM_PERMISSION_DENIED" {
+	if a := detailsOf(api); a != nil && a.Reason() != "" && a.Reason() != "IAM_PERMISSION_DENIED" {
 		return a.Reason()
 	}
 	if len(api.Errors) > 0 && api.Errors[0].Reason != "" {
@@ -172,11 +172,20 @@ func reasonOf(api *googleapi.Error) string {
 	return body.Error.Status
 }
 
+// detailsOf is an answer with its details; the SDK's clients have parsed them already, below the error. Nil without any.
+func detailsOf(api *googleapi.Error) *apierror.APIError {
+	if a, ok := errors.AsType[*apierror.APIError](api); ok {
+		return a
+	}
+	a, _ := apierror.FromError(api)
+	return a
+}
+
 var permissionText = regexp.MustCompile(`(?:[Pp]ermission|Required) '([a-z][A-Za-z0-9]*(?:\.[A-Za-z0-9]+){2,})'`)
 
 // permissionIn is the IAM permission that an answer names.
 func permissionIn(api *googleapi.Error) string {
-	if a, ok := apierror.FromError(api); ok && a.Metadata()["permission"] != "" {
+	if a := detailsOf(api); a != nil && a.Metadata()["permission"] != "" {
 		return a.Metadata()["permission"]
 	}
 	if m := permissionText.FindStringSubmatch(api.Message); m != nil {

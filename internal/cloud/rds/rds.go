@@ -58,9 +58,12 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 // Get describes one instance by its DB instance identifier, with its pending maintenance and the rds.force_ssl of its parameter
 // group. An instance of another engine is a fault.Invalid.
 func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error) {
-	op := "describe RDS instance " + name
+	op := "describe RDS instance " + p.aws.Config.Region + "/" + name
 	if name == "" {
 		return nil, fault.Newf(fault.Invalid, "describe an RDS instance", "its identifier is empty")
+	}
+	if err := p.aws.NeedRegion(op, ""); err != nil {
+		return nil, err
 	}
 	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
 	defer cancel()
@@ -87,7 +90,10 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 // List describes every PostgreSQL instance of the region, members of Aurora and Multi-AZ clusters included, by name. It does not
 // ask for rds.force_ssl: TLS.Mode is empty.
 func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
-	const op = "list RDS instances"
+	op := "list the RDS instances of " + p.aws.Config.Region
+	if err := p.aws.NeedRegion(op, ""); err != nil {
+		return nil, err
+	}
 	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
 	defer cancel()
 	var all []*cloud.Instance

@@ -23,8 +23,8 @@ func (p *Provider) LoginToken(ctx context.Context, endpoint, user string) (secre
 	if user == "" {
 		return secret.Value{}, fault.Newf(fault.Config, op, "no login role is named").Hint("set user beside iam: true under logins in dbops.yaml")
 	}
-	if p.aws.Config.Region == "" {
-		return secret.Value{}, fault.Newf(fault.Config, op, "no AWS region is known").Hint("name the region in dbops.yaml, or set AWS_REGION")
+	if err := p.aws.NeedRegion(op, ""); err != nil {
+		return secret.Value{}, err
 	}
 	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
 	defer cancel()
