@@ -66,6 +66,9 @@ func runPsql(ctx context.Context, c *cli, o *psqlOptions) error {
 		return err
 	}
 	defer a.Close()
+	if err := a.HasDatabase(o.env, o.database); err != nil {
+		return err
+	}
 	p, err := a.OpenProxy(ctx, app.ProxyOptions{Environment: o.env, Access: access, Listen: "127.0.0.1:0", Unlisted: true})
 	if err != nil {
 		return err
@@ -75,9 +78,6 @@ func runPsql(ctx context.Context, c *cli, o *psqlOptions) error {
 		defer cancel()
 		_ = p.Close(ctx) // psql is gone, so nothing is left to drain
 	}()
-	if _, err := p.URI(o.database); err != nil {
-		return err
-	}
 	host, port, err := net.SplitHostPort(p.Addr())
 	if err != nil {
 		return fault.New(fault.Internal, "run psql", err)

@@ -71,6 +71,5 @@ func (o DiscoverOptions) add(found []config.Discovered, live *cloud.Instance, in
 			return found
 		}
 	}
-	env := cmp.Or(live.Labels["dbops-environment"], live.Labels["environment"], live.Labels["env"], "default")
-	return append(found, config.Discovered{Environment: env, Name: live.Name, Instance: inst})
+	return append(found, config.Discovered{Environment: config.GuessEnvironment(live.Labels, live.Name), Name: live.Name, Instance: inst})
 }

@@ -1,12 +1,11 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"path/filepath"
 	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,7 +15,6 @@ import (
 	"dbops/internal/dial"
 	"dbops/internal/fault"
 	"dbops/internal/pg"
-	"dbops/internal/secret"
 )
 
 // connection works out how to log in to a database (by its name on the server) of an instance: address, TLS, user, and a password
@@ -111,37 +109,27 @@ func (a *App) connectCloudSQL(ctx context.Context, op, env, name string, inst *c
 }
 
 func (a *App) connectPostgres(ctx context.Context, op string, inst *config.Instance, login *config.Login, p *pg.Params) error {
-	u, err := url.Parse(inst.Postgres.URL)
-	if err != nil {
-		return fault.Newf(fault.Config, op, "the url of the instance cannot be read")
+	server := inst.Postgres.Server()
+	p.Host, p.Port, p.SSLMode, p.CAFile = server.Host, server.Port, server.SSLMode, inst.Postgres.CAFile
+	if server.Socket() {
+		p.SSLMode = "disable" // PostgreSQL has no TLS on a socket
 	}
-	p.Host, p.Port = u.Hostname(), 5432
-	if s := u.Port(); s != "" {
-		n, err := strconv.ParseUint(s, 10, 16)
-		if err != nil {
-			return fault.Newf(fault.Config, op, "port %q: want 1 to 65535", s)
-		}
-		p.Port = uint16(n)
-	}
-	p.SSLMode, p.CAFile = u.Query().Get("sslmode"), inst.Postgres.CAFile
 	if p.SSLMode == "disable" || p.SSLMode == "require" {
 		p.RequireAuth = "!password" // never hand a password to somebody who has not proved who they are
 	}
 	p.Dial = dial.Direct()
-	if p.User == "" && u.User != nil {
-		p.User = u.User.Username()
-	}
+	p.User = cmp.Or(p.User, server.User)
 	return a.password(ctx, op, login, p)
 }
 
 // password fills in user and password from the named secret, else from the standard PG variables.
 func (a *App) password(ctx context.Context, op string, login *config.Login, p *pg.Params) error {
 	if login.Secret != "" {
-		ref, err := secret.ParseRef(login.Secret)
+		ref, err := a.cfg.Secret(login.Secret)
 		if err != nil {
 			return fault.New(fault.Config, op, err)
 		}
-		p.Password, err = a.secrets.Get(ctx, ref.Within(filepath.Dir(a.cfg.Path)))
+		p.Password, err = a.secrets.Get(ctx, ref)
 		return err
 	}
 	user, pw, err := pg.StandardLogin(a.opts.Getenv, p.Host, p.Port, p.Database, p.User)

@@ -168,18 +168,6 @@ func (p *Proxy) Password() secret.Value { return p.password }
 // URIs are the ways to its databases, by name.
 func (p *Proxy) URIs() []DatabaseURI { return slices.Clone(p.uris) }
 
-// URI is the way to one database. An unknown one is a fault.Usage.
-func (p *Proxy) URI(database string) (string, error) {
-	names := make([]string, 0, len(p.uris))
-	for _, u := range p.uris {
-		if u.Database == database {
-			return u.URI, nil
-		}
-		names = append(names, u.Database)
-	}
-	return "", unknown("connect through the proxy of "+p.env, "database", database, names)
-}
-
 // CA is the certificate (PEM) by which clients can verify the proxy's own TLS, which is made anew for each run.
 func (p *Proxy) CA() []byte { return p.caPEM }
 

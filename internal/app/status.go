@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"dbops/internal/config"
+	"dbops/internal/fault"
 )
 
 // One provider may be slow without holding up the others, and none is asked by more than a few at a time.
@@ -110,9 +113,15 @@ func (a *App) pick(all []Instance, env, name string) ([]Instance, error) {
 		_, err = e.Instance(name)
 		return nil, err
 	}
-	names := make([]string, 0, len(all))
+	var names []string
 	for _, i := range all {
-		names = append(names, i.Name)
+		if !slices.Contains(names, i.Name) {
+			names = append(names, i.Name)
+		}
 	}
-	return nil, unknown("show status", "instance", name, names)
+	f := fault.Newf(fault.Usage, "", "no environment has an instance %q", name)
+	if near := config.Nearest(name, names); near != "" {
+		return nil, f.Hint("did you mean %q?", near)
+	}
+	return nil, f.Hint("there are: %s", strings.Join(names, ", "))
 }

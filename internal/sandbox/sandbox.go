@@ -72,7 +72,7 @@ type Sandbox struct {
 	serving   sync.WaitGroup
 
 	mu      sync.Mutex
-	servers []ServerStatus
+	servers map[string]*world.Server // by environment/instance
 }
 
 // Start brings everything up and returns when all of it is ready and the files of the folder are written. One that crashed comes
@@ -81,7 +81,7 @@ func Start(ctx context.Context, o Options) (*Sandbox, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sandbox{opts: o, faults: &play.Faults{}}
+	s := &Sandbox{opts: o, faults: &play.Faults{}, servers: map[string]*world.Server{}}
 	if err := s.start(ctx); err != nil {
 		return nil, fmt.Errorf("start the sandbox in %s: %w", o.Dir, errors.Join(err, s.Close()))
 	}
@@ -197,8 +197,12 @@ func (s *Sandbox) serve(ctx context.Context, addr *string, h http.Handler) error
 // Faults are the failures that the played clouds were asked for.
 func (s *Sandbox) Faults() *play.Faults { return s.faults }
 
-// World holds the real servers.
-func (s *Sandbox) World() *world.World { return s.world }
+// Server is the real server behind an instance, by the names of dbops.yaml; nil if there is none.
+func (s *Sandbox) Server(env, name string) *world.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servers[env+"/"+name]
+}
 
 // Status tells what runs.
 func (s *Sandbox) Status() Status {
@@ -209,10 +213,10 @@ func (s *Sandbox) Status() Status {
 		APIs: map[string]string{"aws": "http://" + s.meta.AWS, "google": "http://" + s.meta.Google},
 	}
 	for _, i := range instances { // in the order of the spec
-		for _, v := range s.servers {
-			if v.Environment == i.env && v.Instance == i.name {
-				out.Servers = append(out.Servers, v)
-			}
+		if srv := s.servers[i.env+"/"+i.name]; srv != nil {
+			out.Servers = append(out.Servers, ServerStatus{
+				Environment: i.env, Instance: i.name, Provider: i.provider, Version: srv.Version(), Address: srv.Addr(),
+			})
 		}
 	}
 	return out

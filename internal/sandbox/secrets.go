@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"sync"
 
@@ -16,9 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"google.golang.org/api/googleapi"
 	"google.golang.org/api/option"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"dbops/internal/sandbox/play"
 	"dbops/internal/secret"
@@ -119,7 +119,7 @@ func (s *Sandbox) fillGoogle(ctx context.Context, i instance) error {
 				Replication: &secretmanagerpb.Replication_Automatic_{Automatic: &secretmanagerpb.Replication_Automatic{}},
 			}},
 		})
-		if status.Code(err) == codes.AlreadyExists {
+		if api, ok := errors.AsType[*googleapi.Error](err); ok && api.Code == http.StatusConflict {
 			continue // from an earlier run, and perhaps changed since: left alone
 		}
 		if err != nil {

@@ -100,9 +100,7 @@ func (s *Sandbox) furnish(ctx context.Context, i instance) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.servers = append(s.servers, ServerStatus{
-		Environment: i.env, Instance: i.name, Provider: i.provider, Version: srv.Version(), Address: srv.Addr(),
-	})
+	s.servers[i.env+"/"+i.name] = srv
 	return nil
 }
 

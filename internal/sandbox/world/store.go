@@ -21,7 +21,6 @@ import (
 	"dbops/internal/sandbox/pgbin"
 	"dbops/internal/sandbox/pki"
 	"dbops/internal/sandbox/play"
-	"dbops/internal/secret"
 )
 
 // world is the state behind [World]. On disk, under dir:
@@ -138,14 +137,12 @@ func checkID(id string) error {
 
 // saveSpec keeps a spec, without its password.
 func (w *world) saveSpec(s Spec) error {
-	s.MasterPassword = secret.Value{}
 	return play.Save(w.serverDir(s.ID), specFile, s)
 }
 
 func (w *world) loadSpec(id string) (Spec, bool, error) {
 	var s Spec
 	ok, err := play.Load(w.serverDir(id), specFile, &s)
-	s.MasterPassword = secret.Value{}
 	return s, ok, err
 }
 

@@ -29,7 +29,7 @@ type Spec struct {
 	Major int    // 14 to 18
 
 	Master         string       // login role of the customer: CREATEROLE and CREATEDB, no superuser
-	MasterPassword secret.Value // kept by the server only, as a verifier
+	MasterPassword secret.Value `json:"-"` // kept by the server only, as a verifier
 	SuperGroup     string       // granted to Master: rds_superuser, cloudsqlsuperuser; empty: none
 	IAMGroup       string       // members log in with a token: rds_iam, cloudsqliamuser; empty: none
 
