@@ -76,7 +76,6 @@ bench: ## the proxy measured against direct connections: make bench BENCHTIME=5s
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/proxy/...
 
 postgres: ## PostgreSQL 14 to 18 and client tools, cached beside the system
-	@scripts/require.sh postgres
 	@scripts/postgres.sh
 
 clean: ## remove what was built in the checkout (the caches stay)

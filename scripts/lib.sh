@@ -95,7 +95,7 @@ sweep_cache() {
 	for t in "$CACHE"/trees/*; do
 		[ -d "$t" ] || continue
 		grep -qxF "${t##*/}" <<<"$used" && continue
-		if [ ! -e "$t/SOURCE" ] || [ -n "$(find "$t" -maxdepth 0 -mtime +1)" ]; then rm -rf "$t"; fi
+		if [ ! -e "$t/SOURCE" ] || [ -n "$(find "$t" -maxdepth 0 -mtime +0)" ]; then rm -rf "$t"; fi
 	done
 }
 

@@ -46,7 +46,9 @@ need_postgres() {
 	have tar || lack tar "it unpacks what npm brings" tar
 	if have npm && have node && { [ "$(uname -s)" = Darwin ] || { have apt-get && have dpkg-deb; }; }; then return; fi
 	"$here/postgres.sh" --check >/dev/null 2>&1 && return
-	have npm && have node || lack "npm (Node.js)" "it brings the PostgreSQL servers that this machine lacks" npm
+	if ! have npm || ! have node; then
+		lack "npm (Node.js)" "it brings the PostgreSQL servers that this machine lacks" npm
+	fi
 	if ! have apt-get || ! have dpkg-deb; then
 		lack "apt" "it brings the PostgreSQL client tools that this machine lacks; scripts/postgres.sh names other ways"
 	fi
@@ -61,7 +63,10 @@ need_peers() {
 
 for need in "$@"; do
 	case $need in
-	go | cc | postgres | peers) "need_$need" ;;
+	go) need_go ;;
+	cc) need_cc ;;
+	postgres) need_postgres ;;
+	peers) need_peers ;;
 	*) die "no such need: $need" ;;
 	esac
 done
