@@ -78,7 +78,7 @@ func runConnURI(ctx context.Context, c *cli, o *connURIOptions) error {
 		return fault.New(fault.Internal, "look for open proxies", err)
 	}
 	if len(open) == 0 {
-		p, err := startBackgroundProxy(ctx, c, a.Config().Path, o, access)
+		p, err := startBackgroundProxy(ctx, a.Config().Path, o, access)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func runConnURI(ctx context.Context, c *cli, o *connURIOptions) error {
 }
 
 // startBackgroundProxy runs `dbops proxy` in a session of its own and waits until it listens.
-func startBackgroundProxy(ctx context.Context, c *cli, configPath string, o *connURIOptions, access config.Access) (app.RunningProxy, error) {
+func startBackgroundProxy(ctx context.Context, configPath string, o *connURIOptions, access config.Access) (app.RunningProxy, error) {
 	op := "open a proxy of " + o.env
 	self, err := os.Executable()
 	if err != nil {

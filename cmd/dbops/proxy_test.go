@@ -28,13 +28,14 @@ type runningProxy struct {
 	proxyJSON
 	cmd    *exec.Cmd
 	stderr *bytes.Buffer
-	ended  chan error
+	done   chan struct{}
+	err    error // of its end, once done is closed
 }
 
 // startProxy runs `dbops proxy -o json` with more arguments and waits until it listens. It ends with the test.
 func startProxy(t *testing.T, args ...string) *runningProxy {
 	t.Helper()
-	p := &runningProxy{stderr: &bytes.Buffer{}, ended: make(chan error, 1)}
+	p := &runningProxy{stderr: &bytes.Buffer{}, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), shared.program, append([]string{"-o", "json", "proxy"}, args...)...)
 	p.cmd.Env = environ(t)
 	p.cmd.Stderr = p.stderr
@@ -53,12 +54,13 @@ func startProxy(t *testing.T, args ...string) *runningProxy {
 	go func() {
 		for lines.Scan() { // its events
 		}
-		p.ended <- p.cmd.Wait()
+		p.err = p.cmd.Wait()
+		close(p.done)
 	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		select {
-		case <-p.ended:
+		case <-p.done:
 		case <-time.After(10 * time.Second):
 			t.Error("the proxy does not end")
 		}
@@ -84,9 +86,8 @@ func (p *runningProxy) interrupt(t *testing.T) int {
 		t.Fatal(err)
 	}
 	select {
-	case err := <-p.ended:
-		p.ended <- err
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+	case <-p.done:
+		if exit, ok := errors.AsType[*exec.ExitError](p.err); ok {
 			return exit.ExitCode()
 		}
 		return 0
@@ -185,10 +186,9 @@ func TestCtrlCLetsATransactionEnd(t *testing.T) {
 		t.Errorf("commit: %v", err)
 	}
 	select {
-	case err := <-p.ended:
-		p.ended <- err
-		if err != nil {
-			t.Errorf("the proxy ended with %v: %s", err, p.stderr)
+	case <-p.done:
+		if p.err != nil {
+			t.Errorf("the proxy ended with %v: %s", p.err, p.stderr)
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("the proxy did not end after the last transaction")
@@ -305,10 +305,9 @@ func TestIdleExitEndsAProxyThatNobodyUses(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case err := <-p.ended:
-		p.ended <- err
-		if err != nil {
-			t.Errorf("it ended with %v: %s", err, p.stderr)
+	case <-p.done:
+		if p.err != nil {
+			t.Errorf("it ended with %v: %s", p.err, p.stderr)
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("it is still there")

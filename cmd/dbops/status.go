@@ -160,7 +160,7 @@ func printNotes(w io.Writer, s app.Status) {
 }
 
 func failureWord(err error) string {
-	switch fault.KindOf(err) { //nolint:exhaustive // the rest are plain failures
+	switch fault.KindOf(err) {
 	case fault.NotFound:
 		return "not found"
 	case fault.Denied:

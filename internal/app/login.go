@@ -70,7 +70,7 @@ func (a *App) connectRDS(ctx context.Context, op, env, name string, inst *config
 		return fault.Newf(fault.Config, op, "the CA certificates of RDS are not known here").
 			Hint("download the bundle of %s (AWS documents it under \"Using SSL/TLS with Amazon RDS\") and name it: rds.ca_file", inst.RDS.Region)
 	}
-	p.Host, p.Port = e.Host, uint16(e.Port) //nolint:gosec // a port
+	p.Host, p.Port = e.Host, uint16(e.Port)
 	p.SSLMode, p.CAFile = "verify-full", inst.RDS.CAFile
 	p.Dial = a.dialAndForget(env, name)
 	if login.IAM {

@@ -97,7 +97,7 @@ func TestAnEntryOfADeadProcessIsClearedAway(t *testing.T) {
 
 func TestPasswordsOfProxiesAreForTheirOwnerOnly(t *testing.T) {
 	a := testApp(t)
-	if err := os.MkdirAll(a.opts.RuntimeDir, 0o755); err != nil { //nolint:gosec // the mistake to be mended
+	if err := os.MkdirAll(a.opts.RuntimeDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	unlist, err := listProxy(a.opts.RuntimeDir, entry("127.0.0.1:1", config.Read))

@@ -49,7 +49,7 @@ func NewConnector(opts ConnectorOptions) *Connector { return &Connector{opts: op
 // Errors are *fault.Error: NotFound, Denied, Throttled, Invalid (the instance has no such address) or Unavailable.
 func (c *Connector) Dial(ctx context.Context, r Route) (net.Conn, error) {
 	name := r.Project + ":" + r.Region + ":" + r.Instance
-	d, err := c.open(name)
+	d, err := c.open(context.WithoutCancel(ctx), name) // the dialer outlives the request that needs it first
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (c *Connector) Dial(ctx context.Context, r Route) (net.Conn, error) {
 	return conn, nil
 }
 
-func (c *Connector) open(name string) (*cloudsqlconn.Dialer, error) {
+func (c *Connector) open(ctx context.Context, name string) (*cloudsqlconn.Dialer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -94,8 +94,7 @@ func (c *Connector) open(name string) (*cloudsqlconn.Dialer, error) {
 	if c.opts.AdminEndpoint != "" {
 		opts = append(opts, cloudsqlconn.WithAdminAPIEndpoint(c.opts.AdminEndpoint))
 	}
-	// The dialer outlives the request that happens to need it first.
-	d, err := cloudsqlconn.NewDialer(context.Background(), opts...)
+	d, err := cloudsqlconn.NewDialer(ctx, opts...)
 	if err != nil {
 		return nil, fault.New(fault.Denied, "find Google credentials for "+name, err).
 			Hint("gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS")
