@@ -65,6 +65,9 @@ func (r *recorded) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case strings.HasPrefix(file, "<"):
 		_, _ = w.WriteString(file)
+	case file == "throttle":
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.WriteString(`<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>`)
 	case file == "hang":
 		<-req.Context().Done()
 		return nil, req.Context().Err()
@@ -171,7 +174,7 @@ func requireGolden(t *testing.T, v any) {
 func TestWhatMayNotBeAskedStaysEmpty(t *testing.T) {
 	t.Parallel()
 	answers := map[string]string{"DescribeDBInstances": one(t, "describe.xml", "orders-prod")}
-	for name, aside := range map[string]string{"is denied": "", "does not answer": "hang"} {
+	for name, aside := range map[string]string{"is denied": "", "does not answer": "hang", "is throttled": "throttle"} {
 		t.Run("because it "+name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
