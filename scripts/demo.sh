@@ -38,9 +38,7 @@ for _ in $(seq 200); do
   kill -0 "$proxy" 2>/dev/null || { cat "$scratch/proxy.err" >&2; exit 1; }
   sleep 0.05
 done
-psql=$(command -v psql || ls /usr/lib/postgresql/*/bin/psql 2>/dev/null | sort -V | tail -n 1 || true)
-[ -n "$psql" ] || psql=$(ls "${DBOPS_PG_CACHE:-/var/cache/dbops/pg}"/client/*/bin/psql "${XDG_CACHE_HOME:-$HOME/.cache}"/dbops/pg/client/*/bin/psql 2>/dev/null | sort -V | tail -n 1 || true)
-[ -n "$psql" ] || { echo "demo: no psql found; run: make postgres" >&2; exit 1; }
+psql=$(scripts/postgres.sh --where)/client/18/bin/psql
 query="select current_database() as database, split_part(version(), ' ', 2) as server, current_user as logged_in_as,
   current_setting('default_transaction_read_only') as read_only"
 for db in shop billing; do

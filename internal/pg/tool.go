@@ -2,37 +2,58 @@ package pg
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/adrg/xdg"
 )
 
-// Tool finds a PostgreSQL client program such as psql: on the PATH, else the newest of the usual folders of packages.
+// Tool finds a PostgreSQL client program such as psql: on the PATH, else the newest of the usual folders of packages, else of what
+// `make postgres` fetched.
 func Tool(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
-	var all []string
-	for _, pattern := range []string{
+	for _, patterns := range [][]string{packaged(name), fetched(name)} {
+		var all []string
+		for _, pattern := range patterns {
+			found, err := filepath.Glob(pattern)
+			if err != nil {
+				return "", err
+			}
+			all = append(all, found...)
+		}
+		if len(all) > 0 {
+			return slices.MaxFunc(all, func(a, b string) int { return majorIn(a) - majorIn(b) }), nil
+		}
+	}
+	return "", fmt.Errorf("%s is not installed: neither on the PATH nor in the usual folders", name)
+}
+
+func packaged(name string) []string {
+	return []string{
 		"/usr/lib/postgresql/*/bin/" + name,
 		"/usr/pgsql-*/bin/" + name,
 		"/opt/homebrew/opt/postgresql@*/bin/" + name,
 		"/usr/local/opt/postgresql@*/bin/" + name,
 		"/opt/homebrew/opt/libpq/bin/" + name,
 		"/usr/local/opt/libpq/bin/" + name,
-	} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return "", err
+	}
+}
+
+func fetched(name string) []string {
+	caches := []string{os.Getenv("DBOPS_PG_CACHE"), filepath.Join(xdg.CacheHome, "dbops", "pg"), "/var/cache/dbops/pg"}
+	var out []string
+	for _, c := range caches {
+		if c != "" {
+			out = append(out, filepath.Join(c, "client", "*", "bin", name))
 		}
-		all = append(all, found...)
 	}
-	if len(all) == 0 {
-		return "", fmt.Errorf("%s is not installed: neither on the PATH nor in the usual folders", name)
-	}
-	return slices.MaxFunc(all, func(a, b string) int { return majorIn(a) - majorIn(b) }), nil
+	return out
 }
 
 // majorIn is the last number in a path, 0 without one.
