@@ -134,6 +134,10 @@ func TestAServerThatCannotBeReachedIsAnErrorThatSaysWhy(t *testing.T) {
 		{"the server has no TLS", func(p *pg.Params) { p.Port = talking(t, "N") }, fault.Unavailable, "does not offer TLS", "ssl = on"},
 		{"something else listens", func(p *pg.Params) { p.Port = talking(t, "SSH-2.0-OpenSSH_9.2\r\n") }, fault.Unavailable, "does not speak TLS", "TLS settings"},
 		{"something hangs up", func(p *pg.Params) { p.Port = talking(t, "") }, fault.Unavailable, "was cut before an answer came", "PostgreSQL server listens there"},
+		{"the server wants the password in the clear", func(p *pg.Params) {
+			p.Port, p.SSLMode, p.RequireAuth = talking(t, "R\x00\x00\x00\x08\x00\x00\x00\x03"), "disable", "!password"
+		}, fault.Denied, "asks for the password in a way that is not accepted here", "scram-sha-256"},
+		{"something talks nonsense", func(p *pg.Params) { p.Port, p.SSLMode = talking(t, "X\x00\x00\x00\x04"), "disable" }, fault.Unavailable, "", ""},
 		{"the password is wrong", func(p *pg.Params) { p.Password = secret.New("hunter2") }, fault.Denied, `password authentication failed for user "postgres" (SQLSTATE 28P01)`, "PGPASSFILE"},
 		{"there is no such role", func(p *pg.Params) { p.User = "nobody" }, fault.Denied, "28P01", "password"},
 		{"the role may not log in", func(p *pg.Params) { p.User = sleeper; p.Password = secret.New("x") }, fault.Denied, "not permitted to log in (SQLSTATE 28000)", "may not log in"},
@@ -201,6 +205,35 @@ func TestAnswersOfTheServerBySQLSTATE(t *testing.T) {
 	}
 	if hint := fault.HintOf(Fault(t.Context(), "op", &pgconn.PgError{Code: "28000", Message: `no pg_hba.conf entry for host "10.0.0.1"`})); !strings.Contains(hint, "from here") {
 		t.Errorf("hint %q", hint)
+	}
+}
+
+func TestEndpointAndModeAreThoseOfTheConnection(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		host, mode string
+		kind       cloud.EndpointKind
+	}{
+		{"127.0.0.1", "disable", cloud.EndpointPrivate},
+		{"10.1.2.3", "require", cloud.EndpointPrivate},
+		{"fd00::1", "verify-full", cloud.EndpointPrivate},
+		{"198.51.100.7", "verify-full", cloud.EndpointPublic},
+		{"db.example.com", "verify-ca", ""},
+	} {
+		ca := ""
+		if c.mode == "verify-ca" {
+			ca = pgtest.Start(t, 16).CAFile
+		}
+		cfg, err := pg.Config(pg.Params{Host: c.host, Port: 6432, User: "u", Database: "d", SSLMode: c.mode, CAFile: ca})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := endpoint(cfg), (cloud.Endpoint{Kind: c.kind, Host: c.host, Port: 6432}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if got := sslmode(cfg.TLSConfig); got != c.mode {
+			t.Errorf("sslmode %s, want %s", got, c.mode)
+		}
 	}
 }
 
