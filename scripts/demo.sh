@@ -8,8 +8,8 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 plain() { printf '\n%s\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { plain "== $*"; }
 show() {
-  printf '$ %s\n' "$*"
-  "$@"
+  printf '$ dbops %s\n' "$*"
+  "$dbops" "$@"
 }
 proxy=
 cleanup() {
@@ -23,11 +23,11 @@ trap cleanup EXIT
 scratch=$(mktemp -d)
 
 say "1. A local cloud: real PostgreSQL 14 to 18 behind played RDS and Cloud SQL APIs"
-show "$dbops" sandbox up
+show sandbox up
 eval "$("$dbops" sandbox env)"
 
 say "2. Every instance, asked through the real AWS and Google SDKs"
-show "$dbops" status
+show status
 
 say "3. One local port for all databases of prod: one is on Cloud SQL, one on RDS"
 printf '$ dbops proxy -e prod &\n'

@@ -50,6 +50,14 @@ func (o *sandboxOptions) paceFlag(cmd *cobra.Command) {
 	cmd.Flags().Float64Var(&o.pace, "pace", 0.02, "how slow the played clouds are: 1 is as slow as the real ones")
 }
 
+// dirArgument is what a further command line needs to mean the same sandbox.
+func (o *sandboxOptions) dirArgument() string {
+	if o.dir == sandbox.DefaultDir() {
+		return ""
+	}
+	return " --dir " + shellQuote(o.dir)
+}
+
 // absolute checks and completes the folder.
 func (o *sandboxOptions) absolute() error {
 	dir, err := filepath.Abs(o.dir)
@@ -133,7 +141,7 @@ func showSandbox(ctx context.Context, c *cli, o *sandboxOptions) error {
 		rows = append(rows, []string{v.Environment, v.Instance, v.Provider, "PostgreSQL " + v.Version, v.Address})
 	}
 	printTable(c.out, []string{"ENVIRONMENT", "INSTANCE", "PLAYED AS", "SERVER", "ADDRESS"}, rows)
-	fmt.Fprintf(c.err, "ready; point a shell at it:  eval \"$(dbops sandbox env --dir %s)\"\n", o.dir)
+	fmt.Fprintf(c.err, "ready; point a shell at it:  eval \"$(%s sandbox env%s)\"\n", os.Args[0], o.dirArgument())
 	return nil
 }
 

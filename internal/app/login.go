@@ -78,7 +78,7 @@ func (a *App) connectRDS(ctx context.Context, op, env, name string, inst *config
 		if err != nil {
 			return err
 		}
-		p.RequireAuth = "password" // RDS takes the token as a password inside verified TLS
+		// RDS takes the token as a password, inside verified TLS; a role that is no IAM role is refused by the server, by name.
 		p.Password, err = r.LoginToken(ctx, net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), login.User)
 		return err
 	}
