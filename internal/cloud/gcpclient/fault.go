@@ -181,7 +181,7 @@ func detailsOf(api *googleapi.Error) *apierror.APIError {
 	return a
 }
 
-var permissionText = regexp.MustCompile(`(?:[Pp]ermission|Required) '([a-z][A-Za-z0-9]*(?:\.[A-Za-z0-9]+){2,})'`)
+var permissionText = regexp.MustCompile(`(?:[Pp]ermission|Required) '?([a-z][A-Za-z0-9]*(?:\.[A-Za-z0-9]+){2,})`)
 
 // permissionIn is the IAM permission that an answer names.
 func permissionIn(api *googleapi.Error) string {
