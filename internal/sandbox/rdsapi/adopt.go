@@ -2,6 +2,7 @@ package rdsapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -50,7 +51,7 @@ func (a *API) Adopt(ctx context.Context, seed Seed) (*world.Server, error) {
 		a.mu.Lock()
 		delete(a.state.Instances, w.id)
 		a.mu.Unlock()
-		return nil, fmt.Errorf("adopt %s: %w", w.id, err)
+		return nil, fmt.Errorf("adopt %s: %w", w.id, errors.Join(err, a.world.Remove(ctx, made.ServerID)))
 	}
 	return s, nil
 }

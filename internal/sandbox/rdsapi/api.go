@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*API, error) {
 	return a, nil
 }
 
-// Close stops the transitions and waits for them.
+// Close stops the transitions and waits for them. Nobody may call ServeHTTP any more.
 func (a *API) Close() {
 	a.end()
 	a.wg.Wait()
@@ -135,7 +135,14 @@ func (a *API) Server(identifier string) *world.Server {
 func (a *API) revive(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
-	for _, in := range a.state.Instances {
+	for id, in := range a.state.Instances {
+		if in.Work == nil && in.status() == "creating" { // a seed that was interrupted
+			if err := a.world.Remove(ctx, in.ServerID); err != nil {
+				return err
+			}
+			delete(a.state.Instances, id)
+			continue
+		}
 		if !in.Made {
 			continue
 		}

@@ -21,10 +21,10 @@ func (a *API) modifySteps(in *instance) []step {
 		steps = append(steps, a.resetPassword(in))
 	}
 	if on := w.Apply.IAMDatabaseAuthenticationEnabled; on != nil {
-		steps = append(steps, a.changed(in, time.Minute, func() { in.DB.IAMDatabaseAuthenticationEnabled = on }))
+		steps = append(steps, a.changed(time.Minute, func() { in.DB.IAMDatabaseAuthenticationEnabled = on }))
 	}
 	if ca := w.Apply.CACertificateIdentifier; ca != nil {
-		s := a.changed(in, time.Minute, func() {})
+		s := a.changed(time.Minute, func() {})
 		s.do = func(context.Context) error { return a.rotate(in, *ca) }
 		steps = append(steps, s)
 	}
@@ -35,7 +35,7 @@ func (a *API) modifySteps(in *instance) []step {
 		steps = append(steps, a.changeZones(in, *on))
 	}
 	if gib, sort := w.Apply.AllocatedStorage, w.Apply.StorageType; gib != nil || sort != nil {
-		s := a.changed(in, 6*time.Minute, func() {
+		s := a.changed(6*time.Minute, func() {
 			set(&in.DB.AllocatedStorage, gib)
 			set(&in.DB.StorageType, sort)
 		})
@@ -50,13 +50,12 @@ func (a *API) modifySteps(in *instance) []step {
 }
 
 // changed is a step that only changes the description, and succeeds or fails like any other.
-func (a *API) changed(_ *instance, real time.Duration, done func()) step {
+func (a *API) changed(real time.Duration, done func()) step {
 	return step{status: "modifying", real: real, do: func(context.Context) error { return nil }, done: done}
 }
 
 func (a *API) changeRetention(in *instance, days int32) []step {
-	before := value(in.Work.Prior.BackupRetentionPeriod)
-	s := a.changed(in, 30*time.Second, func() { in.DB.BackupRetentionPeriod = &days })
+	s := a.changed(30*time.Second, func() { in.DB.BackupRetentionPeriod = &days })
 	switch {
 	case days == 0:
 		s.do = func(context.Context) error {
@@ -65,7 +64,7 @@ func (a *API) changeRetention(in *instance, days int32) []step {
 			return a.dropAutomated(in.ServerID)
 		}
 		s.end = []note{{category: "configuration change", message: "Disabled automated backups"}}
-	case before == 0:
+	case in.Work.Retention == 0:
 		s.end = []note{{category: "configuration change", message: "Enabled automated backups"}}
 		return []step{s, a.automatedBackup(in)}
 	}
@@ -75,14 +74,14 @@ func (a *API) changeRetention(in *instance, days int32) []step {
 // changeZones makes or drops the standby. It is played: clients of the primary notice nothing.
 func (a *API) changeZones(in *instance, multi bool) step {
 	if multi {
-		s := a.changed(in, 9*time.Minute, func() {
+		s := a.changed(9*time.Minute, func() {
 			in.DB.MultiAZ, in.DB.SecondaryAvailabilityZone = &multi, new(a.otherZone(value(in.DB.AvailabilityZone)))
 		})
 		s.begin = []note{{category: "configuration change", message: "Applying modification to convert to a Multi-AZ DB Instance"}}
 		s.end = []note{{category: "configuration change", message: "Finished applying modification to convert to a Multi-AZ DB Instance"}}
 		return s
 	}
-	s := a.changed(in, 2*time.Minute, func() { in.DB.MultiAZ, in.DB.SecondaryAvailabilityZone = &multi, nil })
+	s := a.changed(2*time.Minute, func() { in.DB.MultiAZ, in.DB.SecondaryAvailabilityZone = &multi, nil })
 	s.begin = []note{{category: "configuration change", message: "Applying modification to convert to a standard (Single-AZ) DB Instance"}}
 	s.end = []note{{category: "configuration change", message: "Finished applying modification to convert to a standard (Single-AZ) DB Instance"}}
 	return s
@@ -90,13 +89,13 @@ func (a *API) changeZones(in *instance, multi bool) step {
 
 // changeClass has an outage: a failover with a standby, a restart without.
 func (a *API) changeClass(in *instance, class string) []step {
-	begin := a.changed(in, 4*time.Minute, nil)
+	begin := a.changed(4*time.Minute, nil)
 	begin.begin = []note{{category: "configuration change", message: "Applying modification to database instance class"}}
 	outage := a.restart(in, "modifying")
 	if in.Work.MultiAZ {
 		outage = a.failover(in, "modifying")
 	}
-	end := a.changed(in, time.Minute, func() { in.DB.DBInstanceClass = &class })
+	end := a.changed(time.Minute, func() { in.DB.DBInstanceClass = &class })
 	end.end = []note{{category: "configuration change", message: "Finished applying modification to DB instance class"}}
 	return []step{begin, outage, end}
 }

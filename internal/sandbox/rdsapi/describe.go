@@ -81,20 +81,24 @@ func (a *API) listed(identifier *string) ([]types.DBInstance, error) {
 	}
 	a.mu.Unlock()
 	for i, s := range servers {
-		if s != nil && value(out[i].BackupRetentionPeriod) > 0 && out[i].Endpoint != nil {
-			out[i].LatestRestorableTime = restorable(s)
+		if s == nil || value(out[i].BackupRetentionPeriod) == 0 || out[i].Endpoint == nil {
+			continue
+		}
+		if t := a.restorable(s, *out[i].DBInstanceStatus); !t.IsZero() {
+			out[i].LatestRestorableTime = &t
 		}
 	}
 	return out, nil
 }
 
-// restorable is the latest moment that a server can be restored to, to the second; nil if there is none.
-func restorable(s *world.Server) *time.Time {
+// restorable is the latest moment that a server can be restored to; zero if there is none. RDS ships the log every five
+// minutes. A restore from a running server archives what is missing first, so that the delay can be played.
+func (a *API) restorable(s *world.Server, status string) time.Time {
 	t := s.LatestRestorable()
-	if t.IsZero() {
-		return nil
+	if shipped := a.now().Add(-a.pace.Of(5 * time.Minute)); status == "available" && !t.IsZero() && shipped.After(t) {
+		t = shipped
 	}
-	return new(t.UTC())
+	return t.UTC().Truncate(time.Millisecond)
 }
 
 // described is the copy of one description that a change answers with. The caller holds the lock.

@@ -145,10 +145,7 @@ func set[T any](field **T, v *T) {
 
 // modification is the work of applying values to an instance.
 func modification(db *instance, apply types.PendingModifiedValues) work {
-	return work{
-		Kind: kindModify, Apply: &apply, MultiAZ: value(db.DB.MultiAZ),
-		Prior: &types.PendingModifiedValues{BackupRetentionPeriod: db.DB.BackupRetentionPeriod, AllocatedStorage: db.DB.AllocatedStorage},
-	}
+	return work{Kind: kindModify, Apply: &apply, MultiAZ: value(db.DB.MultiAZ), Retention: value(db.DB.BackupRetentionPeriod)}
 }
 
 // forget takes pending values back. The caller holds the lock.

@@ -3,12 +3,16 @@ package rdsapi_test
 import (
 	"errors"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
+
+	"dbops/internal/sandbox/rdsapi"
 )
 
 func modify(t *testing.T, c *rds.Client, in *rds.ModifyDBInstanceInput) types.DBInstance {
@@ -237,5 +241,29 @@ func TestIAMTokens(t *testing.T) {
 	until(t, c, "orders", settled)
 	if p.try(t.Context(), db, "app", right) == nil {
 		t.Error("a token was accepted after IAM authentication was switched off")
+	}
+}
+
+func TestWhatIsPendingIsAppliedInItsWindow(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	p := start(t, newDir(t), func(c *rdsapi.Config) { c.Now = now })
+	c := p.client(t, "user/dbops")
+	window := func(from time.Time) *string {
+		const form = "Mon:15:04"
+		return new(strings.ToLower(from.UTC().Format(form) + "-" + from.Add(time.Hour).UTC().Format(form)))
+	}
+	p.adopt(t, "orders", 15, func(in *rds.CreateDBInstanceInput) { in.PreferredMaintenanceWindow = window(now().Add(24 * time.Hour)) })
+	modify(t, c, &rds.ModifyDBInstanceInput{MultiAZ: new(true)})
+	p.api.Maintain()
+	// Nothing has begun: the instance takes another change.
+	if db := modify(t, c, &rds.ModifyDBInstanceInput{CopyTagsToSnapshot: new(true)}); *db.MultiAZ || db.PendingModifiedValues.MultiAZ == nil {
+		t.Errorf("applied before its window: %v %+v", *db.MultiAZ, *db.PendingModifiedValues)
+	}
+	ahead.Store(int64(24*time.Hour + 30*time.Minute))
+	p.api.Maintain()
+	if db, _ := until(t, c, "orders", settled); !*db.MultiAZ {
+		t.Error("not applied in its window")
 	}
 }

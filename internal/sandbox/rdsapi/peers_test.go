@@ -179,7 +179,7 @@ func TestTheAWSCLIKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	p := start(t, newDir(t))
 	s := p.shell(t)
-	var made struct{ ARN, VersionId string } //nolint:revive // the API's name
+	var made struct{ ARN, VersionId string }
 	s.ask(t, &made, "secretsmanager", "create-secret", "--name", "app/db", "--secret-string", `{"password":"one"}`)
 	s.ask(t, nil, "secretsmanager", "put-secret-value", "--secret-id", "app/db", "--secret-string", "two", "--version-stages", "AWSPENDING")
 	var d struct{ VersionIdsToStages map[string][]string }

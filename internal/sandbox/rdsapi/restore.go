@@ -56,11 +56,11 @@ func (a *API) restoreToPointInTime(_ context.Context, in *rds.RestoreDBInstanceT
 	if value(or(in.Engine, "postgres")) != "postgres" {
 		return nil, notEmulated("Engine " + *in.Engine)
 	}
-	server, err := a.sourceServer(in.SourceDBInstanceIdentifier)
+	server, latest, err := a.sourceServer(in.SourceDBInstanceIdentifier)
 	if err != nil {
 		return nil, err
 	}
-	backup, at, err := a.restorePoint(server, in.RestoreTime)
+	backup, at, err := a.restorePoint(server, latest, in.RestoreTime)
 	if err != nil {
 		return nil, err
 	}
@@ -96,29 +96,33 @@ func pick[T any](p, other *T) *T {
 	return p
 }
 
-// sourceServer is the real server of the source of a restore to a point in time.
-func (a *API) sourceServer(identifier *string) (*world.Server, error) {
+// sourceServer is the real server of the source of a restore to a point in time, and the latest such point.
+func (a *API) sourceServer(identifier *string) (*world.Server, time.Time, error) {
+	var none time.Time
 	if identifier == nil {
-		return nil, awsid.Newf(400, "MissingParameter", "The request must contain the parameter SourceDBInstanceIdentifier.")
+		return nil, none, awsid.Newf(400, "MissingParameter", "The request must contain the parameter SourceDBInstanceIdentifier.")
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	in, err := a.find(identifier)
 	if err != nil {
-		return nil, err
+		return nil, none, err
 	}
 	if value(in.DB.BackupRetentionPeriod) == 0 {
-		return nil, awsid.Newf(400, "PointInTimeRestoreNotEnabled", "The specified instance does not have automated backups enabled.")
+		return nil, none, awsid.Newf(400, "PointInTimeRestoreNotEnabled", "The specified instance does not have automated backups enabled.")
 	}
 	if !in.Made || in.status() == "creating" {
-		return nil, awsid.Newf(400, "InvalidDBInstanceState", "DB instance %s has no restorable time yet: it is %s.", in.id(), in.status())
+		return nil, none, awsid.Newf(400, "InvalidDBInstanceState", "DB instance %s has no restorable time yet: it is %s.", in.id(), in.status())
 	}
-	return a.server(in)
+	s, err := a.server(in)
+	if err != nil {
+		return nil, none, err
+	}
+	return s, a.restorable(s, in.status()), nil
 }
 
 // restorePoint picks the moment of a restore, the latest possible for nil, and the newest backup before it.
-func (a *API) restorePoint(s *world.Server, wish *time.Time) (backup string, at time.Time, err error) {
-	latest := s.LatestRestorable()
+func (a *API) restorePoint(s *world.Server, latest time.Time, wish *time.Time) (backup string, at time.Time, err error) {
 	at = latest
 	if wish != nil {
 		at = *wish

@@ -58,7 +58,7 @@ func TestAPointInTimeIsRestored(t *testing.T) {
 			pause(t, 20*time.Millisecond)
 			good := clock(t, s)
 			pause(t, 20*time.Millisecond)
-			run(t, s, "shop", "delete from item", "create table later ()", "select pg_switch_wal()")
+			run(t, s, "shop", "delete from item", "create table later ()")
 			until(t, c, "orders", func(db types.DBInstance) bool { return db.LatestRestorableTime.After(good) })
 
 			restore := func(in *rds.RestoreDBInstanceToPointInTimeInput) error {
@@ -93,6 +93,8 @@ func TestAPointInTimeIsRestored(t *testing.T) {
 			if err := p.try(t.Context(), db, master, hidden); err != nil {
 				t.Errorf("the master of that moment: %v", err)
 			}
+			after := clock(t, s)
+			until(t, c, "orders", func(db types.DBInstance) bool { return db.LatestRestorableTime.After(after) })
 			if err := restore(&rds.RestoreDBInstanceToPointInTimeInput{TargetDBInstanceIdentifier: new("latest"), UseLatestRestorableTime: new(true)}); err != nil {
 				t.Fatal(err)
 			}
@@ -145,6 +147,9 @@ func TestASnapshotIsRestored(t *testing.T) {
 	if _, err := c.DeleteDBSnapshot(ctx, &rds.DeleteDBSnapshotInput{DBSnapshotIdentifier: new("before")}); err != nil {
 		t.Fatal(err)
 	}
+	if left := p.world.Backups(""); len(left) != 0 {
+		t.Errorf("the physical backup of a deleted snapshot is left: %v", left)
+	}
 	_, err = c.DescribeDBSnapshots(ctx, of)
 	if _, ok := errors.AsType[*types.DBSnapshotNotFoundFault](err); !ok {
 		t.Errorf("a deleted snapshot: %v", err)
@@ -166,6 +171,8 @@ func TestEverythingOutlivesTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, c, "stopped", status("stopped"))
+	modify(t, c, &rds.ModifyDBInstanceInput{CACertificateIdentifier: new("rds-ca-ecc384-g1"), ApplyImmediately: new(true)})
+	until(t, c, "orders", settled)
 	before := describe(t, c, "orders")
 
 	// Cut transitions in the middle: a modification with a password, and a creation.

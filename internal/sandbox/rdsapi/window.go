@@ -18,13 +18,13 @@ func (a *API) keepWindows() {
 		case <-a.life.Done():
 			return
 		case <-t.C:
-			a.maintain()
+			a.Maintain()
 		}
 	}
 }
 
-// maintain begins the pending modifications of the instances whose window is open.
-func (a *API) maintain() {
+// Maintain begins the pending modifications of the instances whose maintenance window is open. It runs by itself, too.
+func (a *API) Maintain() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, in := range a.state.Instances {

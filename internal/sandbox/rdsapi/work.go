@@ -36,11 +36,13 @@ type work struct {
 	Step     int                          `json:"step"`
 	Snapshot string                       `json:"snapshot,omitempty"` // to make
 	Failover bool                         `json:"failover,omitempty"`
-	Rotate   string                       `json:"rotate,omitempty"`   // authority whose certificate waited for this reboot
-	Source   *source                      `json:"source,omitempty"`   // of a restore
-	Apply    *types.PendingModifiedValues `json:"apply,omitempty"`    // of a modification
-	Prior    *types.PendingModifiedValues `json:"prior,omitempty"`    // the values before a modification
-	MultiAZ  bool                         `json:"multi_az,omitempty"` // whether there was a standby when it began
+	Rotate   string                       `json:"rotate,omitempty"` // authority whose certificate waited for this reboot
+	Source   *source                      `json:"source,omitempty"` // of a restore
+	Apply    *types.PendingModifiedValues `json:"apply,omitempty"`  // of a modification
+
+	// What held when a modification began.
+	MultiAZ   bool  `json:"multi_az,omitempty"`
+	Retention int32 `json:"retention,omitempty"` // days
 
 	effect play.Effect // the failure that was asked for; it does not outlive the process
 }
