@@ -23,7 +23,7 @@ type DiscoverOptions struct {
 }
 
 // Discover lists the PostgreSQL instances that the credentials in use may see, ready to be put into a new dbops.yaml. It returns
-// what it found together with the first error of each place that could not be asked.
+// what it found together with the error of each place that could not be asked, or not wholly.
 func Discover(ctx context.Context, o DiscoverOptions) ([]config.Discovered, []error) {
 	var found []config.Discovered
 	var errs []error
@@ -34,9 +34,8 @@ func Discover(ctx context.Context, o DiscoverOptions) ([]config.Discovered, []er
 			continue
 		}
 		all, err := p.List(ctx)
-		if err != nil {
+		if err != nil { // what it found beside counts all the same
 			errs = append(errs, err)
-			continue
 		}
 		for _, live := range all {
 			found = o.add(found, live, config.Instance{RDS: &config.RDS{Region: region, Identifier: live.Name, Profile: o.Profile}})
@@ -49,9 +48,8 @@ func Discover(ctx context.Context, o DiscoverOptions) ([]config.Discovered, []er
 			continue
 		}
 		all, err := p.List(ctx)
-		if err != nil {
+		if err != nil { // what it found beside counts all the same
 			errs = append(errs, err)
-			continue
 		}
 		for _, live := range all {
 			found = o.add(found, live, config.Instance{CloudSQL: &config.CloudSQL{
