@@ -46,7 +46,7 @@ func aliasedAddress(ctx context.Context, taken map[string]bool) (string, error) 
 		}
 		ip := prefix.Addr()
 		have[ip.String()] = true
-		if b := ip.As4(); ip.Is4() && b[0] == 127 && b[1] >= 64 && b[1] < 128 && !taken[ip.String()] && probe(ctx, ip.String()) == nil {
+		if netip.MustParsePrefix("127.64.0.0/10").Contains(ip) && !taken[ip.String()] && probe(ctx, ip.String()) == nil {
 			return ip.String(), nil
 		}
 	}

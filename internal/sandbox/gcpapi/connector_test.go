@@ -22,9 +22,12 @@ import (
 	"dbops/internal/sandbox/play"
 )
 
-const person = "dev@example.com"
+const (
+	person  = "dev@example.com"
+	visitor = "visitor@example.com" // may connect, but not log in
+)
 
-// iam is an instance with a user for a person and one for the robot.
+// iam is an instance with users for both persons and the robot.
 func (c *cloud) iam(t *testing.T) string {
 	t.Helper()
 	name := c.adopt(t, Attributes{NoBackups: true, Flags: map[string]string{flagIAM: "on"}})
@@ -32,7 +35,9 @@ func (c *cloud) iam(t *testing.T) string {
 		t.Fatal(err)
 	}
 	svc := c.api(t, admin)
-	must(t, svc)(svc.Users.Insert(project, name, &sqladmin.User{Name: person, Type: iamUser}).Do())
+	for _, user := range []string{person, visitor} {
+		must(t, svc)(svc.Users.Insert(project, name, &sqladmin.User{Name: user, Type: iamUser}).Do())
+	}
 	must(t, svc)(svc.Users.Insert(project, name, &sqladmin.User{Name: googleid.DatabaseUser(robot), Type: iamService}).Do())
 	return name
 }
@@ -48,7 +53,6 @@ func TestTheConnectorLogsIn(t *testing.T) {
 	if err := c.Identity().WriteKey(robot, key, c.http.URL+"/token"); err != nil {
 		t.Fatal(err)
 	}
-	const visitor = "visitor@example.com" // may connect, but not log in
 	if err := c.Identity().Grant(visitor, "roles/cloudsql.client"); err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +146,9 @@ func TestThePortWantsAnEphemeralCertificate(t *testing.T) {
 	leaf, err := x509.ParseCertificate(expired.Certificate[0])
 	if err != nil {
 		t.Fatal(err)
+	}
+	if time.Until(leaf.NotAfter) > 10*time.Second {
+		t.Fatalf("a certificate for one second lasts until %v", leaf.NotAfter)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(settings.ServerCaCert.Cert))
@@ -241,7 +248,8 @@ func TestTheConnectorFollowsCertificates(t *testing.T) {
 	}
 }
 
-// served is the fingerprint of the authority that signed what the connector port shows: the one of listServerCas that verifies it.
+// served is the fingerprint of the authority that signed what the server shows: the one of listServerCas that verifies it. It is
+// an error if the connector port and the open port do not agree.
 func served(t *testing.T, c *cloud, name string) string {
 	t.Helper()
 	svc := c.api(t, admin)
@@ -253,6 +261,7 @@ func served(t *testing.T, c *cloud, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	host := settings.IpAddresses[0].IpAddress
 	found := ""
 	conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
 	conf.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -265,9 +274,23 @@ func served(t *testing.T, c *cloud, name string) string {
 		}
 		return nil
 	}
-	conn, err := (&tls.Dialer{Config: conf}).DialContext(t.Context(), "tcp", net.JoinHostPort(settings.IpAddresses[0].IpAddress, connectorPort))
+	conn, err := (&tls.Dialer{Config: conf}).DialContext(t.Context(), "tcp", net.JoinHostPort(host, connectorPort))
 	if err == nil {
 		_ = conn.Close()
+	}
+	port := found
+	cfg, err := pgx.ParseConfig("sslmode=require user=postgres password=postgres-pw dbname=postgres host=" + host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.TLSConfig = conf
+	open, err := pgx.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = open.Close(t.Context())
+	if found != port {
+		t.Errorf("the open port shows a certificate of %s, the connector port of %s", found, port)
 	}
 	return found
 }

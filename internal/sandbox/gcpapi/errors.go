@@ -102,7 +102,7 @@ func stranger() error {
 // denied names the permission that is missing, on an instance or, without one, on a project.
 func denied(permission, resource string) error {
 	return &apiError{
-		code: http.StatusForbidden, reason: "notAuthorized",
+		code: http.StatusForbidden, reason: "forbidden",
 		message: "boss::NOT_AUTHORIZED: Not authorized to access resource. Possibly missing permission " + permission +
 			" on resource " + resource + ".",
 	}

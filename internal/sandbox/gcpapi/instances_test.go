@@ -200,9 +200,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := svc.Instances.Restart(project, name).Do()
-	want(t, "a viewer's restart", err, 403, "notAuthorized", "Possibly missing permission cloudsql.instances.restart on resource instances/"+name)
+	want(t, "a viewer's restart", err, 403, "forbidden", "Possibly missing permission cloudsql.instances.restart on resource instances/"+name)
 	_, err = svc.Connect.GenerateEphemeralCert(project, name, &sqladmin.GenerateEphemeralCertRequest{}).Do()
-	want(t, "a viewer's certificate", err, 403, "notAuthorized", "cloudsql.instances.connect")
+	want(t, "a viewer's certificate", err, 403, "forbidden", "cloudsql.instances.connect")
 	_, err = svc.Instances.List("other-project").Do()
 	want(t, "somebody else's project", err, 403, "notAuthorized", "The client is not authorized to make this request.")
 	with := func(ts oauth2.TokenSource) *sqladmin.Service {
@@ -231,7 +231,7 @@ func TestFaultsOfTheAPI(t *testing.T) {
 		code         int
 		reason, text string
 	}{
-		play.Throttle: {429, "rateLimitExceeded", "Quota exceeded"}, play.Deny: {403, "notAuthorized", "cloudsql.instances.update"},
+		play.Throttle: {429, "rateLimitExceeded", "Quota exceeded"}, play.Deny: {403, "forbidden", "cloudsql.instances.update"},
 		play.Stale: {412, "staleData", "Condition"}, play.Unavailable: {503, "backendError", "unavailable"},
 	} {
 		c.faults.Add(play.Fault{Service: "cloudsql", Action: "instances.patch", Target: name, Effect: effect, Count: 1})

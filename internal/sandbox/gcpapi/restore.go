@@ -146,7 +146,8 @@ func (s *Server) cloneServer(ctx context.Context, src, inst *instance, at time.T
 	return s.firstBackup(ctx, inst)
 }
 
-// origin is the backup that a clone starts from: the last one before a point in time, or a new one of the present.
+// origin is the backup that a clone starts from: a new one of the present, or any before a point in time, from which the world
+// finds the last one.
 func (s *Server) origin(ctx context.Context, src, inst *instance, at time.Time) (world.Backup, error) {
 	s.mu.Lock()
 	id := src.Server
@@ -155,13 +156,10 @@ func (s *Server) origin(ctx context.Context, src, inst *instance, at time.Time) 
 		return s.cfg.World.Backup(ctx, id, inst.Server+".origin")
 	}
 	all := s.cfg.World.Backups(id)
-	slices.SortFunc(all, func(a, b world.Backup) int { return b.End.Compare(a.End) })
-	for _, b := range all {
-		if !b.End.After(at) {
-			return b, nil
-		}
+	if len(all) == 0 || at.Before(all[0].End) {
+		return world.Backup{}, &opError{"INVALID_REQUEST", "There is no backup before the point in time."}
 	}
-	return world.Backup{}, &opError{"INVALID_REQUEST", "There is no backup before the point in time."}
+	return all[0], nil
 }
 
 // restoreInto makes the instance's server from a backup and serves it with the instance's flags.

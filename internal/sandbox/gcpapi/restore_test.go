@@ -153,14 +153,15 @@ func TestSettingsReachTheServer(t *testing.T) {
 
 	_, started = show("work_mem")
 	must(t, svc)(svc.Instances.Patch(project, name, &sqladmin.DatabaseInstance{Settings: &sqladmin.Settings{
-		AvailabilityType: regional, BackupConfiguration: &sqladmin.BackupConfiguration{Enabled: true, PointInTimeRecoveryEnabled: true},
+		BackupConfiguration: &sqladmin.BackupConfiguration{Enabled: true, PointInTimeRecoveryEnabled: true},
 	}}).Do())
+	if _, again := show("work_mem"); again == started {
+		t.Error("point-in-time recovery came without a restart")
+	}
+	must(t, svc)(svc.Instances.Patch(project, name, &sqladmin.DatabaseInstance{Settings: &sqladmin.Settings{AvailabilityType: regional}}).Do())
 	db, err := svc.Instances.Get(project, name).Do()
 	if err != nil || db.SecondaryGceZone == "" || db.Settings.AvailabilityType != regional {
 		t.Errorf("%+v, %v", db, err)
-	}
-	if _, again := show("work_mem"); again == started {
-		t.Error("point-in-time recovery came without a restart")
 	}
 	_, err = svc.Instances.Patch(project, name, &sqladmin.DatabaseInstance{Settings: &sqladmin.Settings{
 		BackupConfiguration: &sqladmin.BackupConfiguration{ForceSendFields: []string{"Enabled"}},

@@ -143,3 +143,33 @@ func FuzzDecode(f *testing.F) {
 		_, _ = instanceFields().decode(b, &sqladmin.DatabaseInstance{})
 	})
 }
+
+func TestAMissingLoopbackAddressIsNamed(t *testing.T) {
+	t.Parallel()
+	// As on macOS, where nothing of 127.64.0.0/10 is there before somebody adds it.
+	_, err := aliasedAddress(t.Context(), map[string]bool{"127.64.0.1": true})
+	if err == nil || !strings.Contains(err.Error(), "sudo ifconfig lo0 alias 127.64.0.2") {
+		t.Errorf("got %v", err)
+	}
+	ip, err := freeAddress(t.Context(), nil)
+	if err != nil || !strings.HasPrefix(ip, "127.") || ip == "127.0.0.1" {
+		t.Errorf("%s, %v", ip, err)
+	}
+}
+
+func TestFlagsAndMachinesAreListed(t *testing.T) {
+	t.Parallel()
+	svc := theCloud(t).api(t, admin)
+	flags, err := svc.Flags.List().DatabaseVersion("POSTGRES_16").Do()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(flags.Items, func(f *sqladmin.Flag) bool { return f.Name == "max_connections" })
+	if i < 0 || !flags.Items[i].RequiresRestart || flags.Items[i].Type != "INTEGER" || flags.Items[i].AppliesTo[0] != "POSTGRES_16" {
+		t.Errorf("%+v", flags.Items)
+	}
+	machines, err := svc.Tiers.List(project).Do()
+	if err != nil || !slices.ContainsFunc(machines.Items, func(m *sqladmin.Tier) bool { return m.Tier == "db-custom-2-7680" && m.RAM == 7680<<20 }) {
+		t.Errorf("%v, %v", machines, err)
+	}
+}
