@@ -50,6 +50,16 @@ func (o *sandboxOptions) paceFlag(cmd *cobra.Command) {
 	cmd.Flags().Float64Var(&o.pace, "pace", 0.02, "how slow the played clouds are: 1 is as slow as the real ones")
 }
 
+// run makes the body of a command that has checked its folder.
+func (o *sandboxOptions) run(body func(context.Context) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		if err := o.absolute(); err != nil {
+			return err
+		}
+		return body(cmd.Context())
+	}
+}
+
 // dirArgument is what a further command line needs to mean the same sandbox.
 func (o *sandboxOptions) dirArgument() string {
 	if o.dir == sandbox.DefaultDir() {
@@ -92,15 +102,12 @@ already is left as it is; one that crashed comes back with its data.
 Exit status: 0 ready; 1 failed (the error names the log); 2 usage or configuration.`,
 		Example: "  dbops sandbox up\n  dbops sandbox up --dir /tmp/cloud --pace 1",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.absolute(); err != nil {
+		RunE: o.run(func(ctx context.Context) error {
+			if err := o.up(ctx); err != nil {
 				return err
 			}
-			if err := o.up(cmd.Context()); err != nil {
-				return err
-			}
-			return showSandbox(cmd.Context(), c, o)
-		},
+			return showSandbox(ctx, c, o)
+		}),
 	}
 	o.paceFlag(cmd)
 	return cmd
@@ -113,12 +120,7 @@ func newSandboxStatusCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Long:    "Show whether the sandbox runs, its servers and its APIs.\n\nExit status: 0 it runs; 1 it does not.",
 		Example: "  dbops sandbox status",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.absolute(); err != nil {
-				return err
-			}
-			return showSandbox(cmd.Context(), c, o)
-		},
+		RunE:    o.run(func(ctx context.Context) error { return showSandbox(ctx, c, o) }),
 	}
 }
 
@@ -152,16 +154,13 @@ func newSandboxDownCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Long:    "Stop the sandbox and wait until no process of it is left. Its data stays.\n\nExit status: 0 stopped, or did not run; 1 failed.",
 		Example: "  dbops sandbox down",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.absolute(); err != nil {
-				return err
-			}
-			if err := sandbox.Down(cmd.Context(), o.dir); err != nil {
+		RunE: o.run(func(ctx context.Context) error {
+			if err := sandbox.Down(ctx, o.dir); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.err, "stopped")
 			return nil
-		},
+		}),
 	}
 }
 
@@ -172,21 +171,18 @@ func newSandboxResetCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Long:    "Stop the sandbox, throw its data away, and bring it up as it was on the first day.\n\nExit status: 0 ready; 1 failed; 2 the folder is not a sandbox.",
 		Example: "  dbops sandbox reset",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.absolute(); err != nil {
-				return err
-			}
-			if err := sandbox.Down(cmd.Context(), o.dir); err != nil {
+		RunE: o.run(func(ctx context.Context) error {
+			if err := sandbox.Down(ctx, o.dir); err != nil {
 				return err
 			}
 			if err := sandbox.Wipe(o.dir); err != nil {
 				return err
 			}
-			if err := o.up(cmd.Context()); err != nil {
+			if err := o.up(ctx); err != nil {
 				return err
 			}
-			return showSandbox(cmd.Context(), c, o)
-		},
+			return showSandbox(ctx, c, o)
+		}),
 	}
 	o.paceFlag(cmd)
 	return cmd
@@ -210,10 +206,7 @@ Exit status: 0 printed; 1 the sandbox was never brought up.`,
 		Example: `  eval "$(dbops sandbox env)"
   dbops sandbox env -o json | jq .set`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if err := o.absolute(); err != nil {
-				return err
-			}
+		RunE: o.run(func(context.Context) error {
 			e, err := sandbox.Environ(o.dir)
 			if err != nil {
 				return err
@@ -228,7 +221,7 @@ Exit status: 0 printed; 1 the sandbox was never brought up.`,
 				fmt.Fprintf(c.out, "export %s=%s\n", name, shellQuote(e.Set[name]))
 			}
 			return nil
-		},
+		}),
 	}
 }
 
@@ -336,12 +329,9 @@ func newSandboxRunCmd(o *sandboxOptions) *cobra.Command {
 		Short:  "Run the sandbox in the foreground",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.absolute(); err != nil {
-				return err
-			}
-			return sandbox.Supervise(cmd.Context(), sandbox.Options{Dir: o.dir, Pace: play.Pace(o.pace)})
-		},
+		RunE: o.run(func(ctx context.Context) error {
+			return sandbox.Supervise(ctx, sandbox.Options{Dir: o.dir, Pace: play.Pace(o.pace)})
+		}),
 	}
 	o.paceFlag(cmd)
 	return cmd

@@ -27,35 +27,32 @@ type DiscoverOptions struct {
 func Discover(ctx context.Context, o DiscoverOptions) ([]config.Discovered, []error) {
 	var found []config.Discovered
 	var errs []error
-	for _, region := range o.Regions {
-		p, err := rds.New(ctx, rds.Options{Region: region, Profile: o.Profile})
+	look := func(p cloud.Provider, err error, entry func(*cloud.Instance) config.Instance) {
 		if err != nil {
 			errs = append(errs, err)
-			continue
+			return
 		}
 		all, err := p.List(ctx)
 		if err != nil { // what it found beside counts all the same
 			errs = append(errs, err)
 		}
 		for _, live := range all {
-			found = o.add(found, live, config.Instance{RDS: &config.RDS{Region: region, Identifier: live.Name, Profile: o.Profile}})
+			found = o.add(found, live, entry(live))
 		}
+	}
+	for _, region := range o.Regions {
+		p, err := rds.New(ctx, rds.Options{Region: region, Profile: o.Profile})
+		look(p, err, func(live *cloud.Instance) config.Instance {
+			return config.Instance{RDS: &config.RDS{Region: region, Identifier: live.Name, Profile: o.Profile}}
+		})
 	}
 	for _, project := range o.Projects {
 		p, err := cloudsql.New(ctx, cloudsql.Options{Project: project, Endpoint: o.CloudSQLEndpoint})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		all, err := p.List(ctx)
-		if err != nil { // what it found beside counts all the same
-			errs = append(errs, err)
-		}
-		for _, live := range all {
-			found = o.add(found, live, config.Instance{CloudSQL: &config.CloudSQL{
+		look(p, err, func(live *cloud.Instance) config.Instance {
+			return config.Instance{CloudSQL: &config.CloudSQL{
 				Project: project, Region: live.Region, Instance: live.Name, Endpoint: o.CloudSQLEndpoint,
-			}})
-		}
+			}}
+		})
 	}
 	slices.SortStableFunc(found, func(a, b config.Discovered) int {
 		return cmp.Or(cmp.Compare(a.Environment, b.Environment), cmp.Compare(a.Name, b.Name))
