@@ -108,6 +108,9 @@ func size(dir string) (int64, error) {
 // archiveNow completes the current WAL file and waits until it is in the archive. A stopped server has nothing to add: its last
 // shutdown did the same.
 func (s *server) archiveNow(ctx context.Context) error {
+	// A second switch with no WAL after the first would name a file that is not complete.
+	s.archiving.Lock()
+	defer s.archiving.Unlock()
 	s.pm.mu.Lock()
 	running := s.pm.cmd != nil
 	s.pm.mu.Unlock()

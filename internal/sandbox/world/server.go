@@ -32,7 +32,8 @@ type server struct {
 	port    int // of PostgreSQL itself, behind the edge
 	roleTLS func(role string) (*tls.Config, error)
 
-	change sync.Mutex // one start, stop, restart or failover at a time
+	change    sync.Mutex // one start, stop, restart or failover at a time
+	archiving sync.Mutex // one switch of the WAL at a time
 
 	mu      sync.Mutex // guards what follows
 	spec    Spec
