@@ -1,0 +1,176 @@
+// Package theme holds every colour and every glyph the terminal UI draws with, by role.
+//
+// Nothing outside this package names a colour: a component asks for the style of a role, and the role decides for a dark or a
+// light background, for 16, 256 or 16 million colours, and for none. Colour never stands alone: a word or a mark always says
+// the same, so that the screen reads the same without it.
+package theme
+
+import (
+	"image/color"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
+)
+
+// Role is what a piece of text is, which decides how it looks.
+type Role uint8
+
+// The roles.
+const (
+	Text    Role = iota
+	Muted        // labels, old values, hints
+	Focus        // keys, the active tab
+	OK           // beside the word that says so
+	Warn         // beside "!"
+	Danger       // beside "x"
+	Pending      // beside "~"
+	Heading      // titles of columns and blocks
+	Strong       // names
+	roles
+)
+
+// Band is the background of a whole row, or of a word that must not be overlooked.
+type Band uint8
+
+// The bands.
+const (
+	BandNone      Band = iota // no environment: the fleet
+	BandOpen                  // an environment that is not protected
+	BandProtected             // an environment that is protected
+	BandMode                  // an access that can change data
+	bands
+)
+
+// Options say for which terminal a theme is made.
+type Options struct {
+	Light   bool                 // the background is light
+	Profile colorprofile.Profile // what the terminal can show; the zero value counts as true colour
+	ASCII   bool                 // no glyph outside ASCII
+}
+
+// Theme is the look of everything. Its zero value draws plain text; use [New].
+type Theme struct {
+	Glyphs   Glyphs
+	Selected lipgloss.Style // a selected row: reverse, which survives the loss of colour
+
+	opts   Options
+	styles [roles]lipgloss.Style
+	bands  [bands]lipgloss.Style
+	border lipgloss.Style
+	alarm  lipgloss.Style
+}
+
+// shade is one colour in each world: hex for 256 colours and more (all are in the 256-colour cube), an index for 16.
+type shade struct{ dark, light, dark16, light16 string }
+
+// New makes the theme for a terminal.
+func New(o Options) Theme {
+	if o.Profile == colorprofile.Unknown {
+		o.Profile = colorprofile.TrueColor
+	}
+	t := Theme{opts: o, Glyphs: glyphs(o.ASCII)}
+	plain := lipgloss.NewStyle()
+	fg := func(s shade) lipgloss.Style {
+		if c := o.pick(s); c != nil {
+			return plain.Foreground(c)
+		}
+		return plain
+	}
+	t.styles = [roles]lipgloss.Style{
+		Text:    fg(shade{"#d7d7d7", "#1c1c1c", "", ""}),
+		Muted:   fg(shade{"#949494", "#5f5f5f", "8", "8"}),
+		Focus:   fg(shade{"#5fafff", "#005faf", "12", "4"}),
+		OK:      fg(shade{"#5fafd7", "#00607a", "14", "6"}),
+		Warn:    fg(shade{"#ffaf00", "#875f00", "11", "3"}),
+		Danger:  fg(shade{"#ff5f5f", "#af0000", "9", "1"}),
+		Pending: fg(shade{"#af87ff", "#5f00af", "13", "5"}),
+		Heading: fg(shade{"#949494", "#5f5f5f", "8", "8"}).Bold(true),
+		Strong:  fg(shade{"#d7d7d7", "#1c1c1c", "", ""}).Bold(true),
+	}
+	t.Selected = plain.Reverse(true)
+	t.border = t.styles[Muted]
+	t.alarm = t.styles[Danger]
+	if t.Colorless() {
+		t.bands = [bands]lipgloss.Style{
+			BandNone:      plain.Bold(true),
+			BandOpen:      plain.Bold(true),
+			BandProtected: plain.Bold(true).Reverse(true),
+			BandMode:      plain.Bold(true),
+		}
+		return t
+	}
+	band := func(fg, bg shade) lipgloss.Style {
+		return plain.Foreground(o.pick(fg)).Background(o.pick(bg))
+	}
+	white, black := shade{"#ffffff", "#ffffff", "15", "15"}, shade{"#000000", "#000000", "0", "0"}
+	t.bands = [bands]lipgloss.Style{
+		BandNone:      band(shade{"#d7d7d7", "#1c1c1c", "15", "0"}, shade{"#303030", "#d0d0d0", "0", "7"}),
+		BandOpen:      band(white, shade{"#4e4e4e", "#4e4e4e", "8", "8"}),
+		BandProtected: band(white, shade{"#af0000", "#af0000", "1", "1"}).Bold(true),
+		BandMode:      band(black, shade{"#ffaf00", "#ffaf00", "11", "11"}).Bold(true),
+	}
+	return t
+}
+
+// pick is the colour of s, nil for the terminal's own.
+func (o Options) pick(s shade) color.Color {
+	full, basic := s.dark, s.dark16
+	if o.Light {
+		full, basic = s.light, s.light16
+	}
+	switch o.Profile {
+	case colorprofile.ANSI:
+		if basic == "" {
+			return nil
+		}
+		return lipgloss.Color(basic)
+	case colorprofile.NoTTY, colorprofile.ASCII:
+		return nil
+	default:
+		return lipgloss.Color(full)
+	}
+}
+
+// Options are what the theme was made for.
+func (t Theme) Options() Options { return t.opts }
+
+// Colorless tells whether the terminal shows no colour, only bold and reverse.
+func (t Theme) Colorless() bool {
+	return t.opts.Profile == colorprofile.ASCII || t.opts.Profile == colorprofile.NoTTY
+}
+
+// Style is the style of a role.
+func (t Theme) Style(r Role) lipgloss.Style { return t.styles[r%roles] }
+
+// Paint draws s in a role.
+func (t Theme) Paint(r Role, s string) string {
+	if s == "" {
+		return ""
+	}
+	return t.styles[r%roles].Render(s)
+}
+
+// Band is the style of a band.
+func (t Theme) Band(b Band) lipgloss.Style { return t.bands[b%bands] }
+
+// Border is the style of a dialog's border; alarm is for what can do harm.
+func (t Theme) Border(alarm bool) lipgloss.Style {
+	if alarm {
+		return t.alarm
+	}
+	return t.border
+}
+
+// Mark is the sign that goes with a role: "x" for Danger, "!" for Warn, "~" for Pending; empty for others.
+func Mark(r Role) string {
+	switch r {
+	case Danger:
+		return "x"
+	case Warn:
+		return "!"
+	case Pending:
+		return "~"
+	default:
+		return ""
+	}
+}
