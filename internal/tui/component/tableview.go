@@ -1,0 +1,227 @@
+package component
+
+import (
+	"fmt"
+	"strings"
+
+	"dbops/internal/tui/text"
+	"dbops/internal/tui/theme"
+)
+
+const (
+	gutter = 2 // the mark of the selection
+	gap    = 2 // between columns
+	edge   = 1 // after the last column
+)
+
+// View draws the table in exactly w x h cells. Without focus the selection keeps its '>' and loses its reverse.
+func (t Table) View(th theme.Theme, w, h int, focus bool) string {
+	if h <= 0 {
+		return ""
+	}
+	tail := th.Glyphs.Tail
+	widths := t.widths(w - edge)
+	lines := []string{th.Paint(theme.Heading, text.Left(t.title(widths, tail), w, tail))}
+	if len(t.shown) == 0 {
+		lines = append(lines, "  "+th.Paint(theme.Muted, text.Cut(t.Empty, w-gutter, tail)))
+		return text.Box(lines, w, h, tail)
+	}
+	room := h - 1
+	if len(t.shown) > room && room > 2 {
+		room-- // for the line that says how much there is besides
+	}
+	from := t.offset(room)
+	for i := from; i < len(t.shown) && len(lines) <= room; i++ {
+		r := t.shown[i]
+		switch {
+		case i == from && r.Heading == nil && r.Key != t.key && t.heading(i) != nil: // it has scrolled away, and must not be missed
+			lines = append(lines, t.heading(i).view(th, w))
+		case r.Heading != nil:
+			lines = append(lines, r.Heading.view(th, w))
+		default:
+			lines = append(lines, t.row(th, r, widths, w, focus))
+		}
+	}
+	if room < h-1 {
+		lines = append(lines, th.Paint(theme.Muted, t.besides(th.Glyphs, from, from+room)))
+	}
+	return text.Box(lines, w, h, tail)
+}
+
+// besides counts the rows that are not among the lines from..to.
+func (t Table) besides(g theme.Glyphs, from, to int) string {
+	count := func(rows []Row) (n int) {
+		for _, r := range rows {
+			if r.Heading == nil {
+				n++
+			}
+		}
+		return n
+	}
+	out := ""
+	if n := count(t.shown[:from]); n > 0 {
+		out += fmt.Sprintf("  %s %d above", g.Up, n)
+	}
+	if n := count(t.shown[min(to, len(t.shown)):]); n > 0 {
+		out += fmt.Sprintf("  %s %d more", g.Down, n)
+	}
+	return out
+}
+
+// heading is the nearest one above line i.
+func (t Table) heading(i int) *Heading {
+	for ; i >= 0; i-- {
+		if t.shown[i].Heading != nil {
+			return t.shown[i].Heading
+		}
+	}
+	return nil
+}
+
+// offset is the first line to draw so that the selection is on one of h lines, and not under the heading that stays on top.
+// It depends on nothing that was drawn before.
+func (t Table) offset(h int) int {
+	if len(t.shown) <= h || h <= 0 {
+		return 0
+	}
+	at := max(0, t.index())
+	from := min(max(0, at-h/2), len(t.shown)-h)
+	if from == at && h > 1 { // the selection would be under the heading that stays on top
+		from = max(0, from-1)
+	}
+	return from
+}
+
+func (h *Heading) view(th theme.Theme, w int) string {
+	tail := th.Glyphs.Tail
+	label := " " + strings.TrimSpace(text.Clean(h.Word)+"  "+text.Clean(h.Name)) + " "
+	label = text.Cut(label, w, tail)
+	rest := w - text.Width(label)
+	out := th.Band(h.Band).Render(label)
+	if note := text.Clean(h.Note); note != "" && rest > 6 {
+		note = text.Cut("  "+note, rest, tail)
+		out += th.Paint(theme.Muted, note)
+		rest -= text.Width(note)
+	}
+	return out + text.Spaces(rest)
+}
+
+func (t Table) title(widths []int, tail string) string {
+	var b strings.Builder
+	b.WriteString(text.Spaces(gutter))
+	t.each(widths, func(i int, first bool) {
+		if !first {
+			b.WriteString(text.Spaces(gap))
+		}
+		b.WriteString(place(t.Columns[i].Title, widths[i], t.Columns[i].Right, tail))
+	})
+	return b.String()
+}
+
+func (t Table) row(th theme.Theme, r Row, widths []int, w int, focus bool) string {
+	tail := th.Glyphs.Tail
+	selected := r.Key == t.key
+	mark := text.Spaces(gutter)
+	if selected {
+		mark = text.Left(">", gutter, "")
+	}
+	var b strings.Builder
+	b.WriteString(mark)
+	t.each(widths, func(i int, first bool) {
+		if !first {
+			b.WriteString(text.Spaces(gap))
+		}
+		var c Cell
+		if i < len(r.Cells) {
+			c = r.Cells[i]
+		}
+		s := place(text.Clean(c.Text), widths[i], t.Columns[i].Right, tail)
+		if !selected || !focus { // inner styles would end the reverse
+			s = th.Paint(c.Role, s)
+		}
+		b.WriteString(s)
+	})
+	line := text.Left(b.String(), w, tail)
+	if selected && focus {
+		return th.Selected.Render(line)
+	}
+	return line
+}
+
+// each calls f for the columns that are there.
+func (t Table) each(widths []int, f func(i int, first bool)) {
+	first := true
+	for i, w := range widths {
+		if w > 0 {
+			f(i, first)
+			first = false
+		}
+	}
+}
+
+func place(s string, w int, right bool, tail string) string {
+	if right {
+		return text.Right(s, w, tail)
+	}
+	return text.Left(s, w, tail)
+}
+
+// widths gives each column its cells in a width of w; 0 leaves it out. Columns first shrink to their least, then leave by rank.
+func (t Table) widths(w int) []int {
+	least, most := make([]int, len(t.Columns)), make([]int, len(t.Columns))
+	for i, c := range t.Columns {
+		least[i] = max(c.Min, text.Width(c.Title))
+		most[i] = least[i]
+		for _, r := range t.rows {
+			if i < len(r.Cells) {
+				most[i] = max(most[i], text.Width(text.Clean(r.Cells[i].Text)))
+			}
+		}
+		if c.Max > 0 {
+			most[i] = max(least[i], min(most[i], c.Max))
+		}
+	}
+	gone := make([]bool, len(t.Columns))
+	sum := func(ws []int) int {
+		n := gutter - gap
+		for i, c := range ws {
+			if !gone[i] {
+				n += c + gap
+			}
+		}
+		return n
+	}
+	for sum(least) > w {
+		worst := -1
+		for i, c := range t.Columns {
+			if !gone[i] && c.Leave > 0 && (worst < 0 || c.Leave > t.Columns[worst].Leave) {
+				worst = i
+			}
+		}
+		if worst < 0 {
+			break
+		}
+		gone[worst] = true
+	}
+	out := make([]int, len(t.Columns))
+	spare := w - sum(least)
+	for rank := 0; rank <= t.lastRank(); rank++ { // what never leaves grows first
+		for i, c := range t.Columns {
+			if gone[i] || c.Leave != rank {
+				continue
+			}
+			grow := min(max(0, spare), most[i]-least[i])
+			out[i] = least[i] + grow
+			spare -= grow
+		}
+	}
+	return out
+}
+
+func (t Table) lastRank() int {
+	rank := 0
+	for _, c := range t.Columns {
+		rank = max(rank, c.Leave)
+	}
+	return rank
+}
