@@ -1,0 +1,233 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
+
+	"dbops/internal/config"
+	"dbops/internal/tui/screen"
+	"dbops/internal/tui/text"
+	"dbops/internal/tui/theme"
+)
+
+// View implements [tea.Model].
+func (m model) View() tea.View {
+	v := tea.View{AltScreen: true, WindowTitle: "dbops " + m.where()}
+	if m.width <= 0 || m.height <= 0 { // the first frame comes before the first size
+		return v
+	}
+	if m.width < screen.MinWidth || m.height < screen.MinHeight {
+		need := fmt.Sprintf("dbops needs %dx%d cells, this terminal has %dx%d", screen.MinWidth, screen.MinHeight, m.width, m.height)
+		v.SetContent(text.Cut(need, m.width, ""))
+		return v
+	}
+	s := m.scene()
+	h := m.top().Header(s)
+	frame := strings.Join([]string{m.band(h), m.second(h), m.top().View(s), m.messageRow(), m.keyRow()}, "\n")
+	if h.Cursor >= 0 && len(m.dialogs) == 0 {
+		v.Cursor = tea.NewCursor(1+h.Cursor, 1)
+	}
+	if len(m.dialogs) == 0 { // nothing on top: no need to compose
+		v.SetContent(frame)
+		return v
+	}
+	layers := []*lipgloss.Layer{lipgloss.NewLayer(frame)}
+	room := screen.Area{W: m.width - 4, H: m.height - 3} // the band and the rows at the bottom stay in sight
+	for i, d := range m.dialogs {
+		box, cur := d.View(s, room)
+		w, bh := lipgloss.Size(box)
+		x, y := max(0, (m.width-w)/2), max(1, 1+(room.H-bh)/2)
+		layers = append(layers, lipgloss.NewLayer(box).X(x).Y(y).Z(i+1))
+		if cur != nil && i == len(m.dialogs)-1 {
+			cur.X, cur.Y = cur.X+x, cur.Y+y
+			v.Cursor = cur
+		}
+	}
+	v.SetContent(lipgloss.NewCompositor(layers...).Render())
+	return v
+}
+
+// where is the page in words: "prod orders-main".
+func (m model) where() string {
+	h := m.top().Header(m.scene())
+	return text.Clean(strings.TrimSpace(h.Environment + " " + strings.Join(h.Title, " ")))
+}
+
+// band is the first row: whose environment this is, by colour, word and name, and what can be done to it.
+func (m model) band(h screen.Header) string {
+	th, tail := m.theme, m.theme.Glyphs.Tail
+	style, left := th.Band(theme.BandNone), " dbops"
+	if h.Environment != "" {
+		style, left = th.Band(theme.BandOpen), " environment  "+h.Environment
+		if m.scene().Protected(h.Environment) {
+			style, left = th.Band(theme.BandProtected), " "+screen.Protected+"  "+h.Environment
+		}
+	}
+	left = text.Clean(left + "  " + strings.Join(h.Title, " "+th.Glyphs.Crumb+" "))
+	modes := m.modes(h)
+	chips, chipW := "", 0
+	for _, md := range modes {
+		word := " " + text.Clean(md.Word) + " "
+		chip := style
+		if md.Risky {
+			chip = th.Band(theme.BandMode)
+		}
+		chips += chip.Render(word) + style.Render(" ")
+		chipW += text.Width(word) + 1
+	}
+	clock := m.now.UTC().Format("15:04") + " UTC "
+	facts := text.Clean(h.Facts)
+	room := m.width - chipW - text.Width(clock)
+	if facts != "" && text.Width(left)+text.Width(facts)+6 <= room {
+		left = text.Spread(left, facts+"  ", room, tail)
+	}
+	return style.Render(text.Left(left, room, tail)) + chips + style.Render(clock)
+}
+
+// modes are the page's own, and a warning about other environments that this program holds open for changes.
+func (m model) modes(h screen.Header) []screen.Mode {
+	var out, others []screen.Mode
+	for _, i := range environments(m.instances) {
+		if st := m.proxies.States()[i]; st.Open() && st.Access != config.Read && i != h.Environment {
+			mode := screen.ModeOf(st.Access)
+			mode.Word += " proxy " + text.Cut(text.Clean(i), 16, m.theme.Glyphs.Tail)
+			others = append(others, mode)
+		}
+	}
+	switch len(others) {
+	case 0:
+	case 1:
+		out = others
+	default:
+		out = []screen.Mode{{Word: fmt.Sprintf("%d WRITE proxies", len(others)), Risky: true}}
+	}
+	if h.Mode.Word != "" {
+		out = append(out, h.Mode)
+	}
+	return out
+}
+
+// second is the row of tabs, or of filter and order, with the age of the data at its end.
+func (m model) second(h screen.Header) string {
+	th, tail := m.theme, m.theme.Glyphs.Tail
+	left := " " + text.Clean(h.Note)
+	if len(h.Tabs) > 0 {
+		parts := make([]string, len(h.Tabs))
+		for i, t := range h.Tabs {
+			label := fmt.Sprintf("%d %s", i+1, text.Clean(t))
+			if i == h.Active {
+				parts[i] = th.Paint(theme.Focus, "["+label+"]")
+			} else {
+				parts[i] = th.Paint(theme.Muted, " "+label+" ")
+			}
+		}
+		left = strings.Join(parts, " ")
+	}
+	right := m.fresh(h.Fresh, "as of %s ago")
+	if text.Width(left)+text.Width(right)+2 > m.width {
+		right = m.fresh(h.Fresh, "%s")
+	}
+	return text.Left(text.Spread(left, right, m.width-1, tail), m.width, tail)
+}
+
+// fresh says how old the data is, in the words of age, and whether it is being kept up.
+func (m model) fresh(f screen.Fresh, age string) string {
+	th := m.theme
+	var parts []string
+	add := func(r theme.Role, s string) { parts = append(parts, th.Paint(r, text.Clean(s))) }
+	if !f.At.IsZero() {
+		add(theme.Muted, fmt.Sprintf(age, text.Age(m.now.Sub(f.At))))
+	}
+	stale := m.scene().Stale(f.At)
+	switch {
+	case f.Err != "":
+		add(theme.Danger, "x "+f.Err)
+	case stale:
+		add(theme.Warn, "! stale")
+	}
+	switch {
+	case f.Loading:
+		add(theme.Pending, "~ reading")
+	case f.Err == "" && !stale && !f.At.IsZero():
+		add(theme.OK, "live")
+	}
+	return strings.Join(parts, "  ")
+}
+
+// messageRow is the last message with its time, and how many there are besides.
+func (m model) messageRow() string {
+	th, tail := m.theme, m.theme.Glyphs.Tail
+	more := ""
+	if n := len(m.notes.all); n > 1 {
+		more = th.Paint(theme.Muted, fmt.Sprintf("%d messages ", n)) + th.Paint(theme.Focus, "M")
+	}
+	left := ""
+	if msg, ok := m.notes.shown(m.now); ok {
+		role, mark := theme.Text, ""
+		if msg.Failure {
+			role, mark = theme.Danger, theme.Mark(theme.Danger)+" "
+		}
+		left = " " + th.Paint(theme.Muted, text.Clock(msg.At)) + " " + th.Paint(role, mark+msg.Line())
+	}
+	return text.Left(text.Spread(left, more, m.width-1, tail), m.width, tail)
+}
+
+// keyRow names the keys, most used first; those that do not fit are left out, help and leaving never are.
+func (m model) keyRow() string {
+	th := m.theme
+	var actions []screen.Action
+	switch n := len(m.dialogs); {
+	case m.leaving:
+		actions = []screen.Action{{ID: actInterrupt, Short: "quit at once", Key: screen.Keys("ctrl+c")}}
+	case n > 0:
+		actions = m.dialogs[n-1].Keys()
+	case m.top().Captures():
+		actions = m.top().Actions(m.scene())
+	default:
+		actions = keyOrder(m.top().Actions(m.scene()), m.globals())
+	}
+	draw := func(a screen.Action) string {
+		shown, _, _ := strings.Cut(a.Key.Help().Key, " ")
+		return th.Paint(theme.Focus, shown) + " " + th.Paint(theme.Muted, a.Short)
+	}
+	var tailKeys, head []string
+	room := m.width - 1
+	for _, a := range actions {
+		if (a.ID == actHelp || a.ID == actLeave) && a.Short != "" {
+			tailKeys = append(tailKeys, draw(a))
+			room -= text.Width(draw(a)) + 2
+		}
+	}
+	for _, a := range actions {
+		if a.Short == "" || a.Off != "" || a.ID == actHelp || a.ID == actLeave {
+			continue
+		}
+		d := draw(a)
+		if text.Width(d)+2 > room {
+			continue
+		}
+		room -= text.Width(d) + 2
+		head = append(head, d)
+	}
+	return text.Left(" "+strings.Join(append(head, tailKeys...), "  "), m.width, "")
+}
+
+// keyOrder puts the actions that work everywhere after the first three of the page, so that a narrow screen still names them.
+func keyOrder(page, everywhere []screen.Action) []screen.Action {
+	var out []screen.Action
+	named := 0
+	for _, a := range page {
+		if named == 3 {
+			out = append(out, everywhere...)
+			everywhere = nil
+		}
+		if a.Short != "" && a.Off == "" {
+			named++
+		}
+		out = append(out, a)
+	}
+	return append(out, everywhere...)
+}

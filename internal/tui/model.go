@@ -1,0 +1,230 @@
+package tui
+
+import (
+	"context"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
+
+	"dbops/internal/app"
+	"dbops/internal/tui/core"
+	"dbops/internal/tui/page/fleet"
+	"dbops/internal/tui/screen"
+	"dbops/internal/tui/sessions"
+	"dbops/internal/tui/theme"
+	"dbops/internal/tui/work"
+)
+
+// tickEvery is the period of the program's one clock.
+const tickEvery = time.Second
+
+// model is the root: everything that is not a page's own. It is a value; Update returns the next one.
+type model struct {
+	core core.Core
+	pool *work.Pool
+	opts Options
+
+	now           time.Time
+	width, height int
+	theme         theme.Theme
+
+	instances []app.Instance
+	loadErr   error
+
+	stack   []entry
+	dialogs []screen.Dialog // the last is on top
+	proxies sessions.Set
+	notes   notes
+
+	interrupted time.Time // when ctrl+c was pressed and not yet followed by another
+	leaving     bool      // quits as soon as every proxy has closed
+	hurried     bool      // the person would not wait for that
+}
+
+// loadedMsg are the configured instances.
+type loadedMsg struct {
+	instances []app.Instance
+	err       error
+}
+
+// leaveMsg is the person's yes to leaving.
+type leaveMsg struct{}
+
+func newModel(c core.Core, pool *work.Pool, k *sessions.Keeper, o Options) model {
+	m := model{
+		core: c, pool: pool, opts: o, now: o.Now(),
+		proxies: sessions.NewSet(c, pool, k, o.Now),
+	}
+	m.theme = theme.New(m.look(colorprofile.Unknown, o.Background == BackgroundLight))
+	m.stack = []entry{{kind: kindFleet, page: fleet.New(c, pool)}}
+	return m
+}
+
+func (m model) look(p colorprofile.Profile, light bool) theme.Options {
+	if m.opts.NoColor {
+		p = colorprofile.ASCII
+	}
+	return theme.Options{Light: light, Profile: p, ASCII: m.opts.ASCII}
+}
+
+// Init asks for the instances and the background and starts the clock. The pages start when there is something to read.
+func (m model) Init() tea.Cmd {
+	cmds := []tea.Cmd{m.load(), m.tick()}
+	if m.opts.Background == BackgroundAuto {
+		cmds = append(cmds, tea.RequestBackgroundColor)
+	}
+	return tea.Batch(cmds...)
+}
+
+func (m model) tick() tea.Cmd {
+	now := m.opts.Now
+	return m.pool.After(tickEvery, func(time.Time) tea.Msg { return screen.Tick{At: now()} })
+}
+
+func (m model) load() tea.Cmd {
+	c := m.core
+	return m.pool.Do(func(context.Context) tea.Msg {
+		all, err := c.Instances("")
+		return loadedMsg{all, err}
+	})
+}
+
+// scene is what pages and dialogs may look at.
+func (m model) scene() screen.Scene {
+	return screen.Scene{
+		Now: m.now, Theme: m.theme, Area: screen.Area{W: max(1, m.width), H: max(1, m.height-screen.Chrome)},
+		Instances: m.instances, LoadErr: m.loadErr, Proxies: m.proxies.States(),
+		Refresh: m.opts.RefreshEvery, Version: m.opts.Version,
+	}
+}
+
+// Update implements [tea.Model].
+func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) { return m.update(msg) }
+
+func (m model) update(msg tea.Msg) (model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width, m.height = msg.Width, msg.Height
+		return m, nil
+	case tea.BackgroundColorMsg:
+		if m.opts.Background == BackgroundAuto {
+			m.theme = theme.New(m.look(m.theme.Options().Profile, !msg.IsDark()))
+		}
+		return m, nil
+	case tea.ColorProfileMsg:
+		m.theme = theme.New(m.look(msg.Profile, m.theme.Options().Light))
+		return m, nil
+	case screen.Tick:
+		return m.ticked(msg)
+	case loadedMsg:
+		return m.loaded(msg)
+	case work.Addressed:
+		return m.deliver(msg)
+	case tea.KeyPressMsg:
+		return m.pressed(msg)
+	case tea.PasteMsg:
+		return m.pasted(msg)
+	case leaveMsg:
+		return m.leave()
+	default:
+		return m.asked(msg)
+	}
+}
+
+// asked takes what pages and dialogs want of the program.
+func (m model) asked(msg tea.Msg) (model, tea.Cmd) {
+	var cmd tea.Cmd
+	switch msg := msg.(type) {
+	case screen.OpenInstance:
+		return m.openInstance(msg)
+	case screen.OpenProxy:
+		return m.openProxy(msg)
+	case screen.Show:
+		m.dialogs = append(m.dialogs[:len(m.dialogs):len(m.dialogs)], msg.Dialog)
+	case screen.StartProxy:
+		m.proxies, cmd = m.proxies.Start(msg.Options, m.now)
+	case screen.StopProxy:
+		m.proxies, cmd = m.proxies.Stop(msg.Environment, m.now)
+	case screen.KillConnection:
+		cmd = m.proxies.Kill(msg.Environment, msg.ID)
+	case screen.Notice:
+		m.notes = m.notes.add(m.now, msg.Text, msg.Err)
+	case screen.Copy:
+		return m.copy(msg)
+	case screen.Do:
+		return m.do(msg.ID)
+	case screen.Reload:
+		cmd = m.load()
+	case goFleet:
+		return m.truncate(1)
+	}
+	return m, cmd
+}
+
+// ticked moves the clock, and with it everything that waits for a time.
+func (m model) ticked(t screen.Tick) (model, tea.Cmd) {
+	m.now = t.At
+	cmds := []tea.Cmd{m.tick()}
+	var cmd tea.Cmd
+	m.proxies, cmd = m.proxies.Tick()
+	cmds = append(cmds, cmd)
+	for i := 0; i < len(m.stack); i++ {
+		m, cmd = m.updatePage(i, t)
+		cmds = append(cmds, cmd)
+	}
+	return m, tea.Batch(cmds...)
+}
+
+// loaded takes the configured instances. The fleet begins to read with the first ones.
+func (m model) loaded(msg loadedMsg) (model, tea.Cmd) {
+	first := m.instances == nil
+	m.loadErr = msg.err
+	if msg.err != nil {
+		m.notes = m.notes.add(m.now, "the configuration cannot be read", msg.err)
+		return m, nil
+	}
+	m.instances = msg.instances
+	if m.instances == nil {
+		m.instances = []app.Instance{}
+	}
+	if !first {
+		return m, nil
+	}
+	return m.initPage(0)
+}
+
+// deliver hands an answer to whoever asked; nobody may be left.
+func (m model) deliver(msg work.Addressed) (model, tea.Cmd) {
+	next, cmd, notes, ok := m.proxies.Update(msg)
+	if ok {
+		m.proxies = next
+		for _, n := range notes {
+			m.notes = m.notes.add(m.now, n.Text, n.Err)
+		}
+		if open, _ := m.proxies.Open(); m.leaving && open == 0 {
+			return m, tea.Quit
+		}
+		return m, cmd
+	}
+	for i, e := range m.stack {
+		if e.page.ID() == msg.Addressee() {
+			return m.updatePage(i, msg)
+		}
+	}
+	return m, nil
+}
+
+// leave closes the proxies, then quits.
+func (m model) leave() (model, tea.Cmd) {
+	open, clients := m.proxies.Open()
+	if open == 0 {
+		return m, tea.Quit
+	}
+	m.leaving = true
+	m.dialogs = nil
+	m.notes = m.notes.add(m.now, "closing "+openText(open, clients), nil)
+	var cmd tea.Cmd
+	m.proxies, cmd = m.proxies.StopAll(m.now)
+	return m, cmd
+}
