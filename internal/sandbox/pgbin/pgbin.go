@@ -10,9 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+
+	"dbops/internal/fault"
 )
 
-// CacheDir is where `make postgres` puts what it fetches: $DBOPS_PG_CACHE, for root /var/cache/dbops/pg, else under the XDG cache.
+// newest is the last major that [Client] looks for.
+const newest = 30
+
+// CacheDir is where `make postgres` puts what it fetches: $DBOPS_PG_CACHE, for root /var/cache/dbops/pg, else dbops/pg in the
+// user's cache folder.
 func CacheDir() string {
 	if d := os.Getenv("DBOPS_PG_CACHE"); d != "" {
 		return d
@@ -31,53 +38,51 @@ func CacheDir() string {
 	return filepath.Join(base, "dbops", "pg")
 }
 
-// Server returns the bin folder of a server of that major.
+// Server returns the folder that holds initdb and postgres of that major. Without one it is fault.NotFound.
 func Server(major int) (string, error) {
+	return find("server", major, "initdb", "postgres")
+}
+
+// Client returns the path of a client program such as psql, of that major or else of the nearest newer one. Without one it is
+// fault.NotFound.
+func Client(program string, major int) (string, error) {
+	dir, first := find("client", major, program)
+	if first == nil {
+		return filepath.Join(dir, program), nil
+	}
+	for m := major + 1; m <= newest; m++ {
+		if dir, err := find("client", m, program); err == nil {
+			return filepath.Join(dir, program), nil
+		}
+	}
+	return "", first
+}
+
+// find returns the first folder that holds the programs. kind is the cache's word: server or client.
+func find(kind string, major int, programs ...string) (string, error) {
 	n := strconv.Itoa(major)
-	return first(major, "server", []string{
-		os.Getenv("DBOPS_PG_" + n),
-		filepath.Join(CacheDir(), "server", n, "bin"),
+	dirs := []string{
+		filepath.Join(CacheDir(), kind, n, "bin"),
 		"/usr/lib/postgresql/" + n + "/bin",
 		"/usr/pgsql-" + n + "/bin",
 		"/opt/homebrew/opt/postgresql@" + n + "/bin",
 		"/usr/local/opt/postgresql@" + n + "/bin",
-	}, "initdb", "postgres")
-}
-
-// Client returns the path of a client tool of that major or the nearest newer one.
-func Client(tool string, major int) (string, error) {
-	const newest = 30
-	var last error
-	for m := major; m <= newest; m++ {
-		n := strconv.Itoa(m)
-		bin, err := first(m, "client", []string{
-			os.Getenv("DBOPS_PGTOOLS_" + n),
-			filepath.Join(CacheDir(), "client", n, "bin"),
-			"/usr/lib/postgresql/" + n + "/bin",
-			"/usr/pgsql-" + n + "/bin",
-			"/opt/homebrew/opt/postgresql@" + n + "/bin",
-			"/usr/local/opt/postgresql@" + n + "/bin",
-		}, tool)
-		if err == nil {
-			return filepath.Join(bin, tool), nil
-		}
-		if last == nil {
-			last = err
+		"/home/linuxbrew/.linuxbrew/opt/postgresql@" + n + "/bin",
+	}
+	if named := os.Getenv("DBOPS_PG_" + n); named != "" {
+		dirs = append([]string{named}, dirs...)
+	}
+	for _, dir := range dirs {
+		if holds(dir, programs) {
+			return filepath.Abs(dir)
 		}
 	}
-	return "", last
+	err := fmt.Errorf("no %s of major %d in %s: run `make postgres`", strings.Join(programs, " and "), major, strings.Join(dirs, ", "))
+	return "", fault.New(fault.NotFound, fmt.Sprintf("find the PostgreSQL %d %s programs", major, kind), err).
+		Hint("`make postgres` brings them; or install that major, or name the folder of its programs in DBOPS_PG_%d", major)
 }
 
-func first(major int, what string, dirs []string, programs ...string) (string, error) {
-	for _, d := range dirs {
-		if d != "" && has(d, programs) {
-			return d, nil
-		}
-	}
-	return "", fmt.Errorf("no PostgreSQL %d %s programs (%v) on this machine: run `make postgres`, or name their folder in DBOPS_PG_%d", major, what, programs, major)
-}
-
-func has(dir string, programs []string) bool {
+func holds(dir string, programs []string) bool {
 	for _, p := range programs {
 		info, err := os.Stat(filepath.Join(dir, p))
 		if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {

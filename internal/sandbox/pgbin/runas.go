@@ -1,41 +1,47 @@
 package pgbin
 
 import (
-	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"dbops/internal/fault"
 )
 
-// User is the unprivileged user that runs PostgreSQL.
+// User is the unprivileged user that runs PostgreSQL. The methods of a nil User do nothing: this process is not root's, and
+// its servers run as itself.
 type User struct {
 	Name     string
 	UID, GID int
 }
 
-// RunAs returns the user to drop to: nil unless this process is root's.
+// RunAs returns the user to drop to, nil unless this process is root's.
 func RunAs() (*User, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil //nolint:nilnil // nobody to drop to is an answer
 	}
 	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
+		if u, err := lookup(name); err == nil && u.UID != 0 {
+			return u, nil
 		}
-		uid, err := strconv.Atoi(u.Uid)
-		if err != nil || uid == 0 {
-			continue
-		}
-		gid, err := strconv.Atoi(u.Gid)
-		if err != nil {
-			continue
-		}
-		return &User{Name: name, UID: uid, GID: gid}, nil
 	}
 	return nil, errNoUser
+}
+
+func lookup(name string) (*User, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	return &User{Name: name, UID: uid, GID: gid}, err
 }
 
 // Credential is how a child process becomes u.
@@ -43,7 +49,7 @@ func (u *User) Credential() *syscall.Credential {
 	if u == nil {
 		return nil
 	}
-	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)} //nolint:gosec // ids of the system
+	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
 }
 
 // Own makes path belong to u.
@@ -54,19 +60,17 @@ func (u *User) Own(path string) error {
 	return os.Lchown(path, u.UID, u.GID)
 }
 
-// Reaches checks that u may pass through every folder above dir. The error names the one that it may not.
+// Reaches checks that u may pass through dir and every folder above it, as far as they exist. The error names the one that is
+// closed.
 func (u *User) Reaches(dir string) error {
 	if u == nil {
 		return nil
 	}
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		info, err := os.Stat(d)
-		if err == nil {
-			st, ok := info.Sys().(*syscall.Stat_t)
-			if ok && !passes(info.Mode().Perm(), st, u) {
-				return fmt.Errorf("user %s, which runs PostgreSQL because root may not, cannot pass through %s (mode %o): use a folder elsewhere (--dir), such as one under /var/lib or /tmp",
-					u.Name, d, info.Mode().Perm())
-			}
+		if info, err := os.Stat(d); err == nil && !u.passes(info) {
+			return fault.Newf(fault.Denied, "run PostgreSQL in "+dir, "root may not run it, and user %s cannot pass through %s (mode %04o)",
+				u.Name, d, info.Mode().Perm()).
+				Hint("use a folder that every user can pass through, as in --dir /var/lib/dbops, or: chmod o+x %s", d)
 		}
 		if d == filepath.Dir(d) {
 			return nil
@@ -74,8 +78,12 @@ func (u *User) Reaches(dir string) error {
 	}
 }
 
-func passes(mode os.FileMode, st *syscall.Stat_t, u *User) bool {
-	switch {
+func (u *User) passes(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return true
+	}
+	switch mode := info.Mode().Perm(); {
 	case int(st.Uid) == u.UID:
 		return mode&0o100 != 0
 	case int(st.Gid) == u.GID:
