@@ -9,49 +9,55 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// Backend is where the edge's server listens, and how to prove a role to it.
-type Backend struct {
-	Addr string // host:port
-	// TLS returns the client configuration that shows the server a certificate for role.
-	TLS func(role string) (*tls.Config, error)
-}
-
-// Config is what an [Edge] needs.
+// Config is what an [Edge] needs. Zero durations and counts mean the default written beside them.
 type Config struct {
-	Backend Backend
-	Log     *slog.Logger
+	// RoleCertificate returns what proves to the server that role may log in without a password, if it is an IAM role.
+	RoleCertificate func(role string) (tls.Certificate, error)
+	// Reserved are roles that nobody can log in as through the edge.
+	Reserved []string
+	// Direct takes TLS from the first byte on, as PostgreSQL 17 and later do.
+	Direct bool
+	// BadToken is what a client hears whose token was refused. Defaults to PostgreSQL's message about PAM.
+	BadToken func(role string) string
 
-	StartupTimeout time.Duration // of a client's startup and token. Defaults to 30 s.
+	StartupTimeout time.Duration // of a client's startup, password and token. Defaults to 30 s.
+	MaxSessions    int           // more are cut off. Defaults to 1000.
+
+	Log *slog.Logger // one line a session that ends with an error, at debug level. Defaults to discarding.
 }
 
 // Edge is the front of one instance. Its methods may be called from any goroutine.
 type Edge struct {
-	cfg  Config
-	cert atomic.Pointer[tls.Certificate]
+	cfg Config
 
-	tokens     atomic.Pointer[func(role, token string) error]
-	allowPlain atomic.Bool
-	refuse     atomic.Pointer[refusal]
+	// swap is held for writing while the certificates of edge and server change together, and for reading while one is used.
+	swap sync.RWMutex
+	cert tls.Certificate
 
-	mu     sync.Mutex
-	closed bool
-	ln     net.Listener
-	conns  map[net.Conn]struct{}
-	wg     sync.WaitGroup
+	mu         sync.Mutex // guards what follows
+	closed     bool
+	addr       string // of the listener, from the first Listen on
+	ln         net.Listener
+	server     string // address of the server, empty while it is down
+	answer     answer // while it is down
+	check      func(role, token string) error
+	allowPlain bool
+	sessions   map[*session]struct{}
+
+	wg sync.WaitGroup // the accept loop and the sessions
 }
 
-// refusal is what clients hear while the server is not to be reached; without a message they are cut off at once.
-type refusal struct{ code, message string }
+// answer is what clients hear when there is no server.
+type answer struct{ code, message string }
 
-// New returns an edge that shows cert and listens nowhere yet.
+// New returns an edge that shows cert. It listens nowhere yet, and its server is down.
 func New(cfg Config, cert tls.Certificate) *Edge {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -59,148 +65,106 @@ func New(cfg Config, cert tls.Certificate) *Edge {
 	if cfg.StartupTimeout <= 0 {
 		cfg.StartupTimeout = 30 * time.Second
 	}
-	e := &Edge{cfg: cfg, conns: map[net.Conn]struct{}{}}
-	e.cert.Store(&cert)
-	return e
+	if cfg.MaxSessions <= 0 {
+		cfg.MaxSessions = 1000
+	}
+	if cfg.BadToken == nil {
+		cfg.BadToken = func(role string) string { return fmt.Sprintf("PAM authentication failed for user %q", role) }
+	}
+	return &Edge{
+		cfg: cfg, cert: cert, sessions: map[*session]struct{}{},
+		answer: answer{"57P03", "the database system is starting up"},
+	}
 }
 
-// SetCertificate changes what new sessions see.
-func (e *Edge) SetCertificate(cert tls.Certificate) { e.cert.Store(&cert) }
-
-// SetTokenCheck decides how IAM roles log in; nil refuses them.
-func (e *Edge) SetTokenCheck(check func(role, token string) error) {
-	if check == nil {
-		e.tokens.Store(nil)
-		return
+// Swap changes the certificate that clients see while reload changes the server's. Sessions that begin meanwhile wait, so none
+// sees two certificates; if reload fails, nothing has changed.
+func (e *Edge) Swap(cert tls.Certificate, reload func() error) error {
+	e.swap.Lock()
+	defer e.swap.Unlock()
+	if err := reload(); err != nil {
+		return err
 	}
-	e.tokens.Store(&check)
+	e.cert = cert
+	return nil
+}
+
+// SetTokenCheck decides how IAM roles log in. Nil refuses them.
+func (e *Edge) SetTokenCheck(check func(role, token string) error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.check = check
 }
 
 // SetRequireTLS refuses sessions without TLS, which is so from the start.
-func (e *Edge) SetRequireTLS(on bool) { e.allowPlain.Store(!on) }
+func (e *Edge) SetRequireTLS(on bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.allowPlain = !on
+}
 
-// Refuse answers every new session with FATAL code and message; with an empty code it cuts them off at once.
-func (e *Edge) Refuse(code, message string) { e.refuse.Store(&refusal{code, message}) }
+// Up leads new sessions to the server at addr.
+func (e *Edge) Up(addr string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.server = addr
+}
 
-// Admit ends [Edge.Refuse].
-func (e *Edge) Admit() { e.refuse.Store(nil) }
+// Down answers new sessions with a FATAL error. Sessions that run go on.
+func (e *Edge) Down(code, message string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.server, e.answer = "", answer{code, message}
+}
 
 // DropAll cuts every session.
 func (e *Edge) DropAll() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	for c := range e.conns {
-		_ = c.Close()
+	all := make([]*session, 0, len(e.sessions))
+	for s := range e.sessions {
+		all = append(all, s)
 	}
-}
-
-// Serve accepts sessions on ln until [Edge.Close].
-func (e *Edge) Serve(ln net.Listener) {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		_ = ln.Close()
-		return
-	}
-	e.ln = ln
-	e.wg.Add(1)
 	e.mu.Unlock()
-	go func() {
-		defer e.wg.Done()
-		for {
-			c, err := ln.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil {
-				time.Sleep(10 * time.Millisecond) // out of descriptors: the only thing that helps is time
-				continue
-			}
-			if r := e.refuse.Load(); r != nil && r.code == "" {
-				cut(c)
-				continue
-			}
-			e.wg.Go(func() {
-				if err := e.session(context.Background(), c, true, ""); err != nil {
-					e.cfg.Log.Debug("session ended", "client", c.RemoteAddr(), "why", err)
-				}
-			})
-		}
-	}()
+	for _, s := range all {
+		s.cut()
+	}
 }
 
-// Handle serves one session whose encryption ended before; principal is who the outer session proved to be.
+// Handle serves one session on c, whose encryption ended before; principal is who the outer session proved to be. It returns
+// when the session has ended.
 func (e *Edge) Handle(ctx context.Context, c net.Conn, principal string) error {
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return errors.Join(net.ErrClosed, c.Close())
+	s, err := e.begin(c)
+	if err != nil {
+		cut(c)
+		return err
 	}
-	e.wg.Add(1)
-	e.mu.Unlock()
-	defer e.wg.Done()
-	if r := e.refuse.Load(); r != nil && r.code == "" {
-		return c.Close()
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	defer stop()
-	return e.session(ctx, c, false, principal)
+	defer s.end()
+	return s.serve(ctx, outer{principal: principal})
 }
 
-// Close stops listening, cuts every session and waits for them.
+// begin registers a session. The caller ends it.
+func (e *Edge) begin(c net.Conn) (*session, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.closed:
+		return nil, net.ErrClosed
+	case len(e.sessions) >= e.cfg.MaxSessions:
+		return nil, errors.New("too many sessions")
+	}
+	s := &session{edge: e, client: c}
+	e.sessions[s] = struct{}{}
+	e.wg.Add(1)
+	return s, nil
+}
+
+// Close stops listening, cuts every session and waits for them. Closing twice is nil.
 func (e *Edge) Close() error {
+	err := e.Refuse()
 	e.mu.Lock()
 	e.closed = true
-	var err error
-	if e.ln != nil {
-		err = e.ln.Close()
-	}
-	for c := range e.conns {
-		_ = c.Close()
-	}
 	e.mu.Unlock()
+	e.DropAll()
 	e.wg.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		err = nil
-	}
 	return err
-}
-
-// track remembers a connection for DropAll and Close. It is false when the edge has closed.
-func (e *Edge) track(c net.Conn) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return false
-	}
-	e.conns[c] = struct{}{}
-	return true
-}
-
-func (e *Edge) untrack(c net.Conn) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.conns, c)
-}
-
-// cut closes so that the client sees a reset, as it does when a host goes away.
-func cut(c net.Conn) {
-	if tc, ok := c.(*net.TCPConn); ok {
-		_ = tc.SetLinger(0)
-	}
-	_ = c.Close()
-}
-
-// relay carries bytes both ways until one side ends.
-func relay(client net.Conn, fromServer io.Reader, server *tls.Conn) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.CloseWrite()
-		_ = server.SetReadDeadline(time.Now().Add(5 * time.Second)) // what it still has to say
-	})
-	_, _ = io.Copy(client, fromServer)
-	_ = client.Close()
-	_ = server.Close()
-	wg.Wait()
 }

@@ -1,6 +1,8 @@
 package edge
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -8,63 +10,218 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// dial opens TLS to the server, showing it the certificate of role.
-func (e *Edge) dial(ctx context.Context, role string) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+const (
+	dialTimeout = 10 * time.Second // of the server, which is on this machine
+	maxToken    = 65535            // bytes; PostgreSQL's own limit
+	maxAnswer   = 65535            // bytes of a message before the login's outcome
+)
+
+// login is who wants to log in.
+type login struct {
+	role      string
+	principal string
+	encrypted bool
+	from      string // for messages
+}
+
+// login opens the server's side, takes part in the login if it is an IAM role's, and relays the rest.
+func (s *session) login(ctx context.Context, client *started, who login, addr string) error {
+	server, err := s.dial(ctx, client, who.role, addr)
+	if errors.Is(err, errTwoCertificates) {
+		return errors.Join(err, fatal(client, "57P01", "terminating connection due to administrator command"))
+	}
+	if err != nil {
+		return errors.Join(err, fatal(client, "57P03", "the database system is not accepting connections"))
+	}
+	_ = server.SetDeadline(time.Now().Add(s.edge.cfg.StartupTimeout))
+	if _, err := server.Write(client.packet); err != nil {
+		return err
+	}
+	from := bufio.NewReader(server)
+	if err := s.firstAnswer(client, from, who); err != nil {
+		return err
+	}
+	_ = client.SetDeadline(time.Time{})
+	_ = server.SetDeadline(time.Time{})
+	relay(client.Conn, server, from)
+	return nil
+}
+
+// dial opens TLS to the server, showing it the certificate of role. The server must show the certificate that the client saw:
+// the client may bind its login to it.
+func (s *session) dial(ctx context.Context, client *started, role, addr string) (*tls.Conn, error) {
+	e := s.edge
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	if client.tls && !bytes.Equal(leaf(client.cert), leaf(e.cert)) {
+		return nil, errTwoCertificates
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conf, err := e.cfg.Backend.TLS(role)
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // Open compares the certificate
+	if own, err := e.cfg.RoleCertificate(role); err == nil {                    // a name that no certificate can hold is no IAM role's
+		conf.Certificates = []tls.Certificate{own}
+	}
+	return Open(ctx, addr, conf, leaf(e.cert), s.attach)
+}
+
+func leaf(c tls.Certificate) []byte {
+	if len(c.Certificate) == 0 {
+		return nil
+	}
+	return c.Certificate[0]
+}
+
+// Open opens TLS to a PostgreSQL server and checks that its certificate is pin, in DER. attach, if not nil, is handed the
+// connection as soon as there is one.
+func Open(ctx context.Context, addr string, conf *tls.Config, pin []byte, attach func(net.Conn) error) (*tls.Conn, error) {
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", e.cfg.Backend.Addr)
+	if attach != nil {
+		if err := attach(raw); err != nil {
+			return nil, err
+		}
+	}
+	t, err := negotiate(ctx, raw, conf, pin)
 	if err != nil {
-		return nil, err
-	}
-	_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
-	var ask [8]byte
-	binary.BigEndian.PutUint32(ask[:4], 8)
-	binary.BigEndian.PutUint32(ask[4:], sslRequest)
-	if _, err := raw.Write(ask[:]); err != nil {
-		return nil, errors.Join(err, raw.Close())
-	}
-	var says [1]byte
-	if _, err := io.ReadFull(raw, says[:]); err != nil || says[0] != 'S' {
-		return nil, errors.Join(errors.New("the server has no TLS"), err, raw.Close())
-	}
-	t := tls.Client(raw, conf)
-	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
 	return t, nil
 }
 
+func negotiate(ctx context.Context, raw net.Conn, conf *tls.Config, pin []byte) (*tls.Conn, error) {
+	if end, ok := ctx.Deadline(); ok {
+		_ = raw.SetDeadline(end)
+	}
+	ask, err := (&pgproto3.SSLRequest{}).Encode(nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := raw.Write(ask); err != nil {
+		return nil, err
+	}
+	var says [1]byte
+	if _, err := io.ReadFull(raw, says[:]); err != nil {
+		return nil, err
+	}
+	if says[0] != 'S' {
+		return nil, errors.New("the server has no TLS")
+	}
+	t := tls.Client(raw, conf)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	if got := t.ConnectionState().PeerCertificates; len(got) == 0 || !bytes.Equal(got[0].Raw, pin) {
+		return nil, errors.New("the server shows another certificate")
+	}
+	return t, raw.SetDeadline(time.Time{})
+}
+
 // forwardCancel hands a cancel request to the server, which knows its key, and waits until it was taken.
-func (e *Edge) forwardCancel(ctx context.Context, raw []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+func (s *session) forwardCancel(ctx context.Context, packet []byte) error {
+	s.edge.mu.Lock()
+	addr := s.edge.server
+	s.edge.mu.Unlock()
+	if addr == "" {
+		return errors.New("a cancel request while the server is down")
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	b, err := (&net.Dialer{}).DialContext(ctx, "tcp", e.cfg.Backend.Addr)
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
-	_ = b.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := b.Write(raw); err != nil {
+	if err := s.attach(c); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, b)
+	_ = c.SetDeadline(time.Now().Add(dialTimeout))
+	if _, err := c.Write(packet); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c) // it answers nothing, and closes when the signal was sent
 	return err
 }
 
-// askToken has the client prove that it may be role. PostgreSQL has let the role in by its certificate already.
-func (e *Edge) askToken(client net.Conn, role string) error {
-	check := e.tokens.Load()
+// firstAnswer passes the server's messages on until its first word about the login. AuthenticationOk means that PostgreSQL took
+// the role's certificate, and so that the role is an IAM role. An offer of channel binding is withdrawn where the edge does not
+// end the client's TLS: libpq would not stand for it.
+func (s *session) firstAnswer(client *started, from *bufio.Reader, who login) error {
+	for {
+		head, err := from.Peek(9)
+		if err != nil {
+			return nil //nolint:nilerr // it ended, or has less to say than that: the relay passes on what there is
+		}
+		length := binary.BigEndian.Uint32(head[1:])
+		switch head[0] {
+		case 'v', 'N': // the protocol version, a notice
+			if length > maxAnswer {
+				return errors.New("the server sent too long a message")
+			}
+			if _, err := io.CopyN(client, from, 1+int64(length)); err != nil {
+				return err
+			}
+			continue
+		case 'R':
+		default:
+			return nil
+		}
+		switch binary.BigEndian.Uint32(head[5:]) {
+		case pgproto3.AuthTypeOk:
+			if who.principal != "" && who.principal == who.role {
+				return nil
+			}
+			return s.askToken(client, who)
+		case pgproto3.AuthTypeSASL:
+			if client.tls {
+				return nil // server and edge show the same certificate: channel binding holds
+			}
+			return withoutBinding(client, from, length)
+		default:
+			return nil
+		}
+	}
+}
+
+// withoutBinding passes an offer of SASL mechanisms on without the one that binds to a certificate.
+func withoutBinding(client io.Writer, from io.Reader, length uint32) error {
+	if length < 8 || length > maxAnswer {
+		return errors.New("the server sent a SASL offer of an odd length")
+	}
+	msg := make([]byte, 1+length)
+	if _, err := io.ReadFull(from, msg); err != nil {
+		return err
+	}
+	var offer pgproto3.AuthenticationSASL
+	if err := offer.Decode(msg[5:]); err != nil {
+		return err
+	}
+	offer.AuthMechanisms = slices.DeleteFunc(offer.AuthMechanisms, func(m string) bool { return m == "SCRAM-SHA-256-PLUS" })
+	msg, err := offer.Encode(nil)
+	if err != nil {
+		return err
+	}
+	_, err = client.Write(msg)
+	return err
+}
+
+// askToken has the client prove that it may be the role, which PostgreSQL has let in by its certificate already.
+func (s *session) askToken(client *started, who login) error {
+	s.edge.mu.Lock()
+	check := s.edge.check
+	s.edge.mu.Unlock()
+	if !who.encrypted { // no token travels in the clear
+		return fatal(client, "28000", "no pg_hba.conf entry for "+who.from)
+	}
 	if check == nil {
-		return fatal(client, "28000", fmt.Sprintf("IAM authentication is not enabled, it is needed for user %q", role))
+		return fatal(client, "28000", "pg_hba.conf rejects connection for "+who.from)
 	}
 	ask, err := (&pgproto3.AuthenticationCleartextPassword{}).Encode(nil)
 	if err != nil {
@@ -73,64 +230,33 @@ func (e *Edge) askToken(client net.Conn, role string) error {
 	if _, err := client.Write(ask); err != nil {
 		return err
 	}
-	var head [5]byte
-	if _, err := io.ReadFull(client, head[:]); err != nil {
-		return err
+	token, err := readToken(client)
+	if err != nil {
+		return errors.Join(err, fatal(client, "08P01", "expected password response"))
 	}
-	n := binary.BigEndian.Uint32(head[1:])
-	if head[0] != 'p' || n < 5 || n > maxToken {
-		return fatal(client, "08P01", "expected password response")
-	}
-	token := make([]byte, n-4)
-	if _, err := io.ReadFull(client, token); err != nil {
-		return err
-	}
-	if err := (*check)(role, string(token[:len(token)-1])); err != nil {
-		return errors.Join(err, fatal(client, "28000", fmt.Sprintf("PAM authentication failed for user %q", role)))
+	if err := check(who.role, token); err != nil {
+		return errors.Join(fmt.Errorf("token of %q: %w", who.role, err), fatal(client, "28000", s.edge.cfg.BadToken(who.role)))
 	}
 	return nil
 }
 
-// fatal tells the client why and returns that as an error.
-func fatal(c net.Conn, code, message string) error {
-	b, err := (&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message}).Encode(nil)
-	if err == nil {
-		_, err = c.Write(b)
+// readToken reads a password message.
+func readToken(r io.Reader) (string, error) {
+	head := make([]byte, 5)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return "", err
 	}
-	if t, ok := c.(interface{ CloseWrite() error }); ok { // an unread byte of the client would turn the close into a reset
-		_ = t.CloseWrite()
-		_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-		_, _ = io.CopyN(io.Discard, c, 1<<16)
+	length := binary.BigEndian.Uint32(head[1:])
+	if head[0] != 'p' || length < 5 || length > maxToken {
+		return "", fmt.Errorf("message %q of %d bytes", head[0], length)
 	}
-	return errors.Join(errors.New(code+": "+message), err)
-}
-
-func hostOf(c net.Conn) string {
-	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	if err != nil {
-		return c.RemoteAddr().String()
+	body := make([]byte, length-4)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return "", err
 	}
-	return host
-}
-
-func databaseOf(p map[string]string) string {
-	if d := p["database"]; d != "" {
-		return d
+	var m pgproto3.PasswordMessage
+	if err := m.Decode(body); err != nil {
+		return "", err
 	}
-	return p["user"]
-}
-
-// prefixed gives back a byte that was read to see what comes.
-type prefixed struct {
-	net.Conn
-	prefix []byte
-}
-
-func (p *prefixed) Read(b []byte) (int, error) {
-	if len(p.prefix) > 0 {
-		n := copy(b, p.prefix)
-		p.prefix = p.prefix[n:]
-		return n, nil
-	}
-	return p.Conn.Read(b)
+	return m.Password, nil
 }

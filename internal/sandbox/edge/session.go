@@ -1,193 +1,135 @@
 package edge
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
+	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// The request codes of the startup phase.
-const (
-	sslRequest    = 80877103
-	gssRequest    = 80877104
-	cancelRequest = 80877102
+// session is one connection of a client.
+type session struct {
+	edge   *Edge
+	client net.Conn // as it came, below any TLS
 
-	maxStartup = 10000
-	maxToken   = 64 << 10
-)
+	mu     sync.Mutex
+	server net.Conn // likewise; nil before it is dialled
+	over   bool
+}
 
-// session serves one connection. With offerTLS the edge ends the client's TLS itself; without it that has happened before.
-func (e *Edge) session(ctx context.Context, c net.Conn, offerTLS bool, principal string) error {
-	defer c.Close()
-	if !e.track(c) {
+// outer is what is known of a session from outside.
+type outer struct {
+	offerTLS  bool   // the edge ends the client's TLS; else somebody did before
+	principal string // who that somebody has proved the client to be
+}
+
+// end closes both sides and takes the session off the edge's list. What was written last is still delivered.
+func (s *session) end() {
+	s.mu.Lock()
+	s.over = true
+	_ = s.client.Close()
+	if s.server != nil {
+		_ = s.server.Close()
+	}
+	s.mu.Unlock()
+	s.edge.mu.Lock()
+	delete(s.edge.sessions, s)
+	s.edge.mu.Unlock()
+	s.edge.wg.Done()
+}
+
+// cut ends the session at once, whatever it is doing.
+func (s *session) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	cut(s.client)
+	if s.server != nil {
+		cut(s.server)
+	}
+}
+
+// attach remembers the server's side, so that it ends with the session.
+func (s *session) attach(c net.Conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		cut(c)
 		return net.ErrClosed
 	}
-	defer e.untrack(c)
-	_ = c.SetDeadline(time.Now().Add(e.cfg.StartupTimeout))
+	s.server = c
+	return nil
+}
 
-	client, encrypted, code, raw, err := e.startup(ctx, c, offerTLS)
+func (s *session) serve(ctx context.Context, out outer) error {
+	defer context.AfterFunc(ctx, s.cut)()
+	_ = s.client.SetDeadline(time.Now().Add(s.edge.cfg.StartupTimeout))
+	client, err := s.startup(ctx, out)
 	if err != nil {
 		return err
 	}
-	if code == cancelRequest {
-		return e.forwardCancel(ctx, raw)
+	if client.code == cancelRequest {
+		return s.forwardCancel(ctx, client.packet)
 	}
-	var start pgproto3.StartupMessage
-	if code>>16 != 3 {
-		return fatal(client, "0A000", fmt.Sprintf("unsupported frontend protocol %d.%d", code>>16, code&0xffff))
+	param, err := parameters(client.packet)
+	if err != nil {
+		return fatal(client, "08P01", err.Error())
 	}
-	// The message is passed on as it came; only its parameters matter here, whatever the minor version.
-	body := slices.Clone(raw[4:])
-	binary.BigEndian.PutUint32(body, pgproto3.ProtocolVersion30)
-	if err := start.Decode(body); err != nil {
-		return fatal(client, "08P01", "invalid startup packet")
-	}
-	role := start.Parameters["user"]
-	if role == "" {
+	if param["user"] == "" {
 		return fatal(client, "28000", "no PostgreSQL user name specified in startup packet")
 	}
-	if !encrypted && !e.allowPlain.Load() {
-		return fatal(client, "28000", fmt.Sprintf("no pg_hba.conf entry for host %q, user %q, database %q, no encryption",
-			hostOf(c), role, databaseOf(start.Parameters)))
+	encrypted := client.tls || !out.offerTLS
+	e := s.edge
+	e.mu.Lock()
+	server, answer, plain := e.server, e.answer, e.allowPlain
+	e.mu.Unlock()
+	switch {
+	case !encrypted && !plain:
+		return fatal(client, "28000", "no pg_hba.conf entry for "+describe(s.client, param, encrypted))
+	case slices.Contains(e.cfg.Reserved, param["user"]):
+		return fatal(client, "28000", "pg_hba.conf rejects connection for "+describe(s.client, param, encrypted))
+	case server == "":
+		return fatal(client, answer.code, answer.message)
 	}
-	if r := e.refuse.Load(); r != nil {
-		return fatal(client, r.code, r.message)
-	}
-	return e.login(ctx, client, offerTLS && encrypted, role, principal, raw)
+	return s.login(ctx, client, login{role: param["user"], principal: out.principal, encrypted: encrypted, from: describe(s.client, param, encrypted)}, server)
 }
 
-// startup reads until the startup or cancel message, answering requests for encryption on the way.
-func (e *Edge) startup(ctx context.Context, c net.Conn, offerTLS bool) (client net.Conn, encrypted bool, code uint32, raw []byte, err error) {
-	client, encrypted = c, !offerTLS
-	for range 4 { // TLS, GSS, and a startup: whoever asks more often plays
-		var head [8]byte
-		if _, err := io.ReadFull(client, head[:1]); err != nil {
-			return nil, false, 0, nil, err
-		}
-		if head[0] == 0x16 && offerTLS && client == c { // direct TLS, as PostgreSQL 17 knows it
-			t := tls.Server(&prefixed{Conn: c, prefix: head[:1]}, e.tlsConfig("postgresql"))
-			if err := t.HandshakeContext(ctx); err != nil {
-				return nil, false, 0, nil, err
-			}
-			if t.ConnectionState().NegotiatedProtocol != "postgresql" {
-				return nil, false, 0, nil, errors.New("direct TLS without ALPN")
-			}
-			client, encrypted = t, true
-			continue
-		}
-		if _, err := io.ReadFull(client, head[1:]); err != nil {
-			return nil, false, 0, nil, err
-		}
-		n := binary.BigEndian.Uint32(head[:4])
-		code = binary.BigEndian.Uint32(head[4:])
-		if n < 8 || n > maxStartup {
-			return nil, false, 0, nil, fmt.Errorf("a startup packet of %d bytes", n)
-		}
-		raw = make([]byte, n)
-		copy(raw, head[:])
-		if _, err := io.ReadFull(client, raw[8:]); err != nil {
-			return nil, false, 0, nil, err
-		}
-		switch {
-		case code == sslRequest && offerTLS && client == c:
-			if _, err := client.Write([]byte{'S'}); err != nil {
-				return nil, false, 0, nil, err
-			}
-			t := tls.Server(c, e.tlsConfig())
-			if err := t.HandshakeContext(ctx); err != nil {
-				return nil, false, 0, nil, err
-			}
-			client, encrypted = t, true
-		case code == sslRequest || code == gssRequest:
-			if _, err := client.Write([]byte{'N'}); err != nil {
-				return nil, false, 0, nil, err
-			}
-		default:
-			return client, encrypted, code, raw, nil
-		}
-	}
-	return nil, false, 0, nil, errors.New("too many requests for encryption")
-}
-
-func (e *Edge) tlsConfig(protocols ...string) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: protocols,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return e.cert.Load(), nil
-		},
-	}
-}
-
-// login opens the server's side for role, takes part in the login if it is an IAM role's, and relays the rest.
-func (e *Edge) login(ctx context.Context, client net.Conn, tlsHere bool, role, principal string, startup []byte) error {
-	server, err := e.dial(ctx, role)
+// describe names a connection as PostgreSQL does when pg_hba.conf has no place for it.
+func describe(c net.Conn, param map[string]string, encrypted bool) string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
 	if err != nil {
-		return errors.Join(err, fatal(client, "57P03", "the database system is not accepting connections"))
+		host = c.RemoteAddr().String()
 	}
-	defer server.Close()
-	if !e.track(server) {
-		return net.ErrClosed
+	database := param["database"]
+	if database == "" {
+		database = param["user"]
 	}
-	defer e.untrack(server)
-	_ = server.SetDeadline(time.Now().Add(e.cfg.StartupTimeout))
-	if _, err := server.Write(startup); err != nil {
-		return err
+	encryption := "no encryption"
+	if encrypted {
+		encryption = "SSL encryption"
 	}
-	from := bufio.NewReader(server)
-	if err := e.firstAnswer(client, tlsHere, from, role, principal); err != nil {
-		return err
-	}
-	_ = client.SetDeadline(time.Time{})
-	_ = server.SetDeadline(time.Time{})
-	relay(client, from, server)
-	return nil
+	return fmt.Sprintf("host %q, user %q, database %q, %s", host, param["user"], database, encryption)
 }
 
-// firstAnswer looks at the server's first message: an AuthenticationOk means that PostgreSQL took the role's certificate, and so
-// that the role is an IAM role, and an offer of channel binding is withdrawn where the client's side has no TLS of ours.
-func (e *Edge) firstAnswer(client net.Conn, tlsHere bool, from *bufio.Reader, role, principal string) error {
-	head, err := from.Peek(9)
-	if err != nil || head[0] != 'R' {
-		return nil //nolint:nilerr // an error message or an end is relayed as it is
+// tlsConfig is the client's side of TLS with one certificate.
+func (s *session) tlsConfig(cert *tls.Certificate) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}}
+	if s.edge.cfg.Direct {
+		c.NextProtos = []string{alpn}
 	}
-	switch binary.BigEndian.Uint32(head[5:9]) {
-	case pgproto3.AuthTypeOk:
-		if principal != "" && principal == role {
-			return nil
-		}
-		return e.askToken(client, role)
-	case pgproto3.AuthTypeSASL:
-		if tlsHere {
-			return nil // server and edge show the same certificate, so channel binding holds
-		}
-		n := binary.BigEndian.Uint32(head[1:5])
-		if n < 8 || n > 4096 {
-			return errors.New("a SASL offer of an odd length")
-		}
-		msg := make([]byte, 1+n)
-		if _, err := io.ReadFull(from, msg); err != nil {
-			return err
-		}
-		var offer pgproto3.AuthenticationSASL
-		if err := offer.Decode(msg[5:]); err != nil {
-			return err
-		}
-		offer.AuthMechanisms = slices.DeleteFunc(offer.AuthMechanisms, func(m string) bool { return m == "SCRAM-SHA-256-PLUS" })
-		if msg, err = offer.Encode(nil); err != nil {
-			return err
-		}
-		_, err = client.Write(msg)
-		return err
-	}
-	return nil
+	return c
 }
+
+// certificate is the one in force. It waits while certificates are being changed.
+func (e *Edge) certificate() *tls.Certificate {
+	e.swap.RLock()
+	defer e.swap.RUnlock()
+	cert := e.cert
+	return &cert
+}
+
+var errTwoCertificates = errors.New("the certificate changed during the login")

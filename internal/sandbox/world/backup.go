@@ -1,166 +1,176 @@
 package world
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/sandbox/play"
 )
 
-func (w *world) backup(ctx context.Context, id, name string) (Backup, error) {
-	if err := errors.Join(checkID(id), checkID(name)); err != nil {
-		return Backup{}, err
-	}
-	defer w.lock("backup " + name)()
-	var b Backup
-	if ok, err := play.Load(w.backupDir(name), metaFile, &b); ok || err != nil {
-		return b, err
-	}
-	s := w.server(id)
-	if s == nil {
-		return b, fmt.Errorf("back up server %s: there is none", id)
-	}
-	b, err := s.baseBackup(ctx, name)
-	if err != nil {
-		return b, fmt.Errorf("back up server %s: %w", id, err)
-	}
-	return b, play.Save(w.backupDir(name), metaFile, b) // last: without it there is no backup
+const backupFile = "backup.json"
+
+// keptBackup is what is kept of a backup in backup.json.
+type keptBackup struct {
+	Backup
+	From    record // its source
+	Archive string // folder of the WAL that belongs to it
+	First   string // name of the first WAL file that it needs
 }
 
-// baseBackup copies the data folder of the running server.
-func (s *server) baseBackup(ctx context.Context, name string) (Backup, error) {
-	b := Backup{ID: name, Server: s.spec.ID, Major: s.spec.Major}
-	dir := s.world.backupDir(name)
+func (w *world) backup(ctx context.Context, source, id string) (Backup, error) {
+	ctx, done, err := w.begin(ctx)
+	if err != nil {
+		return Backup{}, err
+	}
+	defer done()
+	if err := errors.Join(checkID(source), checkID(id)); err != nil {
+		return Backup{}, err
+	}
+	giveBack, err := w.ids.take(ctx, "backup "+id)
+	if err != nil {
+		return Backup{}, err
+	}
+	defer giveBack()
+	if b, err := w.loadBackup(id); !errors.Is(err, fs.ErrNotExist) {
+		return b.Backup, err
+	}
+	s := w.server(source)
+	if s == nil {
+		return Backup{}, fmt.Errorf("back up server %s: there is none", source)
+	}
+	b, err := s.baseBackup(ctx, id)
+	if err == nil {
+		err = play.Save(w.backupDir(id), backupFile, b) // last: without it there is no backup
+	}
+	if err != nil {
+		return Backup{}, fmt.Errorf("back up server %s: %w", source, errors.Join(err, os.RemoveAll(w.backupDir(id))))
+	}
+	w.prune(b.Archive, false)
+	return b.Backup, nil
+}
+
+// baseBackup copies the data folder while the server uses it.
+func (s *server) baseBackup(ctx context.Context, id string) (keptBackup, error) {
+	s.mu.Lock()
+	r := s.record
+	s.mu.Unlock()
+	b := keptBackup{Backup: Backup{ID: id, Server: r.ID, Major: r.Major}, From: r, Archive: r.Archive}
+	dir := s.world.backupDir(id)
 	data := filepath.Join(dir, "data")
 	if err := os.RemoveAll(dir); err != nil {
 		return b, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the servers' user passes through
+	if err := makeDir(dir); err != nil {
 		return b, err
 	}
-	c, err := s.db(ctx, "postgres")
+	start, stop := "pg_backup_start($1, true)", "pg_backup_stop(false)"
+	if r.Major < 15 {
+		start, stop = "pg_start_backup($1, true, false)", "pg_stop_backup(false, false)"
+	}
+	var label, last string
+	err := s.use(ctx, func(c *pgx.Conn) error {
+		if err := c.QueryRow(ctx, "SELECT clock_timestamp() FROM "+start, id).Scan(&b.Start); err != nil {
+			return err
+		}
+		var err error
+		if b.Bytes, err = copyTree(s.cluster.data(), data, s.world.user, notBackedUp); err != nil {
+			return err
+		}
+		return c.QueryRow(ctx, "SELECT labelfile, pg_walfile_name(lsn - 1), clock_timestamp() FROM "+stop).Scan(&label, &last, &b.End)
+	})
+	if err == nil {
+		err = s.awaitArchived(ctx, last) // PostgreSQL's own wait looks once a second
+	}
 	if err != nil {
 		return b, err
 	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	start, stop := "SELECT now() FROM pg_backup_start($1, true)", "SELECT labelfile, clock_timestamp() FROM pg_backup_stop(true)"
-	if s.spec.Major < 15 {
-		start, stop = "SELECT now() FROM pg_start_backup($1, true, false)", "SELECT labelfile, clock_timestamp() FROM pg_stop_backup(false, true)"
+	first := regexp.MustCompile(`\(file ([0-9A-F]{24})\)`).FindStringSubmatch(label)
+	if first == nil {
+		return b, fmt.Errorf("PostgreSQL's label of the backup names no WAL file: %q", label)
 	}
-	if err := c.QueryRow(ctx, start, name).Scan(&b.Start); err != nil {
-		return b, err
+	b.First = first[1]
+	return b, writeFor(s.world.user, filepath.Join(data, "backup_label"), []byte(label))
+}
+
+// notBackedUp are the files that belong to the running server or to this cluster, not to its data.
+func notBackedUp(rel string) bool {
+	dir, name := filepath.Split(rel)
+	switch dir {
+	case "":
+		return name == "postmaster.pid" || name == "postmaster.opts" || name == "postgresql.auto.conf"
+	case "pg_wal/", "pg_replslot/", "pg_dynshmem/", "pg_notify/", "pg_serial/", "pg_snapshots/", "pg_stat_tmp/", "pg_subtrans/":
+		return true
 	}
-	if err := copyTree(s.pm.data, data, s.world.user, notBackedUp); err != nil {
-		return b, err
+	return strings.HasPrefix(name, "pgsql_tmp") || name == "pg_internal.init"
+}
+
+// loadBackup reads what is kept of a backup. Without one it is fs.ErrNotExist.
+func (w *world) loadBackup(id string) (keptBackup, error) {
+	var b keptBackup
+	ok, err := play.Load(w.backupDir(id), backupFile, &b)
+	if err == nil && !ok {
+		err = fs.ErrNotExist
 	}
-	// Some versions say that all WAL has been archived by notices, which nobody here needs.
-	var label string
-	if err := c.QueryRow(ctx, stop).Scan(&label, &b.End); err != nil {
-		return b, err
-	}
-	if err := os.WriteFile(filepath.Join(data, "backup_label"), []byte(label), 0o600); err != nil {
-		return b, err
-	}
-	if err := s.world.user.Own(filepath.Join(data, "backup_label")); err != nil {
-		return b, err
-	}
-	b.Bytes, err = size(data)
 	return b, err
 }
 
-// notBackedUp are the files that belong to the running server, not to its data.
-func notBackedUp(rel string) bool {
-	dir, name := filepath.Split(rel)
-	switch {
-	case rel == "postmaster.pid", rel == "postmaster.opts", strings.HasPrefix(name, "pgsql_tmp"):
-		return true
-	case dir == "pg_wal/" && name != "archive_status":
-		return true
-	case dir == "pg_wal/archive_status/", dir == "pg_replslot/", dir == "pg_dynshmem/", dir == "pg_stat_tmp/":
-		return true
+// loadBackups reads every backup that can be read, oldest first.
+func (w *world) loadBackups() []keptBackup {
+	var all []keptBackup
+	for _, id := range list(filepath.Join(w.dir, "backups")) {
+		if b, err := w.loadBackup(id); err == nil {
+			all = append(all, b)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			w.log.Warn("backup cannot be read", "backup", id, "error", err)
+		}
 	}
-	return false
+	slices.SortFunc(all, func(a, b keptBackup) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID)) })
+	return all
 }
 
-func size(dir string) (int64, error) {
-	var n int64
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+func (w *world) backups(id string) []Backup {
+	var out []Backup
+	for _, b := range w.loadBackups() {
+		if id == "" || b.Server == id {
+			out = append(out, b.Backup)
 		}
-		info, err := d.Info()
-		if err == nil {
-			n += info.Size()
-		}
+	}
+	return out
+}
+
+func (w *world) removeBackup(id string) error {
+	ctx, done, err := w.begin(context.Background())
+	if err != nil {
 		return err
-	})
-	return n, err
-}
-
-// archiveNow completes the current WAL file and waits until it is in the archive. A stopped server has nothing to add: its last
-// shutdown did the same.
-func (s *server) archiveNow(ctx context.Context) error {
-	// A second switch with no WAL after the first would name a file that is not complete.
-	s.archiving.Lock()
-	defer s.archiving.Unlock()
-	s.pm.mu.Lock()
-	running := s.pm.cmd != nil
-	s.pm.mu.Unlock()
-	if !running {
+	}
+	defer done()
+	if err := checkID(id); err != nil {
+		return err
+	}
+	giveBack, err := w.ids.take(ctx, "backup "+id)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	b, err := w.loadBackup(id)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	c, err := s.db(ctx, "postgres")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	// A commit after the moment that somebody wants to restore to is what tells recovery that it has passed it.
-	var file string
-	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "SELECT txid_current()")
-		return err
-	})
-	if err != nil {
+	if err := os.Remove(filepath.Join(w.backupDir(id), backupFile)); err != nil {
 		return err
 	}
-	if err := c.QueryRow(ctx, "SELECT pg_walfile_name(pg_switch_wal())").Scan(&file); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if _, err := os.Stat(filepath.Join(s.world.archiveDir(s.spec.ID), file)); err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("archive %s of server %s: %w", file, s.spec.ID, ctx.Err())
-		}
-	}
-}
-
-// latestRestorable is when the newest file of the archive was completed.
-func (s *server) latestRestorable() time.Time {
-	entries, err := os.ReadDir(s.world.archiveDir(s.spec.ID))
-	if err != nil {
-		return time.Time{}
-	}
-	var newest time.Time
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && len(e.Name()) == 24 && info.ModTime().After(newest) {
-			newest = info.ModTime()
-		}
-	}
-	return newest
+	return errors.Join(os.RemoveAll(w.backupDir(id)), w.dropArchive(b.Archive))
 }

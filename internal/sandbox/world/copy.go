@@ -10,13 +10,14 @@ import (
 	"dbops/internal/sandbox/pgbin"
 )
 
-// copyTree copies a data folder, to belong to user. Files that vanish meanwhile are left out: a running server drops some. skip
-// leaves out what it names, by the path below src.
-func copyTree(src, dst string, user *pgbin.User, skip func(rel string) bool) error {
-	return filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
+// copyTree copies a data folder, to belong to user, and returns how many bytes its files have. Files that vanish meanwhile are
+// left out: a running server drops some. skip, if not nil, leaves out what it names, by the path below src.
+func copyTree(src, dst string, user *pgbin.User, skip func(rel string) bool) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) && path != src {
-				return nil
+			if path != src {
+				return unlessGone(err)
 			}
 			return err
 		}
@@ -33,41 +34,52 @@ func copyTree(src, dst string, user *pgbin.User, skip func(rel string) bool) err
 		to := filepath.Join(dst, rel)
 		switch {
 		case d.IsDir():
-			if err := os.MkdirAll(to, 0o700); err != nil {
-				return err
-			}
+			err = os.MkdirAll(to, 0o700)
 		case d.Type().IsRegular():
-			if err := copyFile(path, to); errors.Is(err, fs.ErrNotExist) {
-				return nil
-			} else if err != nil {
-				return err
+			var n int64
+			if n, err = copyFile(path, to); err != nil {
+				return unlessGone(err)
 			}
-		case d.Type()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			if err := os.Symlink(target, to); err != nil {
-				return err
-			}
+			total += n
 		default:
-			return nil // sockets and the like
+			return nil // neither sockets nor links belong to the data
+		}
+		if err != nil {
+			return err
 		}
 		return user.Own(to)
 	})
+	return total, err
 }
 
-func copyFile(src, dst string) (err error) {
+func unlessGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func copyFile(src, dst string) (n int64, err error) {
 	in, err := os.Open(src)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer in.Close()
 	out, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
-	return err
+	return io.Copy(out, in)
+}
+
+// writeFor replaces a file, to be read by user only.
+func writeFor(user *pgbin.User, path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	if err := user.Own(path + ".new"); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

@@ -2,174 +2,223 @@ package world
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
-
-	"github.com/gofrs/flock"
+	"strings"
 
 	"dbops/internal/sandbox/edge"
 	"dbops/internal/sandbox/pgbin"
+	"dbops/internal/sandbox/play"
+	"dbops/internal/secret"
 )
 
-// recipe changes whenever what is in a template does.
-const recipe = "1"
+const serverFile = "server.json"
 
 func (w *world) create(ctx context.Context, spec Spec, cert tls.Certificate) (*Server, error) {
-	if err := checkID(spec.ID); err != nil {
+	s, err := w.createLocked(ctx, spec, cert)
+	if err != nil {
+		return nil, fmt.Errorf("create server %s: %w", spec.ID, err)
+	}
+	return s, nil
+}
+
+func (w *world) createLocked(ctx context.Context, spec Spec, cert tls.Certificate) (*Server, error) {
+	ctx, done, err := w.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer w.lock(spec.ID)()
+	defer done()
+	if err := checkSpec(spec); err != nil {
+		return nil, err
+	}
+	giveBack, err := w.ids.take(ctx, spec.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer giveBack()
 	if s := w.server(spec.ID); s != nil {
 		return s, s.start(ctx)
 	}
-	fail := func(err error) (*Server, error) { return nil, fmt.Errorf("create server %s: %w", spec.ID, err) }
-	old, existed, err := w.loadSpec(spec.ID)
-	if err != nil {
-		return fail(err)
+	r, err := w.loadServer(spec.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return w.make(ctx, newRecord(spec), cert, spec.MasterPassword, nil)
 	}
-	if existed {
-		// What was decided once stays; settings may be new.
-		old.Settings, old.MasterPassword = spec.Settings, spec.MasterPassword
-		spec = old
-	}
-	s, err := w.newServer(ctx, spec, cert)
-	if err != nil {
-		return fail(err)
-	}
-	if !existed {
-		if err := w.cluster(ctx, s.pm); err != nil {
-			return fail(errors.Join(err, s.close()))
-		}
-	}
-	return w.launch(ctx, s)
-}
-
-// newServer prepares a server and opens its listener, so that its address is known; nothing runs yet.
-func (w *world) newServer(ctx context.Context, spec Spec, cert tls.Certificate) (*Server, error) {
-	bin, err := pgbin.Server(spec.Major)
 	if err != nil {
 		return nil, err
 	}
-	if bin, err = filepath.EvalSymlinks(bin); err != nil {
+	r.Settings = merged(r.Settings, spec.Settings)
+	return w.launch(ctx, r, cert, func(ctx context.Context, s *server) error {
+		w.prune(r.Archive, true)
+		return s.boot(ctx, nil)
+	})
+}
+
+func checkSpec(spec Spec) error {
+	if err := checkID(spec.ID); err != nil {
+		return err
+	}
+	for _, group := range []string{spec.SuperGroup, spec.IAMGroup} {
+		if group != "" && !validGroup.MatchString(group) {
+			return fmt.Errorf("group role %q: want small letters, digits and underscores", group)
+		}
+	}
+	if spec.Master != "" && !validRole.MatchString(spec.Master) || spec.Master == superuser || spec.SuperGroup == superuser || spec.IAMGroup == superuser {
+		return fmt.Errorf("master role %q: it cannot have that name", spec.Master)
+	}
+	return nil
+}
+
+func newRecord(spec Spec) record {
+	return record{
+		ID: spec.ID, Major: spec.Major, Master: spec.Master, SuperGroup: spec.SuperGroup, IAMGroup: spec.IAMGroup,
+		Listen: spec.Listen, Settings: maps.Clone(spec.Settings), Archive: spec.ID + "." + strings.ToLower(rand.Text()[:8]),
+	}
+}
+
+// make makes a new server: from a template with the roles of a cloud, or with fill, which puts data into the folder and starts it.
+func (w *world) make(ctx context.Context, r record, cert tls.Certificate, password secret.Value, fill func(context.Context, *server) error) (*Server, error) {
+	// What is there was never finished.
+	if err := os.RemoveAll(w.serverDir(r.ID)); err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{w.serverDir(r.ID), filepath.Join(w.serverDir(r.ID), "conf"), w.archiveDir(r.Archive)} {
+		if err := makeDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.user.Own(w.archiveDir(r.Archive)); err != nil {
+		return nil, err
+	}
+	if fill == nil {
+		fill = func(ctx context.Context, s *server) error {
+			from, err := w.template(ctx, s.cluster.bin, r.Major)
+			if err != nil {
+				return err
+			}
+			if _, err := copyTree(from, s.cluster.data(), w.user, nil); err != nil {
+				return err
+			}
+			if err := s.boot(ctx, nil); err != nil {
+				return err
+			}
+			return s.makeRoles(ctx, password)
+		}
+	}
+	s, err := w.launch(ctx, r, cert, fill)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(w.serverDir(r.ID)), os.RemoveAll(w.archiveDir(r.Archive)))
+	}
+	return s, nil
+}
+
+// launch starts a server by boot, opens its edge, and only then keeps it. If that fails, nothing runs.
+func (w *world) launch(ctx context.Context, r record, cert tls.Certificate, boot func(context.Context, *server) error) (*Server, error) {
+	s, err := w.newServer(r, cert)
+	if err != nil {
+		return nil, err
+	}
+	err = s.listen(ctx) // first: its address is part of what is kept, and clients hear that the server starts
+	if err == nil {
+		s.record.Listen = s.edge.Addr()
+		err = boot(ctx, &s.server)
+	}
+	if err == nil {
+		err = s.admit(ctx)
+	}
+	if err == nil {
+		err = w.saveServer(s.record)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.servers[r.ID] = s
+	return s, nil
+}
+
+func (w *world) newServer(r record, cert tls.Certificate) (*Server, error) {
+	bin, err := pgbin.Server(r.Major)
+	if err != nil {
+		return nil, err
+	}
+	if bin, err = filepath.EvalSymlinks(bin); err != nil { // the folder it leads to may be replaced while the server runs
 		return nil, err
 	}
 	if err := w.user.Reaches(bin); err != nil {
 		return nil, err
 	}
-	dir := w.serverDir(spec.ID)
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the servers' user passes through
-		return nil, err
+	conf := edge.Config{
+		RoleCertificate: w.roleCertificate, Reserved: []string{superuser}, Direct: r.Major >= 17, Log: w.log.With("server", r.ID),
 	}
-	if err := os.MkdirAll(w.archiveDir(spec.ID), 0o700); err != nil {
-		return nil, err
+	if strings.HasPrefix(r.IAMGroup, "cloudsql") {
+		conf.BadToken = func(role string) string {
+			return fmt.Sprintf("Cloud SQL IAM user authentication failed for user %q", role)
+		}
 	}
-	if err := w.user.Own(w.archiveDir(spec.ID)); err != nil {
-		return nil, err
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", spec.Listen)
-	if err != nil {
-		return nil, err
-	}
-	spec.Listen = ln.Addr().String()
 	s := &Server{server{
-		world: w, spec: spec, cert: cert, ln: ln, roleTLS: w.roleTLS(),
-		pm: &postmaster{bin: bin, data: filepath.Join(dir, "data"), log: filepath.Join(dir, "postgres.log"), user: w.user},
+		world: w, record: r, cert: cert, change: make(chan struct{}, 1), edge: edge.New(conf, cert),
+		cluster: cluster{bin: bin, dir: w.serverDir(r.ID), user: w.user},
 	}}
-	if s.port, err = freePort(ctx); err != nil {
-		return nil, errors.Join(err, ln.Close())
+	if _, _, err := net.SplitHostPort(r.Listen); err != nil {
+		return nil, fmt.Errorf("address to listen on: %w", err)
 	}
-	s.edge = edge.New(edge.Config{
-		Backend: edge.Backend{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), TLS: s.roleTLS},
-		Log:     w.log.With("server", spec.ID),
-	}, cert)
-	return s, nil
+	return s, s.checkSettings(r.Settings)
 }
 
-// launch starts a prepared server, makes its roles, and opens its edge. Only then is it kept.
-func (w *world) launch(ctx context.Context, s *Server) (*Server, error) {
-	err := s.startPostgres(ctx)
-	if err == nil {
-		err = s.makeRoles(ctx)
+func (w *world) saveServer(r record) error { return play.Save(w.serverDir(r.ID), serverFile, r) }
+
+// loadServer reads what is kept of a server. Without one it is fs.ErrNotExist.
+func (w *world) loadServer(id string) (record, error) {
+	var r record
+	ok, err := play.Load(w.serverDir(id), serverFile, &r)
+	if err == nil && !ok {
+		err = fs.ErrNotExist
 	}
-	if err == nil {
-		err = w.saveSpec(s.spec)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start server %s: %w", s.spec.ID, errors.Join(err, s.close()))
-	}
-	s.edge.Serve(s.ln)
-	w.keep(s)
-	return s, nil
+	return r, err
 }
 
-// cluster gives a server its data folder: a copy of a template, which is made once for each build of the programs.
-func (w *world) cluster(ctx context.Context, pm *postmaster) error {
-	if err := os.RemoveAll(pm.data); err != nil { // left by a creation that was interrupted
-		return err
-	}
-	template, err := w.template(ctx, pm)
+func (w *world) remove(ctx context.Context, id string) error {
+	ctx, done, err := w.begin(ctx)
 	if err != nil {
 		return err
 	}
-	return copyTree(template, pm.data, w.user, nil)
-}
-
-func (w *world) template(ctx context.Context, pm *postmaster) (string, error) {
-	info, err := os.Stat(filepath.Join(pm.bin, "postgres"))
+	defer done()
+	if err := checkID(id); err != nil {
+		return err
+	}
+	giveBack, err := w.ids.take(ctx, id)
 	if err != nil {
-		return "", err
+		return err
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %d %v", recipe, pm.bin, info.Size(), info.ModTime().UnixNano(), w.user))
-	cache := filepath.Join(pgbin.CacheDir(), "templates") // shared by all worlds of this machine
-	if err := os.MkdirAll(cache, 0o755); err != nil {     //nolint:gosec // the servers' user passes through
-		return "", err
+	defer giveBack()
+	r, err := w.loadServer(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	path := filepath.Join(cache, hex.EncodeToString(sum[:8]))
-	lock := flock.New(path + ".lock")
-	if err := lock.Lock(); err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Unlock() }()
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	draft := path + ".new"
-	if err := os.RemoveAll(draft); err != nil {
-		return "", err
-	}
-	if err := os.Mkdir(draft, 0o700); err != nil {
-		return "", err
-	}
-	if err := w.user.Own(draft); err != nil {
-		return "", err
-	}
-	maker := &postmaster{bin: pm.bin, data: draft, user: w.user}
-	if err := maker.initdb(ctx); err != nil {
-		return "", err
-	}
-	return path, os.Rename(draft, path)
-}
-
-// freePort is a port of 127.0.0.1 that nobody uses now.
-func freePort(ctx context.Context) (int, error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, err
+		return err
 	}
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		return 0, errors.Join(err, ln.Close())
+	if s := w.server(id); s != nil {
+		if err := s.archiveNow(ctx); err != nil {
+			w.log.Warn("the last changes of a removed server are in no backup", "server", id, "error", err)
+		}
+		if err := s.close(ctx); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		delete(w.servers, id)
+		w.mu.Unlock()
 	}
-	n, err := strconv.Atoi(port)
-	return n, errors.Join(err, ln.Close())
+	if err := os.Remove(filepath.Join(w.serverDir(id), serverFile)); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(w.serverDir(id)), w.dropArchive(r.Archive))
 }

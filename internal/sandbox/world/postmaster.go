@@ -5,129 +5,138 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"dbops/internal/sandbox/pgbin"
 )
 
-// superuser is the internal one: nobody logs in as it but the world itself, with a certificate.
-const superuser = "sandbox_super"
+const (
+	stopPatience = 20 * time.Second // of an orderly stop
+	killPatience = 10 * time.Second // of a crash
+	largestLog   = 16 << 20         // bytes; a larger one is begun anew at the next start
+)
 
-// postmaster is one PostgreSQL server process over one data folder.
-type postmaster struct {
-	bin  string // folder of the programs
-	data string
-	log  string
-	user *pgbin.User
-
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	done chan struct{}
-}
-
-// command prepares a program of the server's, run as the unprivileged user with an environment of its own: a HOME that leads to
+// program prepares one of PostgreSQL's programs, run as the unprivileged user. Its environment is its own: a HOME that leads to
 // another user's folder breaks replication, and no PG variable may reach it.
-func (p *postmaster) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, name), args...)
-	cmd.Dir = filepath.Dir(p.data)
+func program(ctx context.Context, bin, name string, user *pgbin.User, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
+	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TZ=UTC", "LC_ALL=C"}
-	cmd.SysProcAttr = procAttr(p.user)
+	cmd.SysProcAttr = procAttr(user)
 	return cmd
 }
 
-// initdb makes a cluster in p.data.
-func (p *postmaster) initdb(ctx context.Context) error {
-	cmd := p.command(ctx, "initdb", "-D", p.data, "-U", superuser, "-A", "reject", "-E", "UTF8",
-		"--locale=C", "--data-checksums", "-N")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
+// runProgram runs a program to its end, feeding it input, and returns what it printed.
+func runProgram(ctx context.Context, cmd *exec.Cmd, input string) (string, error) {
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &out
+	// The death signal is bound to the thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
-	return nil
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, bytes.TrimSpace(out.Bytes()))
+	}
+	return out.String(), err
 }
 
-// start starts the server and returns when it accepts connections, or has reached the end of a recovery if it is in one.
-func (p *postmaster) start(ctx context.Context, settings map[string]string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd != nil {
-		return nil
+// cluster is what a server runs on.
+type cluster struct {
+	bin  string // folder of its programs
+	dir  string // holds data/, conf/ and postgres.log
+	user *pgbin.User
+}
+
+func (c cluster) data() string            { return filepath.Join(c.dir, "data") }
+func (c cluster) conf(name string) string { return filepath.Join(c.dir, "conf", name) }
+func (c cluster) log() string             { return filepath.Join(c.dir, "postgres.log") }
+
+// process is a running server, or one that has ended.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// startError is a server that ended instead of starting.
+type startError struct{ log string }
+
+func (e *startError) Error() string {
+	lines := strings.Split(strings.TrimSpace(e.log), "\n")
+	return "PostgreSQL ended instead of starting: " + strings.Join(lines[max(0, len(lines)-6):], " | ")
+}
+
+// says tells whether the server ended with those words.
+func says(err error, words string) bool {
+	var e *startError
+	return errors.As(err, &e) && strings.Contains(e.log, words)
+}
+
+// start runs the server on the cluster and returns when it accepts connections; if it is to recover, after that.
+func (c cluster) start(ctx context.Context, patience time.Duration) (*process, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := endOrphan(ctx, c.data()); err != nil {
+		return nil, err
 	}
-	if err := p.endOrphan(ctx); err != nil {
-		return err
-	}
-	var conf strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(settings)) {
-		fmt.Fprintf(&conf, "%s = '%s'\n", k, strings.ReplaceAll(settings[k], "'", "''"))
-	}
-	if err := p.write("postgresql.conf", []byte(conf.String())); err != nil {
-		return err
-	}
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
-	size, err := log.Seek(0, 2)
-	if err != nil {
-		return err
+	offset, err := log.Seek(0, io.SeekEnd)
+	if err == nil && offset > largestLog {
+		offset, err = 0, log.Truncate(0)
 	}
-	cmd := p.command(context.WithoutCancel(ctx), "postgres", "-D", p.data)
+	if err != nil {
+		return nil, err
+	}
+	cmd := program(context.WithoutCancel(ctx), c.bin, "postgres", c.user, c.dir, "-D", c.data(), "-c", "config_file="+c.conf("postgresql.conf"))
 	cmd.Stdout, cmd.Stderr = log, log
-	done := make(chan struct{})
+	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
-		// The kernel's word that the server dies with us is tied to the thread that forks it.
+		defer close(p.done)
+		// The kernel's word that the server dies with us is given to the thread that forks it: it has to live as long.
 		runtime.LockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
 			_ = cmd.Wait()
 		}
-		close(done)
-		p.mu.Lock()
-		if p.cmd == cmd {
-			p.cmd = nil
-		}
-		p.mu.Unlock()
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("start postgres: %w", err)
+		<-p.done
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	p.cmd, p.done = cmd, done
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !p.ready(cmd.Process.Pid) {
+	for !c.ready(cmd.Process.Pid) {
 		select {
 		case <-tick.C:
-		case <-done:
-			p.cmd = nil
-			return fmt.Errorf("postgres ended instead of starting: %s", tailFrom(p.log, size))
+		case <-p.done:
+			return nil, &startError{log: readFrom(log, offset)}
 		case <-ctx.Done():
-			_ = cmd.Process.Signal(syscall.SIGQUIT)
-			<-done
-			p.cmd = nil
-			return fmt.Errorf("postgres did not become ready: %w: %s", ctx.Err(), tailFrom(p.log, size))
+			p.end(context.WithoutCancel(ctx), syscall.SIGQUIT)
+			return nil, fmt.Errorf("PostgreSQL did not become ready: %w: %w", context.Cause(ctx), &startError{log: readFrom(log, offset)})
 		}
 	}
-	return nil
+	return p, nil
 }
 
-// ready reads the status line that the server itself keeps.
-func (p *postmaster) ready(pid int) bool {
-	b, err := os.ReadFile(filepath.Join(p.data, "postmaster.pid"))
+// ready reads the state that the server itself keeps in its lock file.
+func (c cluster) ready(pid int) bool {
+	b, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
 	if err != nil {
 		return false
 	}
@@ -135,88 +144,61 @@ func (p *postmaster) ready(pid int) bool {
 	return len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready" && strings.TrimSpace(lines[0]) == strconv.Itoa(pid)
 }
 
-// stop ends the server by a signal: SIGINT in an orderly way, SIGQUIT as a crash. A stopped one is left alone.
-func (p *postmaster) stop(sig syscall.Signal) {
-	p.mu.Lock()
-	cmd, done := p.cmd, p.done
-	p.mu.Unlock()
-	if cmd == nil {
+func readFrom(f *os.File, offset int64) string {
+	b, err := io.ReadAll(io.NewSectionReader(f, offset, largestLog))
+	if err != nil || len(bytes.TrimSpace(b)) == 0 {
+		return "nothing was logged"
+	}
+	return string(b)
+}
+
+// runs tells whether the process has not ended. A nil process has.
+func (p *process) runs() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// end sends sig, SIGINT for an orderly stop or SIGQUIT for a crash, and waits until the process has ended. When ctx ends, or
+// after some patience, it goes on to harsher signals. A process that has ended is left alone.
+func (p *process) end(ctx context.Context, sig syscall.Signal) {
+	if !p.runs() {
 		return
 	}
-	_ = cmd.Process.Signal(sig)
+	patience := stopPatience
+	if sig == syscall.SIGQUIT {
+		patience = killPatience
+	}
+	_ = p.cmd.Process.Signal(sig)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
-	case <-done:
-	case <-time.After(20 * time.Second): // a shutdown that hangs, on an archive that fails for instance
-		_ = cmd.Process.Signal(syscall.SIGQUIT)
-		<-done
+	case <-p.done:
+		return
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	p.mu.Lock()
-	if p.cmd == cmd {
-		p.cmd = nil
+	if sig == syscall.SIGKILL {
+		<-p.done
+		return
 	}
-	p.mu.Unlock()
+	harsher := syscall.SIGQUIT
+	if sig == syscall.SIGQUIT {
+		harsher = syscall.SIGKILL
+	}
+	p.end(context.WithoutCancel(ctx), harsher)
 }
 
 // reload makes the server read its configuration and certificates again.
-func (p *postmaster) reload() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
+func (p *process) reload() error {
+	if !p.runs() {
 		return nil
 	}
 	return p.cmd.Process.Signal(syscall.SIGHUP)
-}
-
-// endOrphan ends a server that a supervisor left behind when it was killed: one that still runs on our data folder.
-func (p *postmaster) endOrphan(ctx context.Context) error {
-	b, err := os.ReadFile(filepath.Join(p.data, "postmaster.pid"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(b), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid < 2 || !ownsData(pid, p.data) {
-		return nil //nolint:nilerr // a file that names nobody of ours is PostgreSQL's to judge
-	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	asked := time.After(2 * time.Second) // it may be on its way out already
-	for ownsData(pid, p.data) {
-		select {
-		case <-tick.C:
-		case <-asked:
-			_ = syscall.Kill(pid, syscall.SIGQUIT)
-		case <-deadline:
-			return fmt.Errorf("an older server, process %d, still runs on %s and does not end", pid, p.data)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// write replaces a file of the data folder, readable by the server only.
-func (p *postmaster) write(name string, b []byte) error {
-	path := filepath.Join(p.data, name)
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return err
-	}
-	if err := p.user.Own(path + ".new"); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
-// tailFrom is what was logged since an offset, the last lines of it.
-func tailFrom(path string, offset int64) string {
-	b, err := os.ReadFile(path)
-	if err != nil || int64(len(b)) <= offset {
-		return "nothing logged in " + path
-	}
-	lines := strings.Split(strings.TrimSpace(string(b[offset:])), "\n")
-	return strings.Join(lines[max(0, len(lines)-6):], " | ")
 }

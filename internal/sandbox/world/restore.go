@@ -5,106 +5,113 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
+
+	"dbops/internal/fault"
+	"dbops/internal/secret"
 )
 
 func (w *world) restore(ctx context.Context, b Backup, at time.Time, spec Spec, cert tls.Certificate) (*Server, error) {
-	if err := errors.Join(checkID(spec.ID), checkID(b.ID)); err != nil {
+	s, err := w.restoreLocked(ctx, b, at, spec, cert)
+	if err != nil {
+		return nil, fmt.Errorf("restore server %s: %w", spec.ID, err)
+	}
+	return s, nil
+}
+
+func (w *world) restoreLocked(ctx context.Context, want Backup, at time.Time, spec Spec, cert tls.Certificate) (*Server, error) {
+	ctx, done, err := w.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer w.lock(spec.ID)()
-	fail := func(err error) (*Server, error) { return nil, fmt.Errorf("restore server %s: %w", spec.ID, err) }
-	if _, exists, err := w.loadSpec(spec.ID); err != nil || exists || w.server(spec.ID) != nil {
-		return fail(errors.Join(err, errors.New("there is one of that id")))
+	defer done()
+	if err := errors.Join(checkSpec(spec), checkID(want.ID)); err != nil {
+		return nil, err
+	}
+	giveBack, err := w.ids.take(ctx, spec.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer giveBack()
+	if _, err := w.loadServer(spec.ID); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(err, fault.Newf(fault.Busy, "make server "+spec.ID, "there is one of that id"))
+	}
+	b, err := w.loadBackup(want.ID)
+	if err != nil {
+		return nil, fmt.Errorf("backup %s: %w", want.ID, err)
 	}
 	if !at.IsZero() {
-		if at.Before(b.End) {
-			return fail(fmt.Errorf("%s is before the end of the backup, %s", at.UTC().Format(time.RFC3339), b.End.UTC().Format(time.RFC3339)))
-		}
-		for _, other := range w.backups(b.Server) { // oldest first
-			if !other.End.After(at) && other.End.After(b.End) {
-				b = other
-			}
-		}
-		if src := w.server(b.Server); src != nil {
-			if err := src.archiveNow(ctx); err != nil {
-				return fail(err)
-			}
+		if b, err = w.baseFor(ctx, b, at); err != nil {
+			return nil, err
 		}
 	}
-	spec.Major = b.Major
-	s, err := w.newServer(ctx, spec, cert)
-	if err != nil {
-		return fail(err)
-	}
-	if err := s.recover(ctx, b, at); err != nil {
-		return fail(errors.Join(err, s.close()))
-	}
-	return w.launch(ctx, s)
+	r := newRecord(spec)
+	// Roles are data: they are as they were.
+	r.Major, r.Master, r.SuperGroup, r.IAMGroup = b.Major, b.From.Master, b.From.SuperGroup, b.From.IAMGroup
+	return w.make(ctx, r, cert, secret.Value{}, func(ctx context.Context, s *server) error { return s.recover(ctx, b, at) })
 }
 
-// recover fills the data folder from a backup, replays the archive up to at, and stops the server again.
-func (s *server) recover(ctx context.Context, b Backup, at time.Time) error {
-	if at.IsZero() {
-		return s.replay(ctx, b, map[string]string{"recovery_target": "immediate"})
+// baseFor returns the newest backup of b's source that at can be reached from, after it has seen to it that at is in the archive.
+func (w *world) baseFor(ctx context.Context, b keptBackup, at time.Time) (keptBackup, error) {
+	base := keptBackup{}
+	for _, other := range w.loadBackups() { // oldest first
+		if other.Archive == b.Archive && !other.End.After(at) {
+			base = other
+		}
 	}
-	err := s.replay(ctx, b, map[string]string{"recovery_target_time": at.UTC().Format("2006-01-02 15:04:05.999999+00")})
-	if err == nil || ctx.Err() != nil {
-		return err
+	if base.ID == "" {
+		return b, fault.Newf(fault.Invalid, "restore to "+at.UTC().Format(time.RFC3339Nano), "backup %s ended only at %s", b.ID, b.End.UTC().Format(time.RFC3339Nano))
 	}
-	// PostgreSQL refuses a moment after the last commit it finds, as when the source is gone: all there is was wanted then.
-	return s.replay(ctx, b, nil)
+	if at.After(time.Now()) {
+		return b, fault.Newf(fault.Invalid, "restore to "+at.UTC().Format(time.RFC3339Nano), "that is in the future")
+	}
+	if source := w.server(b.Server); source != nil && source.record.Archive == b.Archive {
+		if err := source.archiveNow(ctx); err != nil {
+			return b, err
+		}
+	}
+	return base, nil
 }
 
-func (s *server) replay(ctx context.Context, b Backup, target map[string]string) error {
-	if err := os.RemoveAll(s.pm.data); err != nil {
+// recover starts the server from a backup, and brings it to the backup's end or to at.
+func (s *server) recover(ctx context.Context, b keptBackup, at time.Time) error {
+	target := map[string]string{"recovery_target": "immediate"}
+	if !at.IsZero() {
+		target = map[string]string{"recovery_target_time": at.UTC().Format("2006-01-02 15:04:05.999999+00")}
+	}
+	err := s.replay(ctx, b, target)
+	if says(err, "recovery ended before configured recovery target was reached") {
+		// There was no later commit than at: all there is in the archive was wanted.
+		err = s.replay(ctx, b, nil)
+	}
+	return err
+}
+
+func (s *server) replay(ctx context.Context, b keptBackup, target map[string]string) error {
+	if err := os.RemoveAll(s.cluster.data()); err != nil {
 		return err
 	}
-	if err := copyTree(filepath.Join(s.world.backupDir(b.ID), "data"), s.pm.data, s.world.user, nil); err != nil {
+	if _, err := copyTree(filepath.Join(s.world.backupDir(b.ID), "data"), s.cluster.data(), s.world.user, nil); err != nil {
 		return err
 	}
-	if err := errors.Join(s.pm.write("recovery.signal", nil), s.pm.write("postgresql.auto.conf", nil), s.writeTLS()); err != nil {
+	if err := writeFor(s.world.user, filepath.Join(s.cluster.data(), "recovery.signal"), nil); err != nil {
 		return err
 	}
-	from := strings.ReplaceAll(s.world.archiveDir(b.Server), "%", "%%")
-	settings := map[string]string{
-		"restore_command":        `cp "` + from + `/%f" "%p"`,
+	extra := map[string]string{
+		"restore_command":        restoreCommand(s.world.archiveDir(b.Archive)),
 		"recovery_target_action": "promote",
-		"archive_mode":           "off", // what is replayed is in an archive already
+		"hot_standby":            "off", // nobody has to see it before the end, and then its settings need not match the source's
 	}
-	maps.Copy(settings, target)
-	if err := s.pm.start(ctx, s.settings(settings)); err != nil {
+	maps.Copy(extra, target)
+	if err := s.boot(ctx, extra); err != nil {
 		return err
 	}
-	defer s.pm.stop(syscall.SIGINT)
-	return s.promoted(ctx)
-}
-
-// promoted waits until the recovery has ended.
-func (s *server) promoted(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	c, err := s.db(ctx, "postgres")
-	if err != nil {
+	if err := s.writeConf(s.port, nil); err != nil {
 		return err
 	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var recovering bool
-		if err := c.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&recovering); err != nil || !recovering {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the end of the recovery: %w", ctx.Err())
-		}
-	}
+	return s.process.reload()
 }

@@ -3,65 +3,80 @@ package world
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/pg"
+	"dbops/internal/secret"
 )
 
-// makeRoles makes the roles that a cloud gives its customers. Running it again changes nothing.
-func (s *server) makeRoles(ctx context.Context) error {
-	c, err := s.db(ctx, "postgres")
+// granted are the predefined roles that the clouds give their administrators, as far as a major has them. Those that read or
+// write files of the machine, or run programs on it, are none.
+const granted = `SELECT rolname FROM pg_roles WHERE rolname IN ('pg_monitor', 'pg_signal_backend', 'pg_read_all_data', 'pg_write_all_data',
+	'pg_checkpoint', 'pg_use_reserved_connections', 'pg_create_subscription', 'pg_maintain', 'pg_signal_autovacuum_worker')`
+
+// makeRoles makes the roles that a cloud gives its customers in a fresh cluster.
+func (s *server) makeRoles(ctx context.Context, password secret.Value) error {
+	statements, err := s.roleStatements(password)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	spec := s.spec
-	role := func(name, options string) error {
-		if name == "" {
+	err = s.use(ctx, func(c *pgx.Conn) error {
+		if group := s.record.SuperGroup; group != "" {
+			rows, err := c.Query(ctx, granted)
+			if err != nil {
+				return err
+			}
+			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				return err
+			}
+			statements = append(statements, "GRANT "+strings.Join(names, ", ")+" TO "+quote(group)+" WITH ADMIN OPTION")
+		}
+		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+			for _, q := range statements {
+				if _, err := tx.Exec(ctx, q); err != nil {
+					return err
+				}
+			}
 			return nil
-		}
-		var known bool
-		if err := c.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", name).Scan(&known); err != nil || known {
-			return err
-		}
-		_, err := c.Exec(ctx, "CREATE ROLE "+quote(name)+" "+options)
-		return err
-	}
-	for _, r := range [][2]string{
-		{spec.SuperGroup, "NOLOGIN CREATEROLE CREATEDB"},
-		{spec.IAMGroup, "NOLOGIN"},
-		{spec.Master, "LOGIN CREATEROLE CREATEDB"},
-	} {
-		if err := role(r[0], r[1]); err != nil {
-			return fmt.Errorf("make role %s: %w", r[0], err)
-		}
-	}
-	var grants []string
-	if spec.SuperGroup != "" {
-		grants = append(grants, "GRANT pg_monitor, pg_signal_backend, pg_read_all_data, pg_write_all_data TO "+quote(spec.SuperGroup)+" WITH ADMIN OPTION")
-		if spec.Master != "" {
-			grants = append(grants, "GRANT "+quote(spec.SuperGroup)+" TO "+quote(spec.Master))
-		}
-	}
-	if spec.Master != "" { // both clouds give their first user the first database
-		grants = append(grants, "ALTER DATABASE postgres OWNER TO "+quote(spec.Master))
-	}
-	for _, q := range grants {
-		if _, err := c.Exec(ctx, q); err != nil {
-			return err
-		}
-	}
-	if spec.Master == "" || spec.MasterPassword.IsZero() {
-		return nil
-	}
-	verifier, err := pg.Verifier(spec.MasterPassword)
+		})
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("make the roles: %w", err)
 	}
-	// A verifier holds only letters that need no quoting, and it is not the password.
-	_, err = c.Exec(ctx, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", quote(spec.Master), verifier))
-	return err
+	return nil
+}
+
+func (s *server) roleStatements(password secret.Value) (statements []string, err error) {
+	r := s.record
+	if r.SuperGroup != "" {
+		statements = append(statements, "CREATE ROLE "+quote(r.SuperGroup)+" NOLOGIN CREATEROLE CREATEDB")
+	}
+	if r.IAMGroup != "" {
+		statements = append(statements, "CREATE ROLE "+quote(r.IAMGroup)+" NOLOGIN")
+	}
+	if r.Master == "" {
+		return statements, nil
+	}
+	create := "CREATE ROLE " + quote(r.Master) + " LOGIN CREATEROLE CREATEDB"
+	if !password.IsZero() {
+		verifier, err := pg.Verifier(password)
+		if err != nil {
+			return nil, err
+		}
+		create += " PASSWORD '" + verifier + "'" // it holds no letter that would need quoting
+	}
+	statements = append(statements, create,
+		"ALTER DATABASE postgres OWNER TO "+quote(r.Master)) // both clouds give their first user the first database
+	if r.SuperGroup != "" {
+		statements = append(statements, "GRANT "+quote(r.SuperGroup)+" TO "+quote(r.Master))
+	}
+	if r.IAMGroup != "" && r.Major >= 16 { // before, CREATEROLE was enough to grant it
+		statements = append(statements, "GRANT "+quote(r.IAMGroup)+" TO "+quote(r.Master)+" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+	}
+	return statements, nil
 }
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
