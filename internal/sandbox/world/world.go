@@ -124,7 +124,7 @@ func (s *Server) Handle(ctx context.Context, conn net.Conn, principal string) er
 
 // DB connects to a database as the internal superuser, past the edge. The caller closes it.
 func (s *Server) DB(ctx context.Context, database string) (*pgx.Conn, error) {
-	return s.db(ctx, "postgres")
+	return s.db(ctx, database)
 }
 
 // Restart stops the server in an orderly way, cutting all sessions, and starts it; settings (may be nil) are merged first.
