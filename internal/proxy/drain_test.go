@@ -178,6 +178,7 @@ func TestDrainEndsWhatDoesNotFinishInTime(t *testing.T) {
 }
 
 func TestDrainWithAClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	s := postgres(t, 15)
 	p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", pg.Params{})}, DrainTimeout: 200 * time.Millisecond})
 	c := p.dial(t)
@@ -197,6 +198,7 @@ func TestDrainWithAClientThatDoesNotRead(t *testing.T) {
 }
 
 func TestDrainTellsThoseWhoAreLoggingIn(t *testing.T) {
+	t.Parallel()
 	waits := make(chan struct{}, 1)
 	up := Upstream{Database: "orders", Instance: "main", Config: func(ctx context.Context) (*pgconn.Config, error) {
 		waits <- struct{}{}

@@ -3,7 +3,9 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
 	"net"
@@ -411,4 +413,14 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// noTLS stands for a proxy without TLS.
+var noTLS = &tls.Config{MinVersion: tls.VersionTLS13}
+
+func pkixName(cn string) pkix.Name { return pkix.Name{CommonName: cn} }
+
+func writeFile(tb testing.TB, name string, content []byte) {
+	tb.Helper()
+	must(tb, os.WriteFile(name, content, 0o644))
 }

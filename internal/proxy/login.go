@@ -93,7 +93,7 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 		return nil, err
 	}
 	l.established.Store(true)
-	cfg.Password = ""
+	cfg.Password, l.password = "", "" // both live as long as the session, for its cancel requests
 	u := &upstream{HijackedConn: h, notices: l.notices}
 	h.Frontend = nil // and its buffer: SyncConn left nothing in it
 	if t, ok := h.Conn.(*tls.Conn); ok {

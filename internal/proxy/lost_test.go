@@ -42,6 +42,7 @@ func TestTheServersFarewellIsRelayed(t *testing.T) {
 }
 
 func TestACrashOfTheServerIsToldBetweenTwoMessages(t *testing.T) {
+	t.Parallel()
 	for _, major := range majors {
 		s := ownPostgres(t, major)
 		p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", pg.Params{})}})
@@ -96,6 +97,7 @@ func TestACrashOfTheServerIsToldBetweenTwoMessages(t *testing.T) {
 }
 
 func TestServerRestartsAreOverWhenTheServerIsBack(t *testing.T) {
+	t.Parallel()
 	s := ownPostgres(t, 15)
 	p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", pg.Params{})}})
 	c := p.dial(t)
@@ -145,6 +147,7 @@ func loginPlayed(tb testing.TB, c net.Conn) {
 }
 
 func TestNothingIsPutInsideAMessage(t *testing.T) {
+	t.Parallel()
 	half := message('D', strings.Repeat("x", 1000))[:500]
 	for name, end := range map[string]func(p *testProxy, server net.Conn){
 		"when the server is lost":      func(_ *testProxy, server net.Conn) { _ = server.Close() },
@@ -173,6 +176,7 @@ func TestNothingIsPutInsideAMessage(t *testing.T) {
 }
 
 func TestTheEndComesAfterTheMessageThatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	m := message('D', strings.Repeat("x", 1000))
 	conns := make(chan net.Conn, 2)
 	addr := playedServer(t, func(c net.Conn) {
@@ -265,6 +269,7 @@ func TestACopyThatIsCutOffIsNotCompleted(t *testing.T) {
 }
 
 func TestRunningOutOfFilesIsSurvived(t *testing.T) {
+	t.Parallel()
 	s := postgres(t, 15)
 	ln, err := Listen(t.Context(), "127.0.0.1:0")
 	must(t, err)
@@ -280,6 +285,7 @@ func TestRunningOutOfFilesIsSurvived(t *testing.T) {
 }
 
 func TestAListenerThatIsBrokenEndsServe(t *testing.T) {
+	t.Parallel()
 	s := postgres(t, 15)
 	ln, err := Listen(t.Context(), "127.0.0.1:0")
 	must(t, err)
@@ -326,6 +332,7 @@ func (c *lateConn) Write(p []byte) (int, error) {
 }
 
 func TestSlowWritesWhileLoggingInDoNotStealTheFirstAnswer(t *testing.T) {
+	t.Parallel()
 	for _, major := range majors {
 		t.Run(versionName(major), func(t *testing.T) {
 			s := postgres(t, major)
@@ -350,6 +357,7 @@ func TestSlowWritesWhileLoggingInDoNotStealTheFirstAnswer(t *testing.T) {
 }
 
 func TestWritesThatAreSlowForEverEndInAnError(t *testing.T) {
+	t.Parallel()
 	s := postgres(t, 15)
 	params := pg.Params{SSLMode: "disable", Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)

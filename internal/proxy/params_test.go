@@ -29,8 +29,8 @@ func TestRuntimeParams(t *testing.T) {
 		},
 		"pinned parameters win": {
 			[]param{{"Statement_Timeout", "0"}, {"search_path", "x"}, {"application_name", "psql"}},
-			map[string]string{"statement_timeout": "5s", "application_name": "pinned"},
-			map[string]string{"statement_timeout": "5s", "application_name": "pinned", "search_path": "x"},
+			map[string]string{"Statement_timeout": "5s", "application_name": "pinned"},
+			map[string]string{"Statement_timeout": "5s", "application_name": "pinned", "search_path": "x"},
 		},
 		"pinned options come behind the client's": {
 			[]param{{"options", "-c a=1"}},

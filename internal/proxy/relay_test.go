@@ -46,6 +46,7 @@ func choppyDial(seed uint64) func(ctx context.Context, network, addr string) (ne
 }
 
 func TestEveryByteArrivesWhateverThePieces(t *testing.T) {
+	t.Parallel()
 	s := postgres(t, 18)
 	boss := s.connect(t, "shop")
 	// Rows whose messages end around the sizes of records and buffers.
@@ -97,6 +98,7 @@ func TestEveryByteArrivesWhateverThePieces(t *testing.T) {
 // Reading ahead stops where the socket is empty, which may be inside a record that crypto/tls holds: nothing of that may make a
 // session wait for bytes that have come.
 func TestAnswersOfAnySizeDoNotStall(t *testing.T) {
+	t.Parallel()
 	s := postgres(t, 15)
 	p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", pg.Params{})}})
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -151,6 +153,17 @@ func TestASlowReaderHoldsUpNobodyElseAndNoMemory(t *testing.T) {
 	n, err := io.CopyN(io.Discard, slow, 100_000_000)
 	if err != nil {
 		t.Errorf("after a pause: %d bytes, %v", n, err)
+	}
+}
+
+func TestNothingIsPassedOnAfterTheEnd(t *testing.T) {
+	sess := &session{}
+	if !sess.takeFromClient(message('Q', "select 1\x00")) {
+		t.Error("an open session passes nothing on")
+	}
+	sess.ended = true
+	if sess.takeFromClient(message('Q', "delete from orders\x00")) {
+		t.Error("a statement was passed on after the client was told that the session is over")
 	}
 }
 

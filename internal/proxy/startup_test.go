@@ -65,6 +65,7 @@ func TestWhatIsNoStartupIsRefusedCleanly(t *testing.T) {
 		code string // "": closed without a word
 	}{
 		"HTTP":                               {[]byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), "08P01"},
+		"HTTP with a long body":              {append([]byte("POST / HTTP/1.1\r\n\r\n"), make([]byte, 8<<20)...), "08P01"},
 		"SSH":                                {[]byte("SSH-2.0-OpenSSH_9.2\r\n"), "08P01"},
 		"TLS where there is none":            {cat([]byte{0x16, 3, 1, 2, 0, 1, 0}, make([]byte, 300)), ""},
 		"length 0":                           {length(0, 0, 0, 0), "08P01"},
@@ -106,7 +107,9 @@ func TestWhatIsNoStartupIsRefusedCleanly(t *testing.T) {
 			c := p.dial(t)
 			_, err := c.Write(try.send)
 			must(t, err)
-			must(t, c.(*net.TCPConn).CloseWrite())
+			if try.code == "" {
+				must(t, c.(*net.TCPConn).CloseWrite())
+			}
 			said, code := heard(t, c)
 			if code != try.code {
 				t.Errorf("heard %q, want %q", said, try.code)
@@ -204,6 +207,7 @@ func TestNothingSentBeforeTLSCountsAsSentInside(t *testing.T) {
 }
 
 func TestSlowClientsAreBoundedInTimeAndNumber(t *testing.T) {
+	t.Parallel()
 	p := serve(t, Config{Upstreams: []Upstream{unreachable(t, "orders")}, StartupTimeout: 500 * time.Millisecond, MaxStartups: 3})
 	begin := time.Now()
 	silent := []net.Conn{p.dial(t), p.dial(t), p.dial(t)}
@@ -228,6 +232,7 @@ func TestSlowClientsAreBoundedInTimeAndNumber(t *testing.T) {
 }
 
 func TestACrowdThatDoesNotLogInIsRefused(t *testing.T) {
+	t.Parallel()
 	p := serve(t, Config{Upstreams: []Upstream{unreachable(t, "orders")}, MaxStartups: 1}, func(s *Server) { s.queue = 50 * time.Millisecond })
 	_ = p.dial(t) // stays
 	eventually(t, "the place is taken", func() bool { return len(p.startups) == 1 })

@@ -26,6 +26,7 @@ func swallow(t *testing.T, c net.Conn) {
 func impatient(s *Server) { s.stuckAfter, s.stuckEvery = time.Second, 50*time.Millisecond }
 
 func TestAServerThatTheNetworkSwallowedIsNoticed(t *testing.T) {
+	t.Parallel()
 	conns := make(chan net.Conn, 2)
 	addr := playedServer(t, func(c net.Conn) { conns <- c })
 	p := serve(t, Config{Upstreams: []Upstream{plainUpstream(t, "orders", addr)}}, impatient)
@@ -40,6 +41,7 @@ func TestAServerThatTheNetworkSwallowedIsNoticed(t *testing.T) {
 }
 
 func TestAServerThatDoesNotReadForLongIsLeftInPeace(t *testing.T) {
+	t.Parallel()
 	conns := make(chan net.Conn, 1)
 	addr := playedServer(t, func(c net.Conn) { conns <- c })
 	p := serve(t, Config{Upstreams: []Upstream{plainUpstream(t, "orders", addr)}}, impatient)
@@ -53,7 +55,7 @@ func TestAServerThatDoesNotReadForLongIsLeftInPeace(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		return before > 0 && before == p.Totals().FromClient
 	})
-	time.Sleep(3 * time.Second) // three times the limit of those who are really gone
+	time.Sleep(2 * time.Second) // twice the limit of those who are really gone
 	if n, err := io.CopyN(io.Discard, server, size); err != nil {
 		t.Errorf("%d bytes, then %v\n%s", n, err, p.log)
 	}

@@ -36,7 +36,7 @@ type Config struct {
 	ConnectTimeout time.Duration // of the login upstream. Defaults to 15 s.
 	DrainTimeout   time.Duration // for sessions in a transaction, after Serve's context ends. Defaults to 10 s.
 	MaxConns       int           // client connections that have logged in. Defaults to 500.
-	MaxStartups    int           // client connections that have not logged in yet. Defaults to 100.
+	MaxStartups    int           // client connections that have not logged in yet; more wait a moment. Defaults to 100.
 
 	Log *slog.Logger // one line a connection, opened and closed. Defaults to discarding.
 }
