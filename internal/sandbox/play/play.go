@@ -24,6 +24,9 @@ func (p Pace) Of(real time.Duration) time.Duration { return time.Duration(float6
 
 // Sleep waits p.Of(real), or returns ctx's error when it ends first.
 func (p Pace) Sleep(ctx context.Context, real time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err // both may be over already, and then chance would decide
+	}
 	t := time.NewTimer(p.Of(real))
 	defer t.Stop()
 	select {
