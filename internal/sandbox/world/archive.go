@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,17 +57,19 @@ func (s *server) awaitArchived(ctx context.Context, file string) error {
 
 // latestRestorable is when the newest file of the archive was written to last, or the newest backup ended.
 func (s *server) latestRestorable() time.Time {
-	dir := s.world.archiveDir(s.record.Archive)
-	newest, latest := "", time.Time{}
-	for _, name := range list(dir) {
-		if walFile.MatchString(name) && name > newest {
-			newest = name
+	latest := time.Time{}
+	newest, err := s.world.newestArchived(s.record.Archive)
+	if err == nil && newest != "" {
+		var info os.FileInfo
+		if info, err = os.Stat(filepath.Join(s.world.archiveDir(s.record.Archive), newest)); err == nil {
+			latest = info.ModTime()
 		}
 	}
-	if info, err := os.Stat(filepath.Join(dir, newest)); newest != "" && err == nil {
-		latest = info.ModTime()
+	backups, unread := s.world.loadBackups()
+	if err = errors.Join(err, unread); err != nil {
+		s.world.log.Warn("the end of the archive is not known for certain", "server", s.record.ID, "error", err)
 	}
-	for _, b := range s.world.loadBackups() {
+	for _, b := range backups {
 		if b.Archive == s.record.Archive && b.End.After(latest) {
 			latest = b.End
 		}
@@ -73,11 +77,72 @@ func (s *server) latestRestorable() time.Time {
 	return latest
 }
 
+// newestArchived is the name of the last WAL file of an archive, empty if there is none.
+func (w *world) newestArchived(archive string) (string, error) {
+	names, err := entries(w.archiveDir(archive))
+	newest := ""
+	for _, name := range names {
+		if walFile.MatchString(name) {
+			newest = name // they come in order
+		}
+	}
+	return newest, err
+}
+
+// rescue copies the WAL of a server that does not run, as far as it did not get into the archive, to dir. An orderly stop leaves
+// none that matters; one that crashed had no time for it.
+func (w *world) rescue(r record, dir string) error {
+	from := filepath.Join(w.serverDir(r.ID), "data", "pg_wal")
+	names, err := entries(from)
+	if err != nil {
+		return err
+	}
+	archived, err := w.newestArchived(r.Archive)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !walFile.MatchString(name) || name <= archived {
+			continue
+		}
+		to := filepath.Join(dir, name)
+		if _, err := copyFile(filepath.Join(from, name), to); err != nil {
+			return err
+		}
+		if err := w.user.Own(to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rescueFor is [world.rescue] from the source of a backup, if it is still there and does not run.
+func (w *world) rescueFor(b keptBackup, dir string) error {
+	if s := w.server(b.Server); s != nil {
+		if _, runs := s.running(); runs {
+			return nil
+		}
+	}
+	r, err := w.loadServer(b.Server)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || r.Archive != b.Archive {
+		return err
+	}
+	return w.rescue(r, dir)
+}
+
 // prune deletes the WAL of an archive that is older than its oldest backup: nothing can be restored from it. Without a backup all
 // of it goes if unused says so: one in the making may need some.
 func (w *world) prune(archive string, unused bool) {
+	backups, err := w.loadBackups()
+	if err != nil {
+		w.log.Warn("WAL is kept that may be of no use", "archive", archive, "error", err)
+		return
+	}
 	oldest := ""
-	for _, b := range w.loadBackups() {
+	for _, b := range backups {
 		if b.Archive == archive && (oldest == "" || b.First[8:] < oldest) {
 			oldest = b.First[8:] // the timeline does not count
 		}
@@ -85,7 +150,11 @@ func (w *world) prune(archive string, unused bool) {
 	if oldest == "" && !unused {
 		return
 	}
-	for _, name := range list(w.archiveDir(archive)) {
+	names, err := entries(w.archiveDir(archive))
+	if err != nil {
+		w.log.Warn("old WAL cannot be listed", "archive", archive, "error", err)
+	}
+	for _, name := range names {
 		if len(name) >= 24 && walFile.MatchString(name[:24]) && (oldest == "" || name[8:24] < oldest) {
 			if err := os.Remove(filepath.Join(w.archiveDir(archive), name)); err != nil {
 				w.log.Warn("old WAL cannot be deleted", "archive", archive, "error", err)
@@ -96,18 +165,36 @@ func (w *world) prune(archive string, unused bool) {
 
 // dropArchive deletes what nobody needs of an archive after a server or a backup of its went.
 func (w *world) dropArchive(archive string) error {
-	for _, b := range w.loadBackups() {
-		if b.Archive == archive {
-			w.prune(archive, false)
-			return nil
-		}
+	needed, err := w.needs(archive)
+	if err != nil {
+		return err
 	}
-	for _, id := range list(filepath.Join(w.dir, "servers")) {
-		if r, err := w.loadServer(id); err == nil && r.Archive == archive {
-			return nil
-		} else if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	if needed {
+		w.prune(archive, false)
+		return nil
 	}
 	return os.RemoveAll(w.archiveDir(archive))
+}
+
+// needs tells whether a server or a backup uses an archive.
+func (w *world) needs(archive string) (bool, error) {
+	backups, err := w.loadBackups()
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(backups, func(b keptBackup) bool { return b.Archive == archive }) {
+		return true, nil
+	}
+	servers, err := entries(filepath.Join(w.dir, "servers"))
+	if err != nil {
+		return false, err
+	}
+	for _, id := range servers {
+		if r, err := w.loadServer(id); err == nil && r.Archive == archive {
+			return true, nil
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
 }

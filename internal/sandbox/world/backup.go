@@ -41,6 +41,12 @@ func (w *world) backup(ctx context.Context, source, id string) (Backup, error) {
 		return Backup{}, err
 	}
 	defer giveBack()
+	// Until the backup is kept, nothing says that its WAL is needed: its source is not removed meanwhile.
+	giveSourceBack, err := w.ids.take(ctx, source)
+	if err != nil {
+		return Backup{}, err
+	}
+	defer giveSourceBack()
 	if b, err := w.loadBackup(id); !errors.Is(err, fs.ErrNotExist) {
 		return b.Backup, err
 	}
@@ -124,23 +130,29 @@ func (w *world) loadBackup(id string) (keptBackup, error) {
 	return b, err
 }
 
-// loadBackups reads every backup that can be read, oldest first.
-func (w *world) loadBackups() []keptBackup {
+// loadBackups reads every backup that can be read, oldest first. An error says that there are others: nobody knows what WAL they
+// need.
+func (w *world) loadBackups() ([]keptBackup, error) {
 	var all []keptBackup
-	for _, id := range list(filepath.Join(w.dir, "backups")) {
+	names, unread := entries(filepath.Join(w.dir, "backups"))
+	for _, id := range names {
 		if b, err := w.loadBackup(id); err == nil {
 			all = append(all, b)
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			w.log.Warn("backup cannot be read", "backup", id, "error", err)
+			unread = errors.Join(unread, fmt.Errorf("backup %s: %w", id, err))
 		}
 	}
 	slices.SortFunc(all, func(a, b keptBackup) int { return cmp.Or(a.End.Compare(b.End), cmp.Compare(a.ID, b.ID)) })
-	return all
+	return all, unread
 }
 
 func (w *world) backups(id string) []Backup {
 	var out []Backup
-	for _, b := range w.loadBackups() {
+	all, err := w.loadBackups()
+	if err != nil {
+		w.log.Warn("not every backup can be read", "error", err)
+	}
+	for _, b := range all {
 		if id == "" || b.Server == id {
 			out = append(out, b.Backup)
 		}

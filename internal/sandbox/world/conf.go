@@ -110,6 +110,9 @@ func (s *server) hba() string {
 // checkSettings refuses settings that are malformed or the world's own.
 func (s *server) checkSettings(settings map[string]string) error {
 	own := s.essentials(0)
+	for _, elsewhere := range []string{"include", "include_dir", "include_if_exists", "config_file", "data_directory", "external_pid_file"} {
+		own[elsewhere] = ""
+	}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		_, taken := own[name]
 		if taken || !validSetting.MatchString(name) || strings.ContainsAny(settings[name], "\n\r\x00") {

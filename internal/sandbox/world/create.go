@@ -206,19 +206,43 @@ func (w *world) remove(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	archived := false
 	if s := w.server(id); s != nil {
-		if err := s.archiveNow(ctx); err != nil {
-			w.log.Warn("the last changes of a removed server are in no backup", "server", id, "error", err)
-		}
-		if err := s.close(ctx); err != nil {
+		if archived, err = w.retire(ctx, s); err != nil {
 			return err
 		}
-		w.mu.Lock()
-		delete(w.servers, id)
-		w.mu.Unlock()
+	}
+	if !archived {
+		if err := w.rescue(r, w.archiveDir(r.Archive)); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(filepath.Join(w.serverDir(id), serverFile)); err != nil {
 		return err
 	}
 	return errors.Join(os.RemoveAll(w.serverDir(id)), w.dropArchive(r.Archive))
+}
+
+// retire ends a server for good, and tells whether all of its WAL got into the archive. If ctx ends before that, it goes on.
+func (w *world) retire(ctx context.Context, s *Server) (archived bool, err error) {
+	ctx, release, err := s.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	if s.process.runs() {
+		err := s.archiveNow(ctx)
+		if archived = err == nil; !archived {
+			w.log.Warn("the last changes of a removed server are not in the archive yet", "server", s.record.ID, "error", err)
+		}
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	s.gone = true
+	w.mu.Lock()
+	delete(w.servers, s.record.ID)
+	w.mu.Unlock()
+	s.halt(ctx)
+	return archived, s.edge.Close()
 }

@@ -43,6 +43,10 @@ func TestMain(m *testing.M) {
 		supervise(dir)
 		return
 	}
+	if dir := os.Getenv(templateChild); dir != "" {
+		makeTemplate(dir)
+		return
+	}
 	code := m.Run()
 	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -220,6 +221,7 @@ func TestARestartTellsSessionsWhyAndMergesSettings(t *testing.T) {
 				"a name that it does not know":    {"no_such_setting": "1"},
 				"the world's own":                 {"port": "5432"},
 				"two lines":                       {"work_mem": "1MB\nport = 5432"},
+				"a file of more settings":         {"include": "/etc/passwd"},
 				"a name with a space":             {"work mem": "1MB"},
 			} {
 				if err := s.Restart(t.Context(), bad); fault.KindOf(err) != fault.Invalid {
@@ -271,16 +273,32 @@ func TestAServerThatCrashedCanBeStarted(t *testing.T) {
 	t.Parallel()
 	s := own(t, "crashed", 16)
 	run(t, login(t, s, "postgres"), "CREATE TABLE t AS SELECT 1 AS n")
+	for name, damage := range map[string]func(lock string) error{
+		"":                               func(string) error { return nil },
+		"while it began to run":          func(lock string) error { return os.WriteFile(lock, nil, 0o600) },
+		"while it wrote its lock file":   func(lock string) error { return os.WriteFile(lock, []byte("-"), 0o600) },
+		"and somebody removed that file": os.Remove,
+	} {
+		kill(t, s)
+		if err := damage(filepath.Join(s.cluster.data(), "postmaster.pid")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := pgconn.ConnectConfig(t.Context(), config(t, s, master, password, "postgres"))
+		refused(t, err, "57P03", "not accepting connections")
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(name, err)
+		}
+		run(t, login(t, s, "postgres"), "SELECT n FROM t")
+	}
+}
+
+// kill ends a server as the kernel does that runs out of memory.
+func kill(t *testing.T, s *Server) {
+	t.Helper()
 	if err := s.process.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-s.process.done
-	_, err := pgconn.ConnectConfig(t.Context(), config(t, s, master, password, "postgres"))
-	refused(t, err, "57P03", "not accepting connections")
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	run(t, login(t, s, "postgres"), "SELECT n FROM t")
 }
 
 func TestCreateBringsAServerBackAsItWas(t *testing.T) {
@@ -320,6 +338,15 @@ func TestCreateBringsAServerBackAsItWas(t *testing.T) {
 	if w.Server("a") != nil {
 		t.Error("it is there before it was brought back")
 	}
+	squatter, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Create(t.Context(), Spec{ID: "a", Listen: "127.0.0.1:0"}, certificate())
+	if fault.KindOf(err) != fault.Busy || !strings.Contains(err.Error(), addr) || w.Server("a") != nil {
+		t.Errorf("while somebody else has its address: %v", err)
+	}
+	_ = squatter.Close()
 	s = create(t, w, Spec{ID: "a", Major: 14, Listen: "127.0.0.1:0", Settings: map[string]string{"log_statement": "ddl"}})
 	if s.Addr() != addr || s.Spec().Major != 17 || s.Spec().Master != master || w.Server("a") != s {
 		t.Errorf("at %s: %+v", s.Addr(), s.Spec())

@@ -47,7 +47,7 @@ type world struct {
 	tasks sync.WaitGroup
 
 	mu      sync.Mutex
-	closed  bool
+	closed  chan struct{} // nil while the world is open; closed when it has ended
 	servers map[string]*Server
 }
 
@@ -134,8 +134,16 @@ func (w *world) tidy(ctx context.Context) error {
 			return err
 		}
 	}
+	servers, err := entries(filepath.Join(w.dir, "servers"))
+	if err != nil {
+		return err
+	}
+	backups, err := entries(filepath.Join(w.dir, "backups"))
+	if err != nil {
+		return err
+	}
 	var g errgroup.Group
-	for _, id := range list(filepath.Join(w.dir, "servers")) {
+	for _, id := range servers {
 		g.Go(func() error {
 			if err := endOrphan(ctx, filepath.Join(w.serverDir(id), "data")); err != nil {
 				return fmt.Errorf("end the server that was left in %s: %w", w.serverDir(id), err)
@@ -143,40 +151,40 @@ func (w *world) tidy(ctx context.Context) error {
 			return removeUnless(w.serverDir(id), serverFile)
 		})
 	}
-	err := g.Wait()
-	for _, id := range list(filepath.Join(w.dir, "backups")) {
+	err = g.Wait()
+	for _, id := range backups {
 		err = errors.Join(err, removeUnless(w.backupDir(id), backupFile))
 	}
 	if err != nil {
 		return err
 	}
-	needed := map[string]bool{}
-	for _, id := range list(filepath.Join(w.dir, "servers")) {
-		r, err := w.loadServer(id)
-		if err != nil {
-			return err
-		}
-		needed[r.Archive] = true
+	archives, err := entries(filepath.Join(w.dir, "archive"))
+	if err != nil {
+		return err
 	}
-	for _, b := range w.loadBackups() {
-		needed[b.Archive] = true
-	}
-	for _, name := range list(filepath.Join(w.dir, "archive")) {
-		if !needed[name] {
-			err = errors.Join(err, os.RemoveAll(w.archiveDir(name)))
+	for _, name := range archives {
+		if needed, err := w.needs(name); err != nil {
+			w.log.Warn("WAL is kept that may be of no use", "archive", name, "error", err)
+		} else if !needed {
+			if err := os.RemoveAll(w.archiveDir(name)); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }
 
-// list is the names in a folder; a folder that cannot be read has none.
-func list(dir string) []string {
-	entries, _ := os.ReadDir(dir)
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
+// entries are the names in a folder, in their order; a folder that is not there has none.
+func entries(dir string) ([]string, error) {
+	all, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	names := make([]string, 0, len(all))
+	for _, e := range all {
 		names = append(names, e.Name())
 	}
-	return names
+	return names, err
 }
 
 // removeUnless removes a folder without the file that says it was finished.
@@ -213,7 +221,7 @@ func (w *world) roleCertificate(role string) (tls.Certificate, error) {
 func (w *world) begin(ctx context.Context) (_ context.Context, done func(), _ error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if w.closed != nil {
 		return nil, nil, errClosed
 	}
 	w.tasks.Add(1)
@@ -234,12 +242,14 @@ func (w *world) server(id string) *Server {
 
 func (w *world) close() error {
 	w.mu.Lock()
-	if w.closed {
+	if ended := w.closed; ended != nil {
 		w.mu.Unlock()
+		<-ended
 		return nil
 	}
-	w.closed = true
+	w.closed = make(chan struct{})
 	w.mu.Unlock()
+	defer close(w.closed)
 	w.end()
 	w.tasks.Wait()
 	// Nobody adds servers any more.

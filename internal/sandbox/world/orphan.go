@@ -31,7 +31,10 @@ func endOrphan(ctx context.Context, data string) error {
 	}
 	first, rest, _ := strings.Cut(string(b), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid < 2 || !alive(pid) {
+	if err != nil || pid < 2 {
+		return os.Remove(path) // killed while it wrote the file, which PostgreSQL does first of all; it would refuse to start now
+	}
+	if !alive(pid) {
 		return nil // nobody is there, and PostgreSQL itself knows what to do with the file
 	}
 	if !ownsData(ctx, pid, data) {

@@ -31,6 +31,13 @@ func program(ctx context.Context, bin, name string, user *pgbin.User, dir string
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TZ=UTC", "LC_ALL=C"}
 	cmd.SysProcAttr = procAttr(user)
+	cmd.Cancel = func() error { // initdb has children
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			err = os.ErrProcessDone
+		}
+		return err
+	}
 	return cmd
 }
 

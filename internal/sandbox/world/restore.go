@@ -57,8 +57,12 @@ func (w *world) restoreLocked(ctx context.Context, want Backup, at time.Time, sp
 
 // baseFor returns the newest backup of b's source that at can be reached from, after it has seen to it that at is in the archive.
 func (w *world) baseFor(ctx context.Context, b keptBackup, at time.Time) (keptBackup, error) {
+	backups, err := w.loadBackups()
+	if err != nil {
+		w.log.Warn("not every backup can be read", "error", err)
+	}
 	base := keptBackup{}
-	for _, other := range w.loadBackups() { // oldest first
+	for _, other := range backups { // oldest first
 		if other.Archive == b.Archive && !other.End.After(at) {
 			base = other
 		}
@@ -88,7 +92,13 @@ func (s *server) recover(ctx context.Context, b keptBackup, at time.Time) error 
 		// There was no later commit than at: all there is in the archive was wanted.
 		err = s.replay(ctx, b, nil)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if _, err := s.world.loadBackup(b.ID); err != nil { // what was copied may have been half of it
+		return fmt.Errorf("backup %s went during the restore: %w", b.ID, err)
+	}
+	return nil
 }
 
 func (s *server) replay(ctx context.Context, b keptBackup, target map[string]string) error {
@@ -97,6 +107,11 @@ func (s *server) replay(ctx context.Context, b keptBackup, target map[string]str
 	}
 	if _, err := copyTree(filepath.Join(s.world.backupDir(b.ID), "data"), s.cluster.data(), s.world.user, nil); err != nil {
 		return err
+	}
+	if target["recovery_target"] != "immediate" {
+		if err := s.world.rescueFor(b, filepath.Join(s.cluster.data(), "pg_wal")); err != nil {
+			return err
+		}
 	}
 	if err := writeFor(s.world.user, filepath.Join(s.cluster.data(), "recovery.signal"), nil); err != nil {
 		return err

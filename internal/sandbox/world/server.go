@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -169,7 +170,8 @@ func (s *server) setCertificate(cert tls.Certificate) error {
 		}
 		err := s.awaitCertificate(ctx, cert)
 		if err != nil {
-			err = fmt.Errorf("%w: %w", err, s.writeCertificate(s.cert))
+			// It may have read the new one just after that: edge and server must not go apart.
+			err = errors.Join(err, s.writeCertificate(s.cert), s.process.reload())
 		}
 		return err
 	})
