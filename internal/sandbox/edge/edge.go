@@ -160,10 +160,10 @@ func (e *Edge) begin(c net.Conn) (*session, error) {
 
 // Close stops listening, cuts every session and waits for them. Closing twice is nil.
 func (e *Edge) Close() error {
-	err := e.Refuse()
 	e.mu.Lock()
-	e.closed = true
+	e.closed = true // before it refuses: a Listen under way must not begin afterwards
 	e.mu.Unlock()
+	err := e.Refuse()
 	e.DropAll()
 	e.wg.Wait()
 	return err

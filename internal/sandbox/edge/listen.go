@@ -61,7 +61,7 @@ func (e *Edge) Listen(ctx context.Context, addr string) error {
 		return errors.Join(net.ErrClosed, ln.Close())
 	}
 	e.ln, e.addr = ln, ln.Addr().String()
-	e.wg.Go(func() { e.accept(ln) }) //nolint:contextcheck // sessions outlive the call
+	e.wg.Go(func() { e.accept(ln) })
 	return nil
 }
 

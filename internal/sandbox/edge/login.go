@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -156,6 +157,9 @@ func (s *session) forwardCancel(ctx context.Context, packet []byte) error {
 func (s *session) firstAnswer(client *started, from *bufio.Reader, who login) error {
 	for {
 		head, err := from.Peek(9)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errors.Join(err, fatal(client, "57P03", "the database system is not accepting connections"))
+		}
 		if err != nil {
 			return nil //nolint:nilerr // it ended, or has less to say than that: the relay passes on what there is
 		}
