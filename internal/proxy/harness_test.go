@@ -171,9 +171,13 @@ func (s *pgServer) start(tb testing.TB) {
 	} {
 		args = append(args, "-c", set)
 	}
-	s.process = exec.Command(filepath.Join(s.bin, "postgres"), args...)
+	// The shell ends the server when this process ends, however it does: the pipe to its input breaks.
+	const watched = `exec 3<&0; "$@" & p=$!; (read _ <&3; kill -QUIT $p) & wait $p`
+	s.process = exec.Command("/bin/sh", append([]string{"-c", watched, "sh", filepath.Join(s.bin, "postgres")}, args...)...)
 	s.process.SysProcAttr, s.process.Dir, s.process.Env = unprivileged(tb), s.dir, []string{"PATH=/usr/bin:/bin"}
 	s.process.Stdout, s.process.Stderr = log, log
+	_, err = s.process.StdinPipe() // closed by Wait
+	must(tb, err)
 	must(tb, s.process.Start())
 	eventually(tb, "the server is up", func() bool {
 		c, err := pgx.ConnectConfig(tb.Context(), s.config(tb, pg.Params{User: "super", Password: secret.New(superPassword), Database: "postgres"}))
@@ -188,9 +192,23 @@ func (s *pgServer) stop(sig syscall.Signal) {
 	if s.process == nil {
 		return
 	}
-	_ = s.process.Process.Signal(sig)
+	_ = s.signal(sig)
 	_ = s.process.Wait()
 	s.process = nil
+}
+
+// signal sends sig to the server's first process.
+func (s *pgServer) signal(sig syscall.Signal) error {
+	b, err := os.ReadFile(filepath.Join(s.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, sig)
 }
 
 // config describes a connection to the server itself, with TLS verified in full unless p says otherwise.

@@ -62,7 +62,7 @@ func TestACrashOfTheServerIsToldBetweenTwoMessages(t *testing.T) {
 		must(t, err)
 		pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
 		must(t, err)
-		must(t, s.process.Process.Signal(syscall.SIGSTOP))
+		must(t, s.signal(syscall.SIGSTOP))
 		for _, pid := range pids {
 			must(t, syscall.Kill(pid, syscall.SIGKILL))
 		}
@@ -85,7 +85,7 @@ func TestACrashOfTheServerIsToldBetweenTwoMessages(t *testing.T) {
 			}
 		}
 		eventually(t, "the sessions have ended", func() bool { return p.Totals().Open == 0 })
-		must(t, s.process.Process.Signal(syscall.SIGCONT))
+		must(t, s.signal(syscall.SIGCONT))
 		eventually(t, "new connections work without a restart of the proxy", func() bool {
 			c, err := pgx.ConnectConfig(t.Context(), p.config(t, "orders", "disable"))
 			if err == nil {
