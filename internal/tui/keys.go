@@ -144,7 +144,7 @@ func (m model) doGlobal(id string) (model, tea.Cmd) {
 	s := m.scene()
 	switch id {
 	case actHelp:
-		return m.show(dialog.NewHelp("Keys of "+m.where(), append(m.top().Actions(s), m.globals()...)))
+		return m.show(dialog.NewHelp("Keys of "+m.where(), "dbops "+m.opts.Version, append(m.top().Actions(s), m.globals()...)))
 	case actPalette:
 		return m.show(dialog.NewPalette("Command", m.commands()))
 	case actMenu:

@@ -95,7 +95,7 @@ func (m model) scene() screen.Scene {
 	return screen.Scene{
 		Now: m.now, Theme: m.theme, Area: screen.Area{W: max(1, m.width), H: max(1, m.height-screen.Chrome)},
 		Instances: m.instances, LoadErr: m.loadErr, Proxies: m.proxies.States(),
-		Refresh: m.opts.RefreshEvery, Version: m.opts.Version,
+		Refresh: m.opts.RefreshEvery,
 	}
 }
 
@@ -127,6 +127,8 @@ func (m model) update(msg tea.Msg) (model, tea.Cmd) {
 		return m.pasted(msg)
 	case leaveMsg:
 		return m.leave()
+	case work.Crash: // Run tells about it
+		return m, tea.Quit
 	default:
 		return m.asked(msg)
 	}

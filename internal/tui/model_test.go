@@ -43,7 +43,7 @@ func play(t *testing.T, w, h int, o Options, setup func(*fake.Core), f func(*sta
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		o.Now = func() time.Time { return night.Add(time.Since(began)) }
-		o.Env = []string{"LANG=C.UTF-8"}
+		o.Env, o.Version = []string{"LANG=C.UTF-8"}, "v1.2.3"
 		o = o.withDefaults()
 		s := &stage{core: fake.New(o.Now), keeper: sessions.NewKeeper()}
 		if setup != nil {

@@ -8,6 +8,7 @@ package tui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -97,6 +98,10 @@ func Run(ctx context.Context, c Core, o Options) error {
 	}
 	pool.Close()
 	closeErr := keeper.CloseAll(ctx)
+	if c := pool.Crashed(); c != nil {
+		fmt.Fprintf(os.Stderr, "panic: %v\n\n%s\n", c.Value, c.Stack)
+		err = tea.ErrProgramPanic
+	}
 	switch {
 	case errors.Is(err, tea.ErrProgramPanic):
 		return fault.New(fault.Internal, "show the terminal UI", err).Hint("this is a bug in dbops: report it with the lines above")

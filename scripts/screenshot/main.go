@@ -3,7 +3,8 @@
 //	go run ./scripts/screenshot -cols 120 -rows 36 -wait orders-main -keys 'j enter' -wait Overview -o docs/images/instance.svg -- ./dbops
 //
 // -wait and -keys may be given several times; they happen in their order. Keys are separated by spaces: characters as they are,
-// or enter, esc, tab, space, up, down, ctrl+p. The picture is taken when the screen has been still for a moment.
+// or enter, esc, tab, space, up, down, ctrl+p. The picture is taken when the screen has been still for a moment. The program has
+// the environment of this one, but for what says which terminal it is.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -46,6 +48,14 @@ type options struct {
 	still      time.Duration
 	steps      []step
 	command    []string
+}
+
+// environment is this process's, on a terminal that can show everything, with extra.
+func environment(extra []string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "NO_COLOR=") || strings.HasPrefix(v, "CLICOLOR") || strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "TERM_PROGRAM")
+	})
+	return append(append(env, console.Env()...), extra...)
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -94,7 +104,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	term, err := console.Start(ctx, console.Options{Cols: o.cols, Rows: o.rows, Env: console.Env(o.env...)}, o.command[0], o.command[1:]...)
+	term, err := console.Start(ctx, console.Options{Cols: o.cols, Rows: o.rows, Env: environment(o.env)}, o.command[0], o.command[1:]...)
 	if err != nil {
 		return err
 	}

@@ -67,9 +67,6 @@ func (t Table) WithFilter(f string) Table {
 	return t.refilter(old)
 }
 
-// Filter is the filter in effect.
-func (t Table) Filter() string { return t.filter }
-
 // refilter works out the rows to show and keeps the selection near old.
 func (t Table) refilter(old int) Table {
 	t.shown = nil
@@ -149,14 +146,6 @@ func (t Table) Move(step int) Table {
 	}
 	if len(at) > 0 {
 		t.key = t.shown[at[min(max(pos+step, 0), len(at)-1)]].Key
-	}
-	return t
-}
-
-// Select puts the selection on a key, if it is shown.
-func (t Table) Select(key string) Table {
-	if slices.ContainsFunc(t.shown, func(r Row) bool { return r.Heading == nil && r.Key == key }) {
-		t.key = key
 	}
 	return t
 }

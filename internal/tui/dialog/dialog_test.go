@@ -139,7 +139,7 @@ func TestABoxFitsWhereverItIsPut(t *testing.T) {
 		"confirm": Confirm{Title: long, Environment: "prod", Protected: true, Body: []string{long, long, long}, CLI: strings.Fields(long), Yes: "yes", No: "no"},
 		"menu":    NewMenu(long, long, false, choices),
 		"palette": NewPalette(long, choices),
-		"help":    NewHelp(long, many),
+		"help":    NewHelp(long, long, many),
 		"history": NewHistory(history),
 		"empty":   NewHistory(nil),
 	} {

@@ -15,14 +15,15 @@ import (
 // Help lists the keys of a page and of the program, from the bindings themselves. '/' searches it.
 type Help struct {
 	title   string
+	about   string
 	actions []screen.Action
 	filter  component.Filter
 	scroll  component.Scroll
 }
 
-// NewHelp is the help of actions.
-func NewHelp(title string, actions []screen.Action) Help {
-	return Help{title: title, actions: actions, filter: component.NewFilter()}
+// NewHelp is the help of actions; about stands at the right of the title.
+func NewHelp(title, about string, actions []screen.Action) Help {
+	return Help{title: title, about: about, actions: actions, filter: component.NewFilter()}
 }
 
 // Update implements [screen.Dialog].
@@ -73,7 +74,7 @@ func (d Help) View(s screen.Scene, a screen.Area) (string, *tea.Cursor) {
 	if at >= 0 {
 		cur = tea.NewCursor(1+padX+at, len(lines))
 	}
-	return box(s.Theme, d.title, "", theme.BandNone, false, lines, w, a.H), cur
+	return box(s.Theme, d.title, d.about, theme.BandNone, false, lines, w, a.H), cur
 }
 
 // lines are the actions that match, by group.

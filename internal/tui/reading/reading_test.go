@@ -70,6 +70,22 @@ func TestAnAnswerOfAnEarlierReadingIsDropped(t *testing.T) {
 	}
 }
 
+func TestABatchOfAnEarlierReadingIsDropped(t *testing.T) {
+	p := work.New(t.Context())
+	defer p.Close()
+	r := New(fake.New(time.Now), p.Scope(), "", "")
+	r, open := r.Start(time.Now())
+	r, next, _, _ := r.Update(open())
+	batch := next()
+	later, _ := r.Start(time.Now())
+	if _, _, _, ok := later.Update(batch); ok {
+		t.Error("a batch of the first reading was taken by the second")
+	}
+	if _, _, _, ok := r.Update(batch); !ok {
+		t.Error("a batch was not taken by its own reading")
+	}
+}
+
 func TestAReadingIsGivenUpAtTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := work.New(t.Context())

@@ -53,7 +53,6 @@ type Scene struct {
 	LoadErr   error          // why they are not
 	Proxies   map[string]sessions.State
 	Refresh   time.Duration // how often data is read anew
-	Version   string
 }
 
 // Protected tells whether an environment is protected. One that nobody knows counts as protected.

@@ -15,6 +15,7 @@ import (
 	"dbops/internal/app"
 	"dbops/internal/proxy"
 	"dbops/internal/tui/internal/fake"
+	"dbops/internal/tui/work"
 )
 
 func TestMain(m *testing.M) {
@@ -104,6 +105,38 @@ func TestAProxyThatOpensTooLateIsClosed(t *testing.T) {
 			t.Errorf("closed %d times", n)
 		}
 	})
+}
+
+func TestAProxyThatOpenedAlthoughItsStartWasCancelledIsClosed(t *testing.T) {
+	c, k, pool := fake.New(time.Now), NewKeeper(), work.New(t.Context())
+	defer k.Hurry()
+	defer pool.Close()
+	s := NewSet(c, pool, k, time.Now)
+	s, start := s.Start(app.ProxyOptions{Environment: "prod"}, time.Now())
+	opened := start().(work.Addressed) // it listens, but nobody has heard of it yet
+	s, _ = s.Stop("prod", time.Now())
+	s, closing, _, ok := s.Update(opened)
+	if !ok || closing == nil {
+		t.Fatal("nobody closes it")
+	}
+	s, _, notes, _ := s.Update(closing().(work.Addressed))
+	if n := c.Proxies()[0].Closes(); n != 1 || s.States()["prod"].Phase != Stopped || len(notes) != 1 {
+		t.Errorf("closed %d times, phase %d, notes %v", n, s.States()["prod"].Phase, notes)
+	}
+}
+
+func TestAProxyThatNobodyWaitsForIsClosed(t *testing.T) {
+	c, k, pool := fake.New(time.Now), NewKeeper(), work.New(t.Context())
+	defer k.Hurry()
+	defer pool.Close()
+	_, start := NewSet(c, pool, k, time.Now).Start(app.ProxyOptions{Environment: "prod"}, time.Now())
+	_, closing, _, ok := NewSet(c, pool, k, time.Now).Update(start().(work.Addressed))
+	if !ok || closing == nil {
+		t.Fatal("nobody closes it")
+	}
+	if closing(); c.Proxies()[0].Closes() != 1 {
+		t.Error("it was not closed")
+	}
 }
 
 func TestAStatePrintsNoPassword(t *testing.T) {

@@ -69,5 +69,13 @@ func Wrap(s string, w int) []string {
 	if w <= 0 || s == "" {
 		return nil
 	}
-	return strings.Split(ansi.Wrap(s, w, " "), "\n")
+	var out []string
+	for l := range strings.SplitSeq(ansi.Wrap(s, w, " "), "\n") {
+		if Width(l) > w { // it lets a blank before a word of full width pass
+			out = append(out, strings.Split(ansi.Hardwrap(l, w, false), "\n")...)
+			continue
+		}
+		out = append(out, l)
+	}
+	return out
 }

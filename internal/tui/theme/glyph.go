@@ -2,8 +2,6 @@ package theme
 
 // Glyphs are the characters outside letters, digits and punctuation. There are no emoji: terminals disagree on their width.
 type Glyphs struct {
-	Check    string // done, healthy
-	Dot      string // between two facts
 	Crumb    string // between two pages
 	Rule     string // a horizontal line
 	Tail     string // something was cut
@@ -16,13 +14,13 @@ type Glyphs struct {
 func glyphs(ascii bool) Glyphs {
 	if ascii {
 		return Glyphs{
-			Check: "v", Dot: ".", Crumb: ">", Rule: "-", Tail: "~", Up: "up", Down: "dn",
+			Crumb: ">", Rule: "-", Tail: "~", Up: "up", Down: "dn",
 			Spark:   []string{"_", ".", ":", "-", "=", "+", "*", "#"},
 			TopLeft: "+", TopRight: "+", BottomLeft: "+", BottomRight: "+", Side: "|",
 		}
 	}
 	return Glyphs{
-		Check: "✓", Dot: "·", Crumb: "›", Rule: "─", Tail: "…", Up: "↑", Down: "↓",
+		Crumb: "›", Rule: "─", Tail: "…", Up: "↑", Down: "↓",
 		Spark:   []string{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
 		TopLeft: "╭", TopRight: "╮", BottomLeft: "╰", BottomRight: "╯", Side: "│",
 	}

@@ -8,6 +8,7 @@ package work
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -28,7 +29,14 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	last   ID
+	crash  *Crash
 	wg     sync.WaitGroup
+}
+
+// Crash is the message of a command that panicked, which it sends in place of its answer.
+type Crash struct {
+	Value any
+	Stack []byte
 }
 
 // New returns a pool whose commands end with ctx, or with [Pool.Close].
@@ -47,9 +55,6 @@ func (p *Pool) Close() {
 	p.wg.Wait()
 }
 
-// Context ends with the pool.
-func (p *Pool) Context() context.Context { return p.ctx }
-
 // Do is a command that runs f. After [Pool.Close] it does nothing.
 func (p *Pool) Do(f func(ctx context.Context) tea.Msg) tea.Cmd {
 	return p.do(p.ctx, f)
@@ -65,8 +70,32 @@ func (p *Pool) do(ctx context.Context, f func(ctx context.Context) tea.Msg) tea.
 		p.wg.Add(1)
 		p.mu.Unlock()
 		defer p.wg.Done()
-		return f(ctx)
+		return p.guard(ctx, f)
 	}
+}
+
+// guard turns a panic into a message: the program must end in order, so that the terminal is given back before anybody reads
+// the stack.
+func (p *Pool) guard(ctx context.Context, f func(ctx context.Context) tea.Msg) (msg tea.Msg) {
+	defer func() {
+		if v := recover(); v != nil {
+			c := Crash{Value: v, Stack: debug.Stack()}
+			p.mu.Lock()
+			if p.crash == nil {
+				p.crash = &c
+			}
+			p.mu.Unlock()
+			msg = c
+		}
+	}()
+	return f(ctx)
+}
+
+// Crashed is the first panic of a command; nil without one.
+func (p *Pool) Crashed() *Crash {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crash
 }
 
 // After is a command that waits for d and returns what f makes of the time it is then. It returns nothing when the pool ends

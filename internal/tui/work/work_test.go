@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,19 @@ func TestClosingAScopeEndsItsCommandsAndNoOthers(t *testing.T) {
 		p.Close()
 		Scope{}.Close()
 	})
+}
+
+func TestAPanicOfACommandIsAMessage(t *testing.T) {
+	p := New(t.Context())
+	c, ok := p.Scope().Do(func(context.Context) tea.Msg { panic("a bug") })().(Crash)
+	if !ok || c.Value != "a bug" || !strings.Contains(string(c.Stack), "work_test.go") {
+		t.Errorf("got %+v", c)
+	}
+	_ = p.Do(func(context.Context) tea.Msg { panic("another") })()
+	p.Close()
+	if got := p.Crashed(); got == nil || got.Value != "a bug" {
+		t.Errorf("the first panic is %+v", got)
+	}
 }
 
 func TestAfterWaitsOrEndsWithThePool(t *testing.T) {

@@ -19,14 +19,14 @@ func columns() []component.Column {
 	return []component.Column{
 		{Title: "INSTANCE", Min: 14, Max: 28},
 		{Title: "STATE", Min: 13, Max: 16},
-		{Title: "ENGINE", Min: 9, Max: 16, Leave: 3},
+		{Title: "ENGINE", Min: 12, Max: 16, Leave: 3},
 		{Title: "REGION", Min: 12, Max: 16, Leave: 4},
-		{Title: "ZONES", Min: 8, Max: 14, Leave: 6},
+		{Title: "ZONES", Min: 12, Max: 14, Leave: 6},
 		{Title: "CLASS", Min: 12, Max: 22, Leave: 9},
-		{Title: "STORAGE", Right: true, Min: 8, Leave: 7},
+		{Title: "STORAGE", Right: true, Min: 7, Leave: 7},
 		{Title: "BACKUPS", Min: 8, Leave: 5},
 		{Title: "DELETION", Min: 8, Leave: 8},
-		{Title: "CERT", Right: true, Min: 6, Leave: 2},
+		{Title: "CERT", Right: true, Min: 5, Leave: 2},
 		{Title: "PENDING", Right: true, Min: 7, Leave: 10},
 		{Title: "AGE", Right: true, Min: 5},
 	}

@@ -14,8 +14,9 @@ var named = map[string]string{
 	"home": "\x1b[H", "end": "\x1b[F", "pgup": "\x1b[5~", "pgdown": "\x1b[6~",
 }
 
-// escPause is how long a terminal waits to tell an esc from the start of a sequence.
-const escPause = 60 * time.Millisecond
+// escPause is how long a program waits to tell an esc from the start of a sequence, and more. On a busy machine it is not enough
+// for certain: wait for what the esc does before the next key.
+const escPause = 120 * time.Millisecond
 
 // Bytes is what a terminal sends for a key: a name as in "enter" or "ctrl+p", or the characters themselves.
 func Bytes(key string) (string, error) {
