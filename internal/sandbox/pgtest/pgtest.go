@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -30,6 +32,9 @@ import (
 
 // User may do what a cloud's customer may: create roles and databases, no more.
 const User = "postgres"
+
+// prefix of the folders.
+const prefix = "dbops-test-"
 
 // Majors are the versions that the project supports, oldest first.
 var Majors = []int{14, 15, 16, 17, 18}
@@ -114,7 +119,7 @@ func Dir(t testing.TB) string {
 }
 
 func openDir() (string, error) {
-	dir, err := os.MkdirTemp("", "dbops-test-")
+	dir, err := os.MkdirTemp("", prefix)
 	if err != nil {
 		return "", err
 	}
@@ -247,10 +252,19 @@ func (c *cluster) open(ctx context.Context) error {
 	if c.world != nil {
 		return nil
 	}
-	var err error
-	if c.dir, err = openDir(); err != nil {
+	sweep()
+	dir, err := openDir()
+	if err != nil {
 		return err
 	}
+	if err := c.openIn(ctx, dir); err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	return nil
+}
+
+func (c *cluster) openIn(ctx context.Context, dir string) (err error) {
+	c.dir = dir
 	if c.ca, err = pki.NewCA(pkix.Name{CommonName: "pgtest"}, 48*time.Hour); err != nil {
 		return err
 	}
@@ -260,6 +274,25 @@ func (c *cluster) open(ctx context.Context) error {
 	c.servers = map[int]*Server{}
 	c.world, err = world.Open(ctx, world.Options{Dir: filepath.Join(c.dir, "world"), Log: slog.New(slog.DiscardHandler)})
 	return err
+}
+
+// sweep removes the folders of test binaries that were killed. Their servers have died with them.
+func sweep() {
+	worlds, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*", "world", "lock"))
+	if err != nil {
+		return
+	}
+	for _, path := range worlds {
+		if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue // perhaps one that is only beginning
+		}
+		lock := flock.New(path) // held as long as its test binary lives
+		if ok, err := lock.TryLock(); err != nil || !ok {
+			continue
+		}
+		_ = os.RemoveAll(filepath.Dir(filepath.Dir(path)))
+		_ = lock.Unlock()
+	}
 }
 
 func (c *cluster) close() error {
