@@ -161,6 +161,9 @@ func TestTheMasterHasTheRightsOfACloudsCustomer(t *testing.T) {
 				t.Errorf("pg_stat_statements: %s", got)
 			}
 			own := login(t, s, "owned")
+			if got := super(t, s, "owned", "SELECT current_database() || ' ' || current_user"); got != "owned "+superuser {
+				t.Errorf("past the edge: %s", got)
+			}
 			run(t, own, "CREATE EXTENSION pgcrypto", "CREATE TABLE t AS SELECT 1 AS n",
 				"SELECT count(*) FROM pg_stat_activity WHERE query IS NOT NULL")
 			for _, q := range []string{

@@ -25,23 +25,23 @@ type Options struct {
 
 // Spec is what a server should be. It is kept on disk: opening the world again brings each server back as it was.
 type Spec struct {
-	ID    string // unique in the world: letters, digits, dot and dash; names its folder
+	ID    string // unique in the world: up to 100 letters, digits, dots and dashes; names its folder
 	Major int    // 14 to 18
 
 	Master         string       // login role of the customer: CREATEROLE and CREATEDB, no superuser
 	MasterPassword secret.Value `json:"-"` // kept by the server only, as a verifier
 	SuperGroup     string       // granted to Master: rds_superuser, cloudsqlsuperuser; empty: none
-	IAMGroup       string       // members log in with a token: rds_iam, cloudsqliamuser; empty: none
+	IAMGroup       string       // members but Master log in with a token: rds_iam, cloudsqliamuser; empty: none
 
 	// Listen is the address of the edge, TLS by STARTTLS-style SSLRequest or direct. Port 0 takes a free port once and keeps it.
 	Listen string
-	// Settings are PostgreSQL settings on top of the world's own.
+	// Settings are PostgreSQL settings on top of the world's own. Those that hold the world together, such as the port, are refused.
 	Settings map[string]string
 }
 
 // Backup is a physical base backup; with the archived WAL after it, a server can be restored to any later moment.
 type Backup struct {
-	ID     string // unique in the world
+	ID     string // unique in the world, as [Spec.ID]
 	Server string // Spec.ID of its source
 	Major  int
 	Start  time.Time
@@ -57,11 +57,13 @@ type World struct {
 	world
 }
 
-// Open opens or makes the world in opts.Dir. Servers that existed are not started: [World.Create] with their ID does.
+// Open opens or makes the world in opts.Dir. Servers that existed are not started: [World.Create] with their ID does. One process
+// at a time has it open, else the error is fault.Busy; a folder that the servers' user cannot reach is fault.Denied.
 func Open(ctx context.Context, opts Options) (*World, error) { return open(ctx, opts) }
 
-// Create makes the server that spec describes, or, if one with its ID exists, brings it back, and starts it and its edge.
-// The certificate serves edge and server, see [Server.SetCertificate].
+// Create makes the server that spec describes, or, if one with its ID exists, brings it back, and starts it and its edge. Of the
+// spec of one that existed only Settings count, merged over the kept ones. If it fails, nothing new is left. An address that
+// somebody else has is fault.Busy. The certificate serves edge and server, see [Server.SetCertificate].
 func (w *World) Create(ctx context.Context, spec Spec, cert tls.Certificate) (*Server, error) {
 	return w.create(ctx, spec, cert)
 }
@@ -85,7 +87,8 @@ func (w *World) RemoveBackup(id string) error { return w.removeBackup(id) }
 
 // Restore makes the new server spec from a backup and starts it: as of the backup's end if at is zero, else as of at, from the
 // newest backup of that source that ended before at and the source's archived WAL (a running source archives its current WAL
-// first). Roles and passwords are those of that moment; spec.Major is ignored; spec.ID must be new.
+// first). Roles and passwords are those of that moment, so that spec's are ignored, as is spec.Major; spec.ID must be new, else the
+// error is fault.Busy. A moment before the oldest backup or in the future is fault.Invalid.
 func (w *World) Restore(ctx context.Context, backup Backup, at time.Time, spec Spec, cert tls.Certificate) (*Server, error) {
 	return w.restore(ctx, backup, at, spec, cert)
 }
@@ -107,7 +110,8 @@ func (s *Server) Addr() string { return s.addr() }
 // Version is the server's full version, as in "15.18".
 func (s *Server) Version() string { return s.version() }
 
-// SetCertificate changes the certificate of edge and server at once; open sessions keep theirs.
+// SetCertificate changes the certificate of edge and server at once; open sessions keep theirs. If the server does not take it,
+// nothing has changed. A login that is under way meanwhile may be told to come again (57P01).
 func (s *Server) SetCertificate(cert tls.Certificate) error { return s.setCertificate(cert) }
 
 // SetTokenCheck decides how IAM roles log in. Without one their logins are refused.
@@ -127,12 +131,14 @@ func (s *Server) DB(ctx context.Context, database string) (*pgx.Conn, error) {
 	return s.db(ctx, database)
 }
 
-// Restart stops the server in an orderly way, cutting all sessions, and starts it; settings (may be nil) are merged first.
+// Restart stops the server in an orderly way, telling all sessions (57P01), and starts it; settings (may be nil) are merged first.
+// Settings with which it does not start are fault.Invalid, and it runs with those from before.
 func (s *Server) Restart(ctx context.Context, settings map[string]string) error {
 	return s.restart(ctx, settings)
 }
 
-// Failover cuts all sessions, kills the server at once, refuses connections for outage, and starts it again.
+// Failover cuts all sessions, kills the server at once, refuses connections for outage, and starts it again. When ctx ends the
+// outage does, too.
 func (s *Server) Failover(ctx context.Context, outage time.Duration) error {
 	return s.failover(ctx, outage)
 }
@@ -143,5 +149,6 @@ func (s *Server) Stop(ctx context.Context) error { return s.stop(ctx) }
 // Start starts a stopped server. Starting twice is nil.
 func (s *Server) Start(ctx context.Context) error { return s.start(ctx) }
 
-// LatestRestorable is the newest moment [World.Restore] can reach without the source's help: the end of the archived WAL.
+// LatestRestorable is the newest moment [World.Restore] can reach without the source's help: the end of the archived WAL, or of the
+// newest backup; zero if there is neither. A server that is used archives its WAL once a minute.
 func (s *Server) LatestRestorable() time.Time { return s.latestRestorable() }
