@@ -31,6 +31,7 @@ type App struct {
 	opts Options
 
 	secrets *secret.Resolver
+	cas     caFiles
 
 	mu         sync.Mutex
 	providers  map[providerKey]cloud.Provider

@@ -71,7 +71,10 @@ func (a *App) connectRDS(ctx context.Context, op, env, name string, inst *config
 			Hint("download the bundle of %s (AWS documents it under \"Using SSL/TLS with Amazon RDS\") and name it: rds.ca_file", inst.RDS.Region)
 	}
 	p.Host, p.Port = e.Host, uint16(e.Port)
-	p.SSLMode, p.CAFile = "verify-full", inst.RDS.CAFile
+	p.SSLMode = "verify-full"
+	if p.CAs, err = a.cas.load(inst.RDS.CAFile); err != nil {
+		return fault.New(fault.Config, op, err).Hint("check rds.ca_file of the instance")
+	}
 	p.Dial = a.dialAndForget(env, name)
 	if login.IAM {
 		r, err := a.rdsProvider(ctx, env, name, inst)
@@ -110,7 +113,13 @@ func (a *App) connectCloudSQL(ctx context.Context, op, env, name string, inst *c
 
 func (a *App) connectPostgres(ctx context.Context, op string, inst *config.Instance, login *config.Login, p *pg.Params) error {
 	server := inst.Postgres.Server()
-	p.Host, p.Port, p.SSLMode, p.CAFile = server.Host, server.Port, server.SSLMode, inst.Postgres.CAFile
+	p.Host, p.Port, p.SSLMode = server.Host, server.Port, server.SSLMode
+	if inst.Postgres.CAFile != "" {
+		var err error
+		if p.CAs, err = a.cas.load(inst.Postgres.CAFile); err != nil {
+			return fault.New(fault.Config, op, err).Hint("check postgres.ca_file of the instance")
+		}
+	}
 	if server.Socket() {
 		p.SSLMode = "disable" // PostgreSQL has no TLS on a socket
 	}

@@ -6,9 +6,11 @@ package pg
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +33,8 @@ type Params struct {
 	SSLMode string
 	// CAFile holds the CA certificates to trust (PEM); empty means the system's.
 	CAFile string
+	// CAs are what CAFile holds, for many connections that share them: then the file is not read.
+	CAs *x509.CertPool
 	// RequireAuth lists the authentication methods to accept, as libpq's require_auth. Empty accepts all.
 	RequireAuth string
 	// Dial opens the network connection. Nil dials TCP directly.
@@ -53,8 +57,13 @@ func Config(p Params) (*pgconn.Config, error) {
 	if timeout <= 0 {
 		timeout = 15 * time.Second
 	}
-	ca := p.CAFile
-	if ca == "" && (p.SSLMode == "verify-ca" || p.SSLMode == "verify-full") {
+	mode, ca := p.SSLMode, p.CAFile
+	if p.CAs != nil {
+		ca = ""
+		if mode == "require" { // as libpq does when it has a CA
+			mode = "verify-ca"
+		}
+	} else if ca == "" && (p.SSLMode == "verify-ca" || p.SSLMode == "verify-full") {
 		ca = "system" // makes pgconn verify in full, which is right for a public CA
 	}
 	pinned := [][2]string{
@@ -64,7 +73,7 @@ func Config(p Params) (*pgconn.Config, error) {
 		{"user", p.User},
 		{"password", ""},
 		{"passfile", ""},
-		{"sslmode", p.SSLMode},
+		{"sslmode", mode},
 		{"sslrootcert", ca},
 		{"sslcert", ""},
 		{"sslkey", ""},
@@ -89,6 +98,9 @@ func Config(p Params) (*pgconn.Config, error) {
 	}
 	cfg.Password = p.Password.Reveal()
 	cfg.Fallbacks = nil
+	if p.CAs != nil && cfg.TLSConfig != nil {
+		cfg.TLSConfig.RootCAs = p.CAs
+	}
 	cfg.RuntimeParams = map[string]string{} // drops what PGOPTIONS, PGTZ and PGAPPNAME put there
 	maps.Copy(cfg.RuntimeParams, p.Runtime)
 	if p.Dial != nil {
@@ -97,6 +109,19 @@ func Config(p Params) (*pgconn.Config, error) {
 		cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	}
 	return cfg, nil
+}
+
+// LoadCAs reads CA certificates (PEM) from a file.
+func LoadCAs(file string) (*x509.CertPool, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read CA certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("read CA certificates: %s holds none", file)
+	}
+	return pool, nil
 }
 
 // quote makes s a value of a keyword/value connection string.

@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"crypto/x509"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,6 +57,25 @@ func TestConfigRefusesModesThatFallBackToPlaintext(t *testing.T) {
 	for _, mode := range []string{"", "allow", "prefer", "verify"} {
 		if _, err := Config(Params{Host: "h", Port: 1, SSLMode: mode}); err == nil || !strings.Contains(err.Error(), "sslmode") {
 			t.Errorf("sslmode %q: %v", mode, err)
+		}
+	}
+}
+
+func TestSharedCAsAreVerifiedAgainst(t *testing.T) {
+	cas := x509.NewCertPool()
+	for mode, full := range map[string]bool{"require": false, "verify-ca": false, "verify-full": true} {
+		cfg, err := Config(Params{Host: "h", Port: 1, SSLMode: mode, CAs: cas, CAFile: "/nonexistent"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.TLSConfig.RootCAs != cas {
+			t.Errorf("%s: other CAs are trusted", mode)
+		}
+		if !full && cfg.TLSConfig.VerifyPeerCertificate == nil {
+			t.Errorf("%s: the certificate is not verified", mode)
+		}
+		if cfg.TLSConfig.InsecureSkipVerify == full {
+			t.Errorf("%s: the host name is verified: %t", mode, !cfg.TLSConfig.InsecureSkipVerify)
 		}
 	}
 }

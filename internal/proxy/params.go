@@ -4,7 +4,6 @@ import (
 	"maps"
 	"os"
 	"os/user"
-	"slices"
 	"strings"
 )
 
@@ -82,41 +81,4 @@ func defaultApplication() string {
 	}
 	name := "dbops:" + who + "@" + host
 	return name[:min(len(name), nameMax)]
-}
-
-// near returns up to three of names that a person may have meant by name.
-func near(name string, names []string) []string {
-	name = strings.ToLower(name)
-	var out []string
-	for _, n := range names {
-		l := strings.ToLower(n)
-		if distance(name, l) <= max(1, len(name)/3) || (len(name) >= 3 && (strings.Contains(l, name) || strings.Contains(name, l))) {
-			out = append(out, n)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b string) int {
-		return distance(name, strings.ToLower(a)) - distance(name, strings.ToLower(b))
-	})
-	return out[:min(3, len(out))]
-}
-
-// distance is how many bytes must be added, removed or changed to make a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := last
-			if a[i] != b[j] {
-				change++
-			}
-			last = row[j+1]
-			row[j+1] = min(change, last+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

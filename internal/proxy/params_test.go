@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -59,23 +58,5 @@ func TestRuntimeParams(t *testing.T) {
 func TestDefaultApplicationFitsIntoAName(t *testing.T) {
 	if got := defaultApplication(); !strings.HasPrefix(got, "dbops:") || !strings.Contains(got, "@") || len(got) > nameMax {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestNear(t *testing.T) {
-	names := []string{"billing", "orders", "orders_archive", "users", "x"}
-	for asked, want := range map[string][]string{
-		"order":    {"orders", "orders_archive"},
-		"archive":  {"orders_archive"},
-		"usres":    nil, // two changes of five letters
-		"user":     {"users"},
-		"BILLING":  {"billing"},
-		"postgres": nil,
-		"y":        {"x"},
-		"":         {"x"},
-	} {
-		if got := near(asked, names); !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", asked, got, want)
-		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"dbops/internal/config"
 	"dbops/internal/fault"
 )
 
@@ -336,8 +337,8 @@ func (s *Server) find(name string) (*Upstream, *refusal) {
 		list += fmt.Sprintf(" and %d more", more)
 	}
 	hint := "there are: " + list
-	if like := near(shown, s.names); len(like) > 0 {
-		hint = "did you mean " + strings.Join(like, " or ") + "? " + hint
+	if like := config.Nearest(shown, s.names); like != "" {
+		hint = "did you mean " + like + "? " + hint
 	}
 	r := refuse("3D000", "database %q is not in environment %s", shown, s.cfg.Environment)
 	return nil, r.hint("%s", hint)
