@@ -75,7 +75,7 @@ func TestInATerminal(t *testing.T) {
 		x.want("1 open")
 		x.press("y")
 		x.want("copied the URI")
-		if got := x.Clipboard(); !strings.Contains(got, fake.Password) {
+		if got := x.Clipboard(patience); !strings.Contains(got, fake.Password) {
 			t.Errorf("copied %q", got)
 		}
 		if strings.Contains(x.Screen(), fake.Password) {

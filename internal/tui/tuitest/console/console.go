@@ -172,11 +172,16 @@ func (t *Term) AltScreen() bool {
 	return t.emu.IsAltScreen()
 }
 
-// Clipboard is what the program put on the terminal's clipboard last.
-func (t *Term) Clipboard() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.clipboard
+// Clipboard is what the program put on the terminal's clipboard last. It waits for the first time, for at most limit.
+func (t *Term) Clipboard(limit time.Duration) string {
+	var text string
+	t.poll(limit, func() bool {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		text = t.clipboard
+		return text != ""
+	})
+	return text
 }
 
 // Title is the title of the window.

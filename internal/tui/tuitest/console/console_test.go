@@ -56,8 +56,8 @@ func TestTheClipboardAndTheAlternateScreenAreSeen(t *testing.T) {
 	if err := x.Wait("on", patience); err != nil {
 		t.Fatal(err)
 	}
-	if x.Clipboard() != "hello" || !x.AltScreen() {
-		t.Errorf("clipboard %q, alternate screen %v", x.Clipboard(), x.AltScreen())
+	if x.Clipboard(patience) != "hello" || !x.AltScreen() {
+		t.Errorf("clipboard %q, alternate screen %v", x.Clipboard(0), x.AltScreen())
 	}
 	if err := x.Send("enter"); err != nil {
 		t.Fatal(err)
