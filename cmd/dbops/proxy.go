@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ type proxyOptions struct {
 	access       string
 	passwordFile string
 	idleExit     time.Duration
+	check        bool
 	background   bool
 }
 
@@ -39,9 +41,13 @@ the role that dbops.yaml names for that access. What the role may do is the wall
 
 Ctrl-C stops accepting, lets transactions end (10 s), then ends the rest. A second Ctrl-C ends at once.
 
-Exit status: 0 ended by Ctrl-C or --idle-exit; 1 failed, the port is in use; 2 usage or configuration.`,
+--check tells whether it would work: it logs in to every database and ends.
+
+Exit status: 0 ended by Ctrl-C or --idle-exit, or --check found nothing; 1 failed, the port is in use; 2 usage or
+configuration; 5 --check found a database that cannot be reached.`,
 		Example: `  dbops proxy -e prod
   dbops proxy -e prod --listen 127.0.0.1:6432 --access write
+  dbops proxy -e prod --check
   dbops proxy -e prod -o json | jq -r '.databases[]?.uri'
   pgbench -S "$(dbops conn-uri -e prod shop)"            in another terminal`,
 		Args: cobra.NoArgs,
@@ -53,6 +59,7 @@ Exit status: 0 ended by Ctrl-C or --idle-exit; 1 failed, the port is in use; 2 u
 	f.StringVar(&o.listen, "listen", "", "address of this machine to listen on (default: the environment's, else a free port of 127.0.0.1)")
 	f.StringVar(&o.passwordFile, "password-file", "", "file with the password that clients must send; only its owner may read it")
 	f.DurationVar(&o.idleExit, "idle-exit", 0, "end after so long without a client (0: never)")
+	f.BoolVar(&o.check, "check", false, "log in to every database once, say which work, and end")
 	f.BoolVar(&o.background, "background", false, "print one JSON object and nothing more")
 	_ = f.MarkHidden("background") // conn-uri's way to leave one behind
 	return cmd
@@ -73,6 +80,9 @@ func runProxy(ctx context.Context, c *cli, o *proxyOptions) error {
 	})
 	if err != nil {
 		return err
+	}
+	if o.check {
+		return checkProxy(ctx, c, p)
 	}
 	if err := announce(c, o, a, p); err != nil {
 		return err
@@ -135,6 +145,71 @@ func announce(c *cli, o *proxyOptions, a *app.App, p *app.Proxy) error {
 	}
 	printTable(c.out, []string{"DATABASE", "INSTANCE", "URI"}, rows)
 	return nil
+}
+
+// proxyCheckJSON is dbops/proxy-check/v1.
+type proxyCheckJSON struct {
+	Schema    string              `json:"schema"`
+	Databases []databaseCheckJSON `json:"databases"`
+}
+
+type databaseCheckJSON struct {
+	Database string     `json:"database"`
+	Instance string     `json:"instance"`
+	Error    *errorJSON `json:"error,omitempty"`
+}
+
+// checkProxy logs in to every database at once, and ends the proxy.
+func checkProxy(ctx context.Context, c *cli, p *app.Proxy) error {
+	uris := p.URIs()
+	errs := make([]error, len(uris))
+	var wg sync.WaitGroup
+	for i, u := range uris {
+		wg.Go(func() { errs[i] = p.Check(ctx, u.Database) })
+	}
+	wg.Wait()
+	if err := p.Close(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	out := proxyCheckJSON{Schema: "dbops/proxy-check/v1"}
+	failed := 0
+	for i, u := range uris {
+		row := databaseCheckJSON{Database: u.Database, Instance: u.Instance}
+		if errs[i] != nil {
+			failed++
+			e := errorObject(errs[i], c.verbose)
+			row.Error = &e
+		}
+		out.Databases = append(out.Databases, row)
+	}
+	if c.json() {
+		if err := printJSON(c.out, out); err != nil {
+			return err
+		}
+	} else {
+		printProxyCheck(c, out)
+	}
+	if failed > 0 {
+		return &exitStatus{5} // each has been explained
+	}
+	return nil
+}
+
+func printProxyCheck(c *cli, out proxyCheckJSON) {
+	rows := make([][]string, 0, len(out.Databases))
+	for _, d := range out.Databases {
+		verdict := "works"
+		if d.Error != nil {
+			verdict = "x " + oneBlock(d.Error.Message)
+		}
+		rows = append(rows, []string{d.Database, d.Instance, verdict})
+	}
+	printTable(c.out, []string{"DATABASE", "INSTANCE", "LOGIN"}, rows)
+	for _, d := range out.Databases {
+		if d.Error != nil && d.Error.Hint != "" {
+			fmt.Fprintf(c.err, "next, for %s: %s\n", d.Database, oneBlock(d.Error.Hint))
+		}
+	}
 }
 
 // printEvent shows what went wrong, and with -v what went right.

@@ -183,6 +183,11 @@ func (p *Proxy) Events() <-chan proxy.Event { return p.events }
 // Kill ends one session. It tells whether there was one with that id.
 func (p *Proxy) Kill(id uint64) bool { return p.server.Kill(id) }
 
+// Check logs in to a database and out again, as a client's connection would.
+func (p *Proxy) Check(ctx context.Context, database string) error {
+	return p.server.Check(ctx, database)
+}
+
 // Done is closed when it has ended.
 func (p *Proxy) Done() <-chan struct{} { return p.done }
 

@@ -38,12 +38,6 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	return listen(ctx, op, net.JoinHostPort(host, port))
 }
 
-// ListenAnywhere is [Listen] without the limit to loopback, for somebody who asked for it in so many words. The proxy's password is
-// then all that stands between the network and the databases, and only clients that insist on TLS keep it from being read.
-func ListenAnywhere(ctx context.Context, addr string) (net.Listener, error) {
-	return listen(ctx, "listen on "+addr, addr)
-}
-
 func listen(ctx context.Context, op, addr string) (net.Listener, error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	switch {
