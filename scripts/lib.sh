@@ -163,9 +163,7 @@ debian_root() {
 			return 1
 		}
 	done
-	# shellcheck disable=SC2016 # $(REPO_URI) is apt's
-	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null | head -n 1)
-	[ -n "$mirror" ] || {
+	mirror=$(debian_mirror) || {
 		WHY="apt has no Debian archive configured, or 'apt-get update' has not run yet"
 		return 1
 	}
@@ -200,6 +198,12 @@ debian_root() {
 		}
 	done
 	PACKAGE_VERSION=$(dpkg-deb -f "$root.debs/${package}"_*.deb Version)
+}
+
+# debian_mirror: prints where this machine takes Debian's packages from; fails if it takes none.
+debian_mirror() {
+	# shellcheck disable=SC2016 # $(REPO_URI) is apt's
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null | awk 'NR == 1 { print } END { exit NR == 0 }'
 }
 
 private_apt_get() {

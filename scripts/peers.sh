@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Brings the foreign clients that judge the sandbox's clouds, beside the system and without root:
+# Brings the foreign clients that judge the sandbox's clouds and the proxy, beside the system and without root:
 #
 #   aws               the AWS CLI: the one on PATH if it works, else Debian's package, run by the system's python3
 #   cloud-sql-proxy   Google's proxy, built from its Go module
+#   node-pg           node-postgres, as scripts/peers/node-pg pins it, from npm
+#   psycopg           a python3 with psycopg2: the one on PATH if it has it, else Debian's package and its libpq
+#   jdbc              PostgreSQL's JDBC driver: an installed one, else Debian's package; only where there is a JDK
 #
 # usage: peers.sh [--check] [--force] [--env]
 #   --check   only verify, print a table; exit 1 if something is missing or damaged
 #   --force   fetch and build again
-#   --env     print what the tests want to know: export DBOPS_PEER_AWS=…, DBOPS_PEER_CLOUD_SQL_PROXY=…, DBOPS_PEER_PSQL=…
+#   --env     print what the tests want to know: export DBOPS_PEER_AWS=…, DBOPS_PEER_PSQL=…, DBOPS_PEER_NODE_PG=…, …;
+#             of a peer that this machine cannot have it is "none: why"
 #
 # The cache is $DBOPS_PEERS_CACHE, else /var/cache/dbops/peers for root, else ${XDG_CACHE_HOME:-~/.cache}/dbops/peers.
 # shellcheck disable=SC2015 # A && B || fail_tree: fail_tree is meant whichever of them failed
@@ -16,8 +20,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
+PEERS="aws cloud-sql-proxy node-pg psycopg jdbc"
 PROXY=github.com/GoogleCloudPlatform/cloud-sql-proxy/v2@v2.27.0
-RECIPE=1 # of the AWS CLI's tree: one more makes every cache build it anew
+RECIPE=1 # of the trees from Debian: one more makes every cache build them anew
 
 check=0 force=0 env=0
 while (($#)); do
@@ -34,38 +39,89 @@ while (($#)); do
 	shift
 done
 
-# A shim of a version manager can be on PATH with nothing behind it.
-runs() { [ -x "$1" ] && "$1" --version >/dev/null 2>&1; }
+# variable PEER: the name of what tells the tests where it is. place PEER: where it is in the cache.
+variable() { echo "DBOPS_PEER_$(tr 'a-z-' 'A-Z_' <<<"$1")"; }
+place() {
+	case $1 in
+	node-pg) echo "$CACHE/node-pg" ;; # holds node_modules
+	psycopg) echo "$CACHE/psycopg/bin/python-psycopg" ;;
+	jdbc) echo "$CACHE/jdbc/postgresql.jar" ;;
+	*) echo "$CACHE/$1/bin/$1" ;;
+	esac
+}
+
+# works PEER PATH: it does its first step. A shim of a version manager can be on PATH with nothing behind it.
+works() {
+	case $1 in
+	node-pg) node -e 'require(process.argv[1] + "/pg"); require(process.argv[1] + "/pg-cursor")' "$2/node_modules" ;;
+	psycopg) [ -x "$2" ] && "$2" -c 'import psycopg2' ;;
+	jdbc) [ -s "$2" ] ;;
+	*) [ -x "$2" ] && "$2" --version ;;
+	esac >/dev/null 2>&1
+}
+
+# absent PEER: prints why this machine need not have it; fails if it must.
+absent() {
+	[ "$1" = jdbc ] && [[ "${DBOPS_PEER_JDBC:-none:}" == none:* ]] || return 1
+	if ! have java || ! java -version >/dev/null 2>&1; then
+		echo "no java"
+	elif ! java --list-modules 2>/dev/null | grep '^jdk\.compiler@' >/dev/null; then
+		echo "a java without a compiler, which is no JDK"
+	elif ! host_jar >/dev/null && ! debian_mirror >/dev/null; then
+		echo "no JDBC driver, and no Debian archive to take it from"
+	else
+		return 1
+	fi
+}
+
+host_jar() {
+	local jar
+	for jar in /usr/share/java/postgresql.jar /usr/share/java/postgresql-jdbc.jar /usr/share/java/postgresql-jdbc/postgresql.jar; do
+		[ ! -s "$jar" ] || { echo "$jar" && return; }
+	done
+	return 1
+}
+
+node_pg_source() {
+	local lock=$here/peers/node-pg/package-lock.json
+	echo "npm pg $(awk -F '"' '/"node_modules\/pg"/ { at = 1 } at && $2 == "version" { print $4; exit }' "$lock") lock $(sha256 "$lock" | cut -c 1-16)"
+}
 
 ready() {
 	local source
 	source=$(cat "$CACHE/$1/SOURCE" 2>/dev/null) || return 1
 	case $1:$source in
-	aws:"host "* | aws:"debian "*" recipe $RECIPE" | cloud-sql-proxy:"go $PROXY") runs "$CACHE/$1/bin/$1" ;;
+	aws:"host "* | psycopg:"host "* | jdbc:"host "*) ;;
+	aws:"debian "*" recipe $RECIPE" | psycopg:"debian "*" recipe $RECIPE" | jdbc:"debian "*" recipe $RECIPE") ;;
+	cloud-sql-proxy:"go $PROXY") ;;
+	node-pg:"$(node_pg_source)") ;;
 	*) return 1 ;;
 	esac
+	works "$1" "$(place "$1")"
 }
+
+# own_suite: the release of this machine, whose python3 is what Debian's packages are built for.
+own_suite() { (. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-stable}"); }
 
 get_aws() {
 	local aws
-	if aws=$(command -v aws) && runs "$aws"; then
+	if aws=$(command -v aws) && works aws "$aws"; then
 		new_tree aws-host && mkdir "$TREE/bin" && ln -s "$aws" "$TREE/bin/aws" && commit_tree aws "host $aws" || fail_tree
 		return
 	fi
-	runs /usr/bin/python3 || {
+	works python /usr/bin/python3 || {
 		WHY="there is no working aws on PATH and no /usr/bin/python3 to run Debian's with"
 		return 1
 	}
 	new_tree aws-debian || return 1
-	# its parts are built for the python3 of this machine's own release
-	debian_root awscli "$TREE/work" 'awscli|python3-.+' "$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-stable}")" || {
+	debian_root awscli "$TREE/work" 'awscli|python3-.+' "$(own_suite)" || {
 		fail_tree
 		return
 	}
 	WHY="Debian's awscli does not run with this machine's python3"
 	mkdir "$TREE/bin" "$TREE/libexec" && mv "$TREE/work/usr/bin/aws" "$TREE/libexec/aws" &&
 		mv "$TREE/work/usr/lib/python3/dist-packages" "$TREE/python" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
-		cat >"$TREE/bin/aws" <<-'E' && chmod 755 "$TREE/bin/aws" && runs "$TREE/bin/aws" &&
+		cat >"$TREE/bin/aws" <<-'E' && chmod 755 "$TREE/bin/aws" && works aws "$TREE/bin/aws" &&
 			#!/bin/sh
 			p=$0
 			[ ! -L "$p" ] || p=$(readlink -f "$p")
@@ -90,21 +146,100 @@ get_cloud_sql_proxy() {
 	write_sums "$TREE" && commit_tree cloud-sql-proxy "go $PROXY" || fail_tree
 }
 
+get_node_pg() {
+	local source
+	if ! have npm || ! have node; then
+		WHY="npm (Node.js) is not installed, it brings and runs node-postgres"
+		return 1
+	fi
+	source=$(node_pg_source)
+	say "node-pg: $source"
+	new_tree node-pg || return 1
+	cp "$here"/peers/node-pg/package*.json "$TREE/" || {
+		fail_tree
+		return
+	}
+	if [ ! -w "${HOME:-/nonexistent}" ]; then export npm_config_cache=$TREE/npm-cache; fi
+	# the lock names every package with its checksum; npm refuses what differs
+	(cd "$TREE" && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --no-update-notifier >npm.log 2>&1) || {
+		WHY="npm ci failed: $(grep -v '^npm warn' "$TREE/npm.log" | head -n 3 | tr '\n' ' ')"
+		fail_tree
+		return
+	}
+	WHY="what npm brought does not run here"
+	rm -rf "$TREE"/{npm.log,npm-cache} && works node-pg "$TREE" && write_sums "$TREE" && commit_tree node-pg "$source" || fail_tree
+}
+
+get_psycopg() {
+	local python
+	# its own name for itself: not that of a shim, which depends on the folder it is called in
+	if python=$(python3 -c 'import psycopg2, sys; print(sys.executable)' 2>/dev/null) && [ -n "$python" ]; then
+		new_tree psycopg-host && mkdir "$TREE/bin" && printf '#!/bin/sh\nexec "%s" "$@"\n' "$python" >"$TREE/bin/python-psycopg" &&
+			chmod 755 "$TREE/bin/python-psycopg" && commit_tree psycopg "host $python" || fail_tree
+		return
+	fi
+	works python /usr/bin/python3 || {
+		WHY="there is no python3 with psycopg2 on PATH and no /usr/bin/python3 to run Debian's with"
+		return 1
+	}
+	new_tree psycopg-debian || return 1
+	# libpq5 and what it needs, but not the C library: it has to be the one of python3
+	debian_root python3-psycopg2 "$TREE/work" \
+		'(python3-psycopg2|libpq5|lib(com-err|db5|ffi|gmp|gnutls|gssapi|hogweed|idn2|k5crypto|keyutils|krb5|ldap|nettle|p11-kit|sasl2|ssl|tasn1|unistring).*)' \
+		"$(own_suite)" || {
+		fail_tree
+		return
+	}
+	WHY="Debian's psycopg2 does not run with this machine's python3"
+	mkdir "$TREE/bin" "$TREE/lib" && mv "$TREE/work/usr/lib/python3/dist-packages" "$TREE/python" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
+		find "$TREE/work" -path '*/lib/*' -name 'lib*.so.*' -exec mv {} "$TREE/lib/" \; &&
+		cat >"$TREE/bin/python-psycopg" <<-'E' && chmod 755 "$TREE/bin/python-psycopg" && works psycopg "$TREE/bin/python-psycopg" &&
+			#!/bin/sh
+			p=$0
+			[ ! -L "$p" ] || p=$(readlink -f "$p")
+			d=${p%/*}/..
+			LD_LIBRARY_PATH=$d/lib PYTHONPATH=$d/python PYTHONDONTWRITEBYTECODE=1 exec /usr/bin/python3 -s "$@"
+		E
+		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree psycopg "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
+}
+
+get_jdbc() {
+	local jar
+	if jar=$(host_jar); then
+		new_tree jdbc-host && ln -s "$jar" "$TREE/postgresql.jar" && commit_tree jdbc "host $jar" || fail_tree
+		return
+	fi
+	new_tree jdbc-debian || return 1
+	# shellcheck disable=SC2086 # a list of words
+	debian_root libpostgresql-jdbc-java "$TREE/work" libpostgresql-jdbc-java ${DBOPS_DEBIAN_SUITES:-trixie sid} || {
+		fail_tree
+		return
+	}
+	WHY="libpostgresql-jdbc-java has no jar"
+	cp -L "$TREE/work/usr/share/java/postgresql.jar" "$TREE/" && mv "$TREE/work.sums" "$TREE/PACKAGES" && rm -rf "$TREE"/work* &&
+		write_sums "$TREE" && commit_tree jdbc "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
+}
+
 CACHE=${DBOPS_PEERS_CACHE:-$(default_cache peers)}
 if [ $env = 1 ]; then
 	psql=$("$here/postgres.sh" --where)/client/18/bin/psql
-	printf 'export DBOPS_PEER_AWS=%q\n' "${DBOPS_PEER_AWS:-$CACHE/aws/bin/aws}"
-	printf 'export DBOPS_PEER_CLOUD_SQL_PROXY=%q\n' "${DBOPS_PEER_CLOUD_SQL_PROXY:-$CACHE/cloud-sql-proxy/bin/cloud-sql-proxy}"
 	printf 'export DBOPS_PEER_PSQL=%q\n' "${DBOPS_PEER_PSQL:-$psql}"
+	for peer in $PEERS; do
+		var=$(variable "$peer")
+		if why=$(absent "$peer"); then value="none: $why"; else value=${!var:-$(place "$peer")}; fi
+		printf 'export %s=%q\n' "$var" "$value"
+	done
 	exit 0
 fi
 
-missing=
+missing='' left_out='' there=''
 if [ $check = 1 ]; then
 	printf '%-16s %s\n' peer source
-	for peer in aws cloud-sql-proxy; do
+	for peer in $PEERS; do
 		source='missing; run: scripts/peers.sh'
-		if ready $peer; then
+		if why=$(absent "$peer"); then
+			source="not on this machine: $why"
+		elif ready "$peer"; then
 			source=$(cat "$CACHE/$peer/SOURCE")
 			[[ "$source" == host* ]] || check_sums "$CACHE/$peer" || source='damaged; run: scripts/peers.sh --force'
 		fi
@@ -116,13 +251,19 @@ if [ $check = 1 ]; then
 fi
 
 open_cache "$CACHE" DBOPS_PEERS_CACHE
-for peer in aws cloud-sql-proxy; do
-	WHY='' var=DBOPS_PEER_$(tr 'a-z-' 'A-Z_' <<<$peer)
-	if [ -n "${!var:-}" ]; then
-		runs "${!var}" || die "$var names ${!var}, which does not run: mend or unset it"
+for peer in $PEERS; do
+	WHY='' var=$(variable "$peer")
+	if why=$(absent "$peer"); then
+		left_out="$left_out
+NOT TESTED on this machine: $peer: $why"
 		continue
 	fi
-	if [ $force = 0 ] && ready $peer; then continue; fi
+	there="$there $peer"
+	if [ -n "${!var:-}" ]; then
+		works "$peer" "${!var}" || die "$var names ${!var}, which does not run: mend or unset it"
+		continue
+	fi
+	if [ $force = 0 ] && ready "$peer"; then continue; fi
 	"get_${peer//-/_}" || {
 		missing="$missing $peer"
 		say "error: $peer is missing: $WHY"
@@ -131,11 +272,13 @@ done
 if [ -n "$missing" ]; then
 	cat >&2 <<-E
 		Install them in one of these ways, then run this again:
-		  Debian           sudo apt install -y awscli
-		  Homebrew         brew install awscli cloud-sql-proxy
-		  any system       install the AWS CLI as Amazon documents it; go gives cloud-sql-proxy
+		  Debian           sudo apt install -y awscli npm python3-psycopg2
+		  Homebrew         brew install awscli cloud-sql-proxy node; pip install psycopg2-binary
+		  any system       install the AWS CLI as Amazon documents it; go gives cloud-sql-proxy, npm node-pg, pip psycopg2-binary
 		  or name them     export DBOPS_PEER_AWS=/path/to/aws DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy
+		                   DBOPS_PEER_NODE_PG=/folder/with/node_modules DBOPS_PEER_PSYCOPG=/path/to/python3
+		                   DBOPS_PEER_JDBC=/path/to/postgresql.jar
 	E
 	exit 1
 fi
-say "ready in $CACHE: aws cloud-sql-proxy"
+say "ready in $CACHE:$there${left_out:+$left_out}"

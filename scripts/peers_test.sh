@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves what scripts/peers.sh and scripts/require.sh promise, on stand-ins for go, aws and apt: no network.
+# Proves what scripts/peers.sh and scripts/require.sh promise, on stand-ins for go, aws, npm, python3 and java: no network.
 # The cache itself, and what a kill leaves of it, is proved by postgres_test.sh: both use lib.sh.
 # shellcheck disable=SC2015 # A && B || fail: fail is meant whichever of them failed
 set -euo pipefail
@@ -8,7 +8,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 chmod 755 "$tmp"
 cd "$tmp"
-unset DBOPS_PEER_AWS DBOPS_PEER_CLOUD_SQL_PROXY DBOPS_PEER_PSQL CGO_ENABLED
+unset DBOPS_PEER_{AWS,CLOUD_SQL_PROXY,PSQL,NODE_PG,PSYCOPG,JDBC} CGO_ENABLED npm_config_cache
 export DBOPS_PEERS_CACHE=$tmp/cache DBOPS_PG_CACHE=$tmp/pg HOME=$tmp
 
 passed=0
@@ -39,61 +39,148 @@ stand_in() {
 # a machine with the usual programs and none of those that matter here
 mkdir bin
 for d in /bin /usr/bin; do for f in "$d"/*; do
-	case ${f##*/} in aws | go | gcc | cc | npm | node | python3* | apt-get | apt-config | dpkg-deb) ;; *) ln -sf "$f" bin/ ;; esac
+	case ${f##*/} in aws | go | gcc | cc | npm | node | python3* | java | javac | apt-get | apt-config | dpkg-deb) ;; *) ln -sf "$f" bin/ ;; esac
 done; done
 export PATH=$tmp/bin
 
 # ---- peers.sh ----
 
 stand_in bin/aws 'echo "no such version" >&2; exit 127'
+stand_in bin/python3 'echo "No module named psycopg2" >&2; exit 1'
 run 1 "$src/peers.sh"
-for want in 'aws is missing: ' 'cloud-sql-proxy is missing: go is not installed' 'sudo apt install -y awscli' \
-	'DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy'; do says "$want"; done
+for want in 'aws is missing: ' 'cloud-sql-proxy is missing: go is not installed' 'node-pg is missing: npm (Node.js) is not installed' \
+	'psycopg is missing: ' 'sudo apt install -y awscli npm python3-psycopg2' 'DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy' \
+	'DBOPS_PEER_NODE_PG=/folder/with/node_modules DBOPS_PEER_PSYCOPG=/path/to/python3'; do says "$want"; done
+if grep -q 'jdbc is missing' out; then fail "a machine without java wants its driver"; fi
 [ -z "$(ls cache/trees)" ] || fail "something was left"
-ok "a shim with nothing behind it is no aws, and what is missing is named"
+ok "a shim with nothing behind it is no aws, a python3 without psycopg2 no psycopg, and what is missing is named"
 
 stand_in bin/aws 'echo aws-cli/2.0.0'
 # shellcheck disable=SC2016 # the stand-in's own variables
 stand_in bin/go '[ "$1" = install ] && [ -z "$GOFLAGS" ] || exit 2
 echo call >>"$HOME/go.calls"
 mkdir -p "$GOBIN" && printf "#!/bin/sh\necho %s\n" "$3" >"$GOBIN/cloud-sql-proxy" && chmod 755 "$GOBIN/cloud-sql-proxy"'
+# shellcheck disable=SC2016 # the stand-in's own variables
+stand_in bin/npm '[ "$1" = ci ] && [ -s package.json ] && [ -s package-lock.json ] || exit 2
+case " $* " in *" --ignore-scripts "*" --no-audit "*) ;; *) exit 3 ;; esac
+echo call >>"$HOME/npm.calls"
+if [ -e "$HOME/npm.fails" ]; then echo "npm error code EINTEGRITY" >&2; exit 1; fi
+mkdir -p node_modules/pg node_modules/pg-cursor && echo pg >node_modules/pg/index.js'
+# shellcheck disable=SC2016 # the stand-in's own variables
+stand_in bin/node '[ "$1" = -e ] && [ -e "$3/pg/index.js" ] && [ -d "$3/pg-cursor" ]'
+# shellcheck disable=SC2016 # the stand-in's own variables
+stand_in bin/python3 'case "$1 $2" in
+"-c import psycopg2, sys; print(sys.executable)") echo "$HOME/bin/python3" ;;
+"-c import psycopg2") ;;
+*) echo "python got: $*" ;;
+esac'
+
+touch npm.fails
+run 1 "$src/peers.sh"
+says 'node-pg is missing: npm ci failed: npm error code EINTEGRITY'
+if grep -q 'aws is missing' out; then fail "one peer kept the others away"; fi
+if ls cache/trees/node-pg* >/dev/null 2>&1; then fail "a refused package was left"; fi
+rm npm.fails
+ok "what npm refuses is missing, with its reason, and leaves nothing"
+
+rm -rf cache ./*.calls
 GOFLAGS=-mod=vendor run 0 "$src/peers.sh"
 run 0 "$src/peers.sh"
-[ "$(grep -c . go.calls)" = 1 ] || fail "the second run built again"
+[ "$(cat ./*.calls | grep -c .)" = 2 ] || fail "the second run built or fetched again"
+says 'NOT TESTED on this machine: jdbc: no java'
 run 0 "$src/peers.sh" --check
 says "host $tmp/bin/aws"
+says "host $tmp/bin/python3"
+grep -qE '^node-pg +npm pg 8\.[0-9.]+ lock [0-9a-f]{16}$' out || fail "the version of node-postgres is not shown"
+grep -qE '^jdbc +not on this machine: no java$' out || fail "it is not said why there is no JDBC"
 cache/cloud-sql-proxy/bin/cloud-sql-proxy | grep -qx 'github.com/GoogleCloudPlatform/cloud-sql-proxy/v2@v2.*' || fail "the proxy is not there"
-ok "a first run brings both, a second one does nothing"
+ok "a first run brings all, a second one does nothing, and what is left out is said aloud"
 
 # shellcheck source=/dev/null
-(. <("$src/peers.sh" --env) && "$DBOPS_PEER_AWS" --version && "$DBOPS_PEER_CLOUD_SQL_PROXY" && echo "$DBOPS_PEER_PSQL") >out 2>&1 ||
-	fail "--env cannot be used"
-says "$tmp/pg/client/18/bin/psql"
-ok "--env names what the tests run"
+(. <("$src/peers.sh" --env) && "$DBOPS_PEER_AWS" --version && "$DBOPS_PEER_CLOUD_SQL_PROXY" && echo "$DBOPS_PEER_PSQL" &&
+	ls "$DBOPS_PEER_NODE_PG/node_modules" && "$DBOPS_PEER_PSYCOPG" some.py && echo "JDBC $DBOPS_PEER_JDBC" &&
+	"$src/peers.sh") >out 2>&1 || fail "--env cannot be used"
+for want in "$tmp/pg/client/18/bin/psql" pg-cursor 'python got: some.py' 'JDBC none: no java' 'ready in'; do says "$want"; done
+ok "--env names what the tests run, and what they cannot"
 
-echo more >>cache/cloud-sql-proxy/bin/cloud-sql-proxy
-run 1 "$src/peers.sh" --check
-says 'damaged'
-run 0 "$src/peers.sh" --force
-run 0 "$src/peers.sh" --check
+for f in cloud-sql-proxy/bin/cloud-sql-proxy node-pg/node_modules/pg/index.js; do
+	echo more >>cache/$f
+	run 1 "$src/peers.sh" --check
+	says "not ready in $tmp/cache: ${f%%/*}"
+	says 'damaged'
+	run 0 "$src/peers.sh" --force
+	run 0 "$src/peers.sh" --check
+done
 ok "a damaged one is seen by --check and mended by --force"
 
+cp -r "$src" scripts
+sed -i.bak 's/"version": "8\.[0-9.]*"/"version": "8.99.0"/' scripts/peers/node-pg/package-lock.json
+run 1 scripts/peers.sh --check
+says 'not ready in'
+run 0 scripts/peers.sh
+run 0 scripts/peers.sh --check
+says 'npm pg 8.99.0 lock'
+run 0 "$src/peers.sh"
+ok "another lock of node-postgres makes another tree"
+
 stand_in bin/aws 'exit 1'
+stand_in bin/python3 'exit 1'
 run 1 "$src/peers.sh" --check
-says 'missing'
-ok "an aws that has ceased to work is not counted"
+says "not ready in $tmp/cache: aws psycopg"
+ok "what has ceased to work is not counted"
 
 DBOPS_PEER_AWS=/nowhere/aws run 1 "$src/peers.sh"
 says 'DBOPS_PEER_AWS names /nowhere/aws, which does not run'
 stand_in mine 'echo aws-cli/2'
-DBOPS_PEER_AWS=$tmp/mine run 0 "$src/peers.sh"
-ok "an aws that somebody named is used, or refused by name"
+mkdir -p empty/node_modules
+DBOPS_PEER_AWS=$tmp/mine DBOPS_PEER_NODE_PG=$tmp/empty run 1 "$src/peers.sh"
+says "DBOPS_PEER_NODE_PG names $tmp/empty, which does not run"
+DBOPS_PEER_AWS=$tmp/mine DBOPS_PEER_PSYCOPG=$tmp/mine run 0 "$src/peers.sh"
+ok "one that somebody named is used, or refused by name"
+
+# ---- a machine with java ----
+
+stand_in bin/aws 'echo aws-cli/2.0.0'
+stand_in bin/java 'echo "no runtime" >&2; exit 1'
+run 1 "$src/peers.sh" --check
+says 'not on this machine: no java'
+# shellcheck disable=SC2016 # the stand-in's own variables
+stand_in bin/java '[ "$1" != --list-modules ] || echo java.base@17'
+run 1 "$src/peers.sh" --check
+says 'not on this machine: a java without a compiler'
+# shellcheck disable=SC2016 # the stand-in's own variables
+stand_in bin/java '[ "$1" != --list-modules ] || printf "java.base@17\njdk.compiler@17.0.1\n"'
+echo jar >my.jar
+DBOPS_PEER_PSYCOPG=$tmp/mine DBOPS_PEER_JDBC=$tmp/my.jar run 0 "$src/peers.sh"
+if grep -q 'NOT TESTED' out; then fail "a driver that was named is left out"; fi
+DBOPS_PEER_JDBC=$tmp/my.jar "$src/peers.sh" --env >out
+says "export DBOPS_PEER_JDBC=$tmp/my.jar"
+DBOPS_PEER_JDBC=$tmp/no.jar run 1 "$src/peers.sh"
+says "DBOPS_PEER_JDBC names $tmp/no.jar, which does not run"
+if [ ! -e /usr/share/java/postgresql.jar ]; then
+	run 1 "$src/peers.sh" --check
+	says 'not on this machine: no JDBC driver, and no Debian archive'
+	# shellcheck disable=SC2016 # the stand-in's own variables
+	stand_in bin/apt-get '[ "$1" = indextargets ] && echo mirror && exit; exit 100'
+	run 1 "$src/peers.sh" --check
+	grep -qE '^jdbc +missing' out || fail "where the driver can be had, it is not wanted"
+	rm bin/apt-get
+fi
+rm bin/java
+ok "JDBC is wanted where there is a JDK and its driver can be had"
+
+# ---- the lock that the project ships ----
+
+lock=$src/peers/node-pg/package-lock.json
+if grep -E 'resolved|https?:' "$lock" "${lock%-lock.json}.json" >out; then fail "it names a registry"; fi
+[ "$(grep -c '"node_modules/' "$lock")" = "$(grep -cE '"integrity": "sha512-[A-Za-z0-9+/]{86}=="' "$lock")" ] || fail "a package has no checksum"
+ok "the lock of node-postgres has a checksum for every package, and no registry's name"
 
 # ---- require.sh ----
 
-rm -rf cache bin/go bin/aws bin/tar
+rm -rf cache bin/go bin/aws bin/tar bin/npm bin/node bin/python3
 run 1 "$src/require.sh" go cc postgres peers
-for want in 'Go 1.' 'a C compiler (gcc)' 'tar: ' 'npm (Node.js)' 'python3: ' 'the AWS CLI (aws)' \
+for want in 'Go 1.' 'a C compiler (gcc)' 'tar: ' 'npm (Node.js)' 'python3: ' 'the AWS CLI (aws), or a python3 with psycopg2' \
 	'sudo apt install -y gcc libc6-dev tar npm python3'; do says "$want"; done
 ok "everything that is missing is named at once, with the command"
 

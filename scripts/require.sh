@@ -12,9 +12,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 missing=() debs=()
 # lack WHAT WHY PACKAGE…
 lack() {
+	local deb
 	missing+=("$1: $2")
 	shift 2
-	debs+=("$@")
+	for deb in "$@"; do [[ " ${debs[*]-} " == *" $deb "* ]] || debs+=("$deb"); done
 }
 
 # A Go since 1.21 fetches by itself the toolchain that go.mod asks for, unless it is told not to.
@@ -56,9 +57,11 @@ need_postgres() {
 
 need_peers() {
 	"$here/peers.sh" --check >/dev/null 2>&1 && return
-	if have aws && aws --version >/dev/null 2>&1; then return; fi
-	have python3 || lack python3 "the AWS CLI, a judge of the sandbox, runs with it" python3
-	have apt-get || lack "the AWS CLI (aws)" "it judges the sandbox, and without apt it cannot be fetched; scripts/peers.sh names other ways"
+	if ! have npm || ! have node; then lack "npm (Node.js)" "it brings and runs node-postgres, a judge of the proxy" npm; fi
+	if have aws && aws --version >/dev/null 2>&1 && have python3 && python3 -c 'import psycopg2' >/dev/null 2>&1; then return; fi
+	have python3 || lack python3 "the AWS CLI and psycopg2, judges of the sandbox and of the proxy, run with it" python3
+	have apt-get || lack "the AWS CLI (aws), or a python3 with psycopg2" \
+		"they judge the sandbox and the proxy, and without apt they cannot be fetched; scripts/peers.sh names other ways"
 }
 
 for need in "$@"; do
