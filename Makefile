@@ -9,7 +9,7 @@ PKG ?= ./...
 BENCHTIME ?= 2s
 
 # The tests with foreign clients are behind the build tag "peers"; the others in their packages run without it.
-PEER_FILES = $(shell grep -rlE '^//go:build peers$$' --include='*_test.go' internal)
+PEER_FILES = $(shell grep -rlE '^//go:build peers$$' --include='*_test.go' internal cmd)
 PEER_PKGS = $(addprefix ./,$(sort $(dir $(PEER_FILES))))
 PEER_TESTS = $(shell grep -hE '^func Test' $(PEER_FILES) /dev/null | grep -oE 'Test[A-Za-z0-9_]+' | sort -u | paste -sd'|' -)
 
@@ -40,7 +40,7 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 	@$(MAKE) test-peers
 	@$(MAKE) test-setup
 
-test-peers: ## the sandbox judged by the AWS CLI, cloud-sql-proxy and psql
+test-peers: ## the sandbox and the proxy judged by clients that are not ours
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
