@@ -47,11 +47,13 @@ for db in shop billing; do
 done
 
 say "4. Reading is the default: a write is refused, by the session and by the role"
-printf '$ dbops psql -e prod shop -- -c "delete from shop.orders"\n'
-if "$dbops" psql -e prod shop -- -X -c "delete from shop.orders"; then
-  echo "demo: the write was not refused" >&2
-  exit 1
-fi
+for sql in "" "set default_transaction_read_only = off"; do
+  printf '$ dbops psql -e prod shop -- -c "%s" -c "delete from shop.orders"\n' "$sql"
+  if "$dbops" psql -e prod shop -- -X -q -v ON_ERROR_STOP=1 -c "$sql" -c "delete from shop.orders"; then
+    echo "demo: the write was not refused" >&2
+    exit 1
+  fi
+done
 
 say "5. Errors say what to do next"
 printf '$ dbops status -e prdo\n'

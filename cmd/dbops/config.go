@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,8 +135,16 @@ func runConfigInit(cmd *cobra.Command, c *cli, o *configInitOptions) error {
 			return fault.Newf(fault.Usage, op, "it exists").Hint("--file NAME writes another, --stdout prints it")
 		}
 	}
+	// gcloud's own way to name an emulator.
+	o.CloudSQLEndpoint = cmp.Or(o.CloudSQLEndpoint, c.getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL"))
 	o.LabelKey, o.LabelValue, _ = strings.Cut(o.label, "=")
 	found, errs := app.Discover(cmd.Context(), o.DiscoverOptions)
+	if len(errs) > 0 && !o.stdout {
+		for _, err := range errs[:len(errs)-1] {
+			c.printError(err)
+		}
+		return fault.New(fault.KindOf(errs[len(errs)-1]), op, errs[len(errs)-1]).Hint("nothing was written; --stdout shows what was found")
+	}
 	starter := config.Starter(found)
 	if o.stdout {
 		if _, err := c.out.Write(starter); err != nil {

@@ -38,7 +38,7 @@ The URI holds the proxy's password, which is good for that proxy only. It is nev
 
 Exit status: 0 printed; 1 failed; 2 usage or configuration.`,
 		Example: `  psql "$(dbops conn-uri -e prod shop)"
-  dbops conn-uri -e staging events --access write -o json`,
+  dbops conn-uri -e staging shop --access write -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.database = args[0]
@@ -72,6 +72,9 @@ func runConnURI(ctx context.Context, c *cli, o *connURIOptions) error {
 	defer a.Close()
 	if err := a.HasDatabase(o.env, o.database); err != nil {
 		return err
+	}
+	if env, err := a.Config().Environment(o.env); err == nil && env.Protected && access != config.Read {
+		warnProtected(c, o.env, access)
 	}
 	open, err := a.RunningProxies(o.env, access)
 	if err != nil {
@@ -111,6 +114,7 @@ func startBackgroundProxy(ctx context.Context, configPath string, o *connURIOpti
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, "--config", configPath, "-o", "json",
 		"proxy", "-e", o.env, "--access", string(access), "--idle-exit", o.idleExit.String(), "--background")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	keepDescriptors()
 	cmd.Stderr = &complaint
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

@@ -14,10 +14,13 @@ func run() int {
 	// pgconn would take a whole connection from a service that this names; dbops.yaml says where to connect.
 	_ = os.Unsetenv("PGSERVICE")
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ended, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ended, stop) // a second signal ends the process at once
+	ctx, restore := signal.NotifyContext(ended, os.Interrupt)
+	defer restore()
+	context.AfterFunc(ctx, restore)
 
-	c := &cli{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
+	c := &cli{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, ended: ended}
 	return c.execute(ctx, os.Args[1:])
 }

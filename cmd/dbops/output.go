@@ -9,6 +9,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"dbops/internal/config"
 	"dbops/internal/fault"
 )
 
@@ -19,13 +20,29 @@ type errorJSON struct {
 	Message    string     `json:"message"`
 	Hint       string     `json:"hint,omitempty"`
 	Permission string     `json:"permission,omitempty"`
-	Causes     []string   `json:"causes,omitempty"` // with -v
+	Causes     []string   `json:"causes,omitempty"`   // with -v
+	Problems   []problem  `json:"problems,omitempty"` // of a dbops.yaml
+}
+
+// problem is one mistake in a file.
+type problem struct {
+	File       string `json:"file"`
+	Line       int    `json:"line,omitempty"`
+	Column     int    `json:"column,omitempty"`
+	Path       string `json:"path,omitempty"`
+	Message    string `json:"message"`
+	Suggestion string `json:"suggestion,omitempty"`
 }
 
 func errorObject(err error, verbose bool) errorJSON {
 	e := errorJSON{
 		Schema: "dbops/error/v1", Code: fault.KindOf(err), Message: err.Error(),
 		Hint: fault.HintOf(err), Permission: fault.PermissionOf(err),
+	}
+	if mistakes, ok := errors.AsType[*config.Error](err); ok {
+		for _, p := range mistakes.Problems {
+			e.Problems = append(e.Problems, problem{p.File, p.Line, p.Column, p.Path, p.Message, p.Suggestion})
+		}
 	}
 	if verbose {
 		e.Causes = causes(err)
@@ -86,7 +103,7 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printTable writes rows under a header, columns padded by what a terminal shows, two spaces apart.
-func printTable(w io.Writer, header []string, rows [][]string) {
+func printTable(w io.Writer, header []string, rows [][]string) error {
 	widths := make([]int, len(header))
 	all := append([][]string{header}, rows...)
 	for _, row := range all {
@@ -94,6 +111,7 @@ func printTable(w io.Writer, header []string, rows [][]string) {
 			widths[i] = max(widths[i], ansi.StringWidth(cell))
 		}
 	}
+	var text strings.Builder
 	for _, row := range all {
 		var b strings.Builder
 		for i, cell := range row {
@@ -102,6 +120,8 @@ func printTable(w io.Writer, header []string, rows [][]string) {
 				b.WriteString(strings.Repeat(" ", widths[i]-ansi.StringWidth(cell)+2))
 			}
 		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+		text.WriteString(strings.TrimRight(b.String(), " ") + "\n")
 	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }

@@ -49,7 +49,7 @@ configuration; 5 --check found a database that cannot be reached.`,
   dbops proxy -e prod --listen 127.0.0.1:6432 --access write
   dbops proxy -e prod --check
   dbops proxy -e prod -o json | jq -r '.databases[]?.uri'
-  pgbench -S "$(dbops conn-uri -e prod shop)"            in another terminal`,
+  psql "$(dbops conn-uri -e prod shop)"                  in another terminal`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runProxy(cmd.Context(), c, o) },
 	}
@@ -69,6 +69,9 @@ func runProxy(ctx context.Context, c *cli, o *proxyOptions) error {
 	access, err := parseAccess(o.access)
 	if err != nil {
 		return err
+	}
+	if o.idleExit < 0 {
+		return fault.Newf(fault.Usage, "read the flags", "--idle-exit %s is negative", o.idleExit)
 	}
 	a, err := c.app()
 	if err != nil {
@@ -90,7 +93,7 @@ func runProxy(ctx context.Context, c *cli, o *proxyOptions) error {
 	go func() {
 		<-ctx.Done()
 		if n := p.Totals().Open; n > 0 && !o.background {
-			fmt.Fprintf(c.err, "draining %d sessions; Ctrl-C again ends them\n", n)
+			fmt.Fprintf(c.err, "draining, sessions open: %d; Ctrl-C again ends them\n", n)
 		}
 		_ = p.Close(context.WithoutCancel(ctx))
 	}()
@@ -136,15 +139,14 @@ func announce(c *cli, o *proxyOptions, a *app.App, p *app.Proxy) error {
 		})
 	}
 	if env.Protected && p.Access() != config.Read {
-		fmt.Fprintf(c.err, "! %s is PROTECTED and these sessions may %s\n", p.Environment(), p.Access())
+		warnProtected(c, p.Environment(), p.Access())
 	}
 	fmt.Fprintf(c.err, "%s on %s, access %s; Ctrl-C drains and ends it\n", p.Environment(), p.Addr(), p.Access())
 	rows := make([][]string, 0, len(p.URIs()))
 	for _, u := range p.URIs() {
 		rows = append(rows, []string{u.Database, u.Instance, u.URI})
 	}
-	printTable(c.out, []string{"DATABASE", "INSTANCE", "URI"}, rows)
-	return nil
+	return printTable(c.out, []string{"DATABASE", "INSTANCE", "URI"}, rows)
 }
 
 // proxyCheckJSON is dbops/proxy-check/v1.
@@ -186,8 +188,8 @@ func checkProxy(ctx context.Context, c *cli, p *app.Proxy) error {
 		if err := printJSON(c.out, out); err != nil {
 			return err
 		}
-	} else {
-		printProxyCheck(c, out)
+	} else if err := printProxyCheck(c, out); err != nil {
+		return err
 	}
 	if failed > 0 {
 		return &exitStatus{5} // each has been explained
@@ -195,7 +197,7 @@ func checkProxy(ctx context.Context, c *cli, p *app.Proxy) error {
 	return nil
 }
 
-func printProxyCheck(c *cli, out proxyCheckJSON) {
+func printProxyCheck(c *cli, out proxyCheckJSON) error {
 	rows := make([][]string, 0, len(out.Databases))
 	for _, d := range out.Databases {
 		verdict := "works"
@@ -204,27 +206,29 @@ func printProxyCheck(c *cli, out proxyCheckJSON) {
 		}
 		rows = append(rows, []string{d.Database, d.Instance, verdict})
 	}
-	printTable(c.out, []string{"DATABASE", "INSTANCE", "LOGIN"}, rows)
+	err := printTable(c.out, []string{"DATABASE", "INSTANCE", "LOGIN"}, rows)
 	for _, d := range out.Databases {
 		if d.Error != nil && d.Error.Hint != "" {
 			fmt.Fprintf(c.err, "next, for %s: %s\n", d.Database, oneBlock(d.Error.Hint))
 		}
 	}
+	return err
 }
 
-// printEvent shows what went wrong, and with -v what went right.
+// warnProtected says what one may be about to do.
+func warnProtected(c *cli, env string, access config.Access) {
+	fmt.Fprintf(c.err, "! %s is PROTECTED; access %s: these sessions can change it\n", env, access)
+}
+
+// printEvent shows what went wrong; with -v the log has said everything.
 func printEvent(c *cli, e proxy.Event) error {
 	if c.json() {
 		return printJSON(c.out, proxyEventJSON{Schema: "dbops/proxy-event/v1", Event: e})
 	}
-	if !e.Failure && !c.verbose {
+	if !e.Failure || c.verbose {
 		return nil
 	}
-	mark := " "
-	if e.Failure {
-		mark = "x"
-	}
-	_, err := fmt.Fprintf(c.err, "%s %s %s\n", e.At.Format(time.TimeOnly), mark, oneBlock(e.Text))
+	_, err := fmt.Fprintf(c.err, "%s x %s\n", e.At.Format(time.TimeOnly), oneBlock(e.Text))
 	if err != nil {
 		return fault.New(fault.Internal, "show what the proxy does", err)
 	}

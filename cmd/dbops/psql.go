@@ -6,11 +6,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"dbops/internal/app"
+	"dbops/internal/config"
 	"dbops/internal/fault"
 	"dbops/internal/pg"
 )
@@ -32,8 +35,8 @@ password is handed over in the environment, never as an argument.
 
 Exit status: psql's own once it runs; before that 1 failed, 2 usage or configuration.`,
 		Example: `  dbops psql -e prod shop
-  dbops psql -e prod shop -- -c 'select count(*) from orders'
-  dbops psql -e staging events --access write -- -f fix.sql`,
+  dbops psql -e prod shop -- -c 'select count(*) from shop.orders'
+  dbops psql -e staging shop --access write -- -f fix.sql`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			n := cmd.ArgsLenAtDash()
 			if n < 0 {
@@ -50,6 +53,13 @@ Exit status: psql's own once it runs; before that 1 failed, 2 usage or configura
 	environmentFlag(cmd, &o.env, true)
 	accessFlag(cmd, &o.access)
 	return cmd
+}
+
+// passSignals leaves Ctrl-C to psql, which cancels the statement; the terminal sends it to both of us, any number of times.
+func passSignals() (release func()) {
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, os.Interrupt, syscall.SIGQUIT)
+	return func() { signal.Stop(ignored) }
 }
 
 func runPsql(ctx context.Context, c *cli, o *psqlOptions) error {
@@ -82,16 +92,23 @@ func runPsql(ctx context.Context, c *cli, o *psqlOptions) error {
 	if err != nil {
 		return fault.New(fault.Internal, "run psql", err)
 	}
-	// Ctrl-C is psql's to handle: it cancels the statement. The terminal sends it to both of us.
+	release := passSignals()
+	defer release()
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), psql, o.args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, c.out, c.err
 	cmd.Env = append(pg.Environ(os.Environ()),
 		"PGHOST="+host, "PGPORT="+port, "PGUSER="+app.ProxyUser, "PGDATABASE="+o.database,
 		"PGPASSWORD="+p.Password().Reveal(), "PGSSLMODE=disable")
+	if env, err := a.Config().Environment(o.env); err == nil && env.Protected && access != config.Read {
+		warnProtected(c, o.env, access)
+	}
 	if err := cmd.Start(); err != nil {
 		return fault.New(fault.Internal, "run psql", err)
 	}
+	// Whoever ends dbops means psql, too.
+	stop := context.AfterFunc(c.ended, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	err = cmd.Wait()
+	stop()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return &exitStatus{exit.ExitCode()}
 	}

@@ -26,7 +26,8 @@ type cli struct {
 	output     string
 	verbose    bool
 
-	running bool // a command's own code has been reached: an error is no longer one of usage
+	ended   context.Context //nolint:containedctx // ends by SIGTERM and SIGHUP only: psql has Ctrl-C for itself
+	running bool            // a command's own code has been reached: an error is no longer one of usage
 }
 
 const rootLong = `dbops operates PostgreSQL on Amazon RDS, on Google Cloud SQL, or anywhere else.

@@ -70,6 +70,9 @@ func (o *sandboxOptions) dirArgument() string {
 
 // absolute checks and completes the folder.
 func (o *sandboxOptions) absolute() error {
+	if o.dir == "" {
+		return fault.Newf(fault.Usage, "find the sandbox's folder", "--dir is empty")
+	}
 	dir, err := filepath.Abs(o.dir)
 	if err != nil {
 		return fault.New(fault.Usage, "find the sandbox's folder", err)
@@ -86,6 +89,7 @@ func (o *sandboxOptions) up(ctx context.Context) error {
 	if err != nil {
 		return fault.New(fault.Internal, "bring up the sandbox", err)
 	}
+	keepDescriptors()
 	return sandbox.Up(ctx, sandbox.UpOptions{
 		Dir:     o.dir,
 		Command: []string{self, "sandbox", "run", "--dir", o.dir, "--pace", strconv.FormatFloat(o.pace, 'g', -1, 64)},
@@ -142,7 +146,9 @@ func showSandbox(ctx context.Context, c *cli, o *sandboxOptions) error {
 	for _, v := range s.Servers {
 		rows = append(rows, []string{v.Environment, v.Instance, v.Provider, "PostgreSQL " + v.Version, v.Address})
 	}
-	printTable(c.out, []string{"ENVIRONMENT", "INSTANCE", "PLAYED AS", "SERVER", "ADDRESS"}, rows)
+	if err := printTable(c.out, []string{"ENVIRONMENT", "INSTANCE", "PLAYED AS", "SERVER", "ADDRESS"}, rows); err != nil {
+		return err
+	}
 	fmt.Fprintf(c.err, "ready; point a shell at it:  eval \"$(%s sandbox env%s)\"\n", os.Args[0], o.dirArgument())
 	return nil
 }
@@ -155,10 +161,15 @@ func newSandboxDownCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Example: "  dbops sandbox down",
 		Args:    cobra.NoArgs,
 		RunE: o.run(func(ctx context.Context) error {
-			if err := sandbox.Down(ctx, o.dir); err != nil {
+			ran, err := sandbox.Down(ctx, o.dir)
+			if err != nil {
 				return err
 			}
-			fmt.Fprintln(c.err, "stopped")
+			if ran {
+				fmt.Fprintf(c.err, "stopped the sandbox in %s\n", o.dir)
+			} else {
+				fmt.Fprintf(c.err, "no sandbox runs in %s\n", o.dir)
+			}
 			return nil
 		}),
 	}
@@ -172,7 +183,7 @@ func newSandboxResetCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Example: "  dbops sandbox reset",
 		Args:    cobra.NoArgs,
 		RunE: o.run(func(ctx context.Context) error {
-			if err := sandbox.Down(ctx, o.dir); err != nil {
+			if _, err := sandbox.Down(ctx, o.dir); err != nil {
 				return err
 			}
 			if err := sandbox.Wipe(o.dir); err != nil {
@@ -206,10 +217,13 @@ Exit status: 0 printed; 1 the sandbox was never brought up.`,
 		Example: `  eval "$(dbops sandbox env)"
   dbops sandbox env -o json | jq .set`,
 		Args: cobra.NoArgs,
-		RunE: o.run(func(context.Context) error {
+		RunE: o.run(func(ctx context.Context) error {
 			e, err := sandbox.Environ(o.dir)
 			if err != nil {
 				return err
+			}
+			if _, err := sandbox.StatusOf(ctx, o.dir); err != nil {
+				fmt.Fprintf(c.err, "# it does not run now: %s sandbox up%s\n", os.Args[0], o.dirArgument())
 			}
 			if c.json() {
 				return printJSON(c.out, sandboxEnvJSON{Schema: "dbops/sandbox-env/v1", Set: e.Set, Unset: e.Unset})
@@ -279,6 +293,12 @@ func runSandboxFault(ctx context.Context, c *cli, o *sandboxOptions, f *sandboxF
 	if err := o.absolute(); err != nil {
 		return err
 	}
+	if f.Service != "" && !slices.Contains(sandbox.Services, f.Service) {
+		return fault.Newf(fault.Usage, "read the flags", "unknown service %q", f.Service).Hint("want one of %s", strings.Join(sandbox.Services, ", "))
+	}
+	if f.Count < 0 {
+		return fault.Newf(fault.Usage, "read the flags", "--count %d is negative", f.Count)
+	}
 	if f.clear && f.Effect != "" {
 		return fault.New(fault.Usage, "read the flags", errors.New("--clear takes failures back, it asks for none"))
 	}
@@ -311,8 +331,7 @@ func runSandboxFault(ctx context.Context, c *cli, o *sandboxOptions, f *sandboxF
 		}
 		rows = append(rows, []string{string(x.Effect), orAny(x.Service), orAny(x.Action), orAny(x.Target), left})
 	}
-	printTable(c.out, []string{"EFFECT", "SERVICE", "ACTION", "TARGET", "TIMES"}, rows)
-	return nil
+	return printTable(c.out, []string{"EFFECT", "SERVICE", "ACTION", "TARGET", "TIMES"}, rows)
 }
 
 func orAny(s string) string {

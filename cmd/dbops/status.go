@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +80,9 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 	if c.json() {
 		err = printStatusJSON(c, all)
 	} else {
-		printStatus(c.out, all, time.Now())
+		var text bytes.Buffer
+		printStatus(&text, all, time.Now())
+		_, err = text.WriteTo(c.out)
 	}
 	if err == nil && failed > 0 {
 		return &exitStatus{1} // the table has said why
@@ -112,13 +114,13 @@ func printStatusJSON(c *cli, all []app.Status) error {
 	return printJSON(c.out, out)
 }
 
-func printStatus(w io.Writer, all []app.Status, now time.Time) {
+func printStatus(w *bytes.Buffer, all []app.Status, now time.Time) {
 	header := []string{"ENVIRONMENT", "INSTANCE", "PROVIDER", "STATE", "VERSION", "AVAILABILITY", "STORAGE", "BACKUPS", "DELETION", "CA"}
 	rows := make([][]string, 0, len(all))
 	for _, s := range all {
 		rows = append(rows, statusRow(s, now))
 	}
-	printTable(w, header, rows)
+	_ = printTable(w, header, rows) // into memory
 	for _, s := range all {
 		printNotes(w, s)
 	}
@@ -138,7 +140,7 @@ func statusRow(s app.Status, now time.Time) []string {
 }
 
 // printNotes explains what a row could only hint at.
-func printNotes(w io.Writer, s app.Status) {
+func printNotes(w *bytes.Buffer, s app.Status) {
 	name := s.Environment + "/" + s.Name
 	if s.Err != nil {
 		fmt.Fprintf(w, "\nx %s  %s\n", name, oneBlock(s.Err.Error()))

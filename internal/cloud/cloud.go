@@ -52,7 +52,7 @@ type Instance struct {
 	Project  string `json:"project,omitempty"` // cloudsql: the project; rds: the account
 	Region   string `json:"region,omitempty"`
 
-	EngineVersion string `json:"engine_version"`  // as the provider tells it: "14.23", "POSTGRES_15", "16.4 (Debian …)"
+	EngineVersion string `json:"engine_version"`  // "14.23", "15.18", "16.4 (Debian …)"; the provider's own spelling is in Raw
 	Major         int    `json:"major,omitempty"` // 0: unknown
 	Class         string `json:"class,omitempty"` // db.r6g.large, db-custom-2-7680
 

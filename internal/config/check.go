@@ -113,11 +113,8 @@ func (c *checker) listen(addr string, s spot) {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
 		c.report.atValue(s, "", "the port must be a number from 0 (any free one) to 65535")
-	} else if host == "" {
-		c.report.atValue(s, "write 127.0.0.1:"+strconv.FormatUint(n, 10)+", or 0.0.0.0 if the whole network may connect",
-			"the host is missing, which would mean every network")
-	} else if net.ParseIP(host) == nil && !hostname(host) {
-		c.report.atValue(s, "", "the host must be an address or a name")
+	} else if !loopback(host) {
+		c.report.atValue(s, "write 127.0.0.1:"+strconv.FormatUint(n, 10), "a proxy serves this machine only: the host must be 127.0.0.1, ::1 or localhost")
 	}
 }
 

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"dbops/internal/fault"
@@ -154,5 +156,12 @@ func notRunning(dir string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fault.New(fault.Unavailable, "ask the sandbox in "+dir, err).Hint("dbops sandbox up --dir %s", dir)
+	op := "ask the sandbox in " + dir
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fault.Newf(fault.Unavailable, op, "it does not run").Hint("dbops sandbox up --dir %q", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fault.Newf(fault.Denied, op, "it is another user's").Hint("--dir names one of your own")
+	}
+	return fault.New(fault.Unavailable, op, err)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/play"
 )
 
 // The files of a sandbox's folder that its processes share.
@@ -62,6 +63,9 @@ func Up(ctx context.Context, o UpOptions) error {
 	if s, err := ask(ctx, o.Dir); err == nil && s.Ready {
 		return nil
 	}
+	if err := claim(o.Dir); err != nil {
+		return fault.New(fault.Usage, op, err).Hint("--dir names a folder of its own, which is made")
+	}
 	log, err := os.OpenFile(filepath.Join(o.Dir, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fault.New(fault.Config, op, err)
@@ -104,15 +108,35 @@ func Up(ctx context.Context, o UpOptions) error {
 	}
 }
 
-// Down stops the sandbox in dir and returns when no process of it is left. One that does not run is nil.
-func Down(ctx context.Context, dir string) error {
-	op := "stop the sandbox in " + dir
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+// claim marks a folder as a sandbox's, so that it may be wiped later. One that holds anything else is refused.
+func claim(dir string) error {
+	marker := filepath.Join(dir, markerFile)
+	if _, err := os.Stat(marker); err == nil {
 		return nil
 	}
-	if held, err := lockHeld(dir); !held || err != nil {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return err
 	}
+	if len(entries) > 0 {
+		return fmt.Errorf("it is no sandbox and it is not empty: it holds %s", entries[0].Name())
+	}
+	return play.Save(dir, markerFile, meta{})
+}
+
+// Down stops the sandbox in dir and returns when no process of it is left. It tells whether one ran.
+func Down(ctx context.Context, dir string) (ran bool, err error) {
+	op := "stop the sandbox in " + dir
+	if _, err := os.Stat(filepath.Join(dir, lockFile)); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if held, err := lockHeld(dir); !held || err != nil {
+		return false, err
+	}
+	return true, down(ctx, op, dir)
+}
+
+func down(ctx context.Context, op, dir string) error {
 	askErr := askDown(ctx, dir)
 	pid, pidErr := readPID(dir)
 	if askErr != nil {

@@ -46,7 +46,7 @@ func Environ(dir string) (Environment, error) {
 	if err != nil {
 		return Environment{}, fault.New(fault.Internal, "read the sandbox in "+dir, err)
 	}
-	if !ok {
+	if !ok || m.AWS == "" {
 		return Environment{}, fault.Newf(fault.Usage, "read the sandbox in "+dir, "there is none").Hint("dbops sandbox up --dir %s", dir)
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }

@@ -33,6 +33,9 @@ type Options struct {
 	Log  *slog.Logger // defaults to discarding
 }
 
+// Services are the names of the played services, for faults.
+var Services = []string{"rds", "sts", "secretsmanager", "cloudsql", "secretmanager"}
+
 // Status is what a running sandbox tells of itself.
 type Status struct {
 	Dir     string            `json:"dir"`

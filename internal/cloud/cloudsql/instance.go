@@ -31,7 +31,7 @@ func instance(db *sqladmin.DatabaseInstance, project string) *cloud.Instance {
 		Project:  project,
 		Region:   db.Region,
 
-		EngineVersion: version,
+		EngineVersion: strings.ReplaceAll(strings.TrimPrefix(version, "POSTGRES_"), "_", "."),
 		Major:         cloud.Major(db.DatabaseVersion),
 		Class:         s.Tier,
 
