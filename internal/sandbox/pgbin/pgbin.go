@@ -18,6 +18,9 @@ import (
 // newest is the last major that [Client] looks for.
 const newest = 30
 
+// rootCache is where root's `make postgres` puts what it fetches.
+const rootCache = "/var/cache/dbops/pg"
+
 // CacheDir is where `make postgres` puts what it fetches: $DBOPS_PG_CACHE, for root /var/cache/dbops/pg, else dbops/pg in the
 // user's cache folder.
 func CacheDir() string {
@@ -25,7 +28,7 @@ func CacheDir() string {
 		return d
 	}
 	if os.Geteuid() == 0 {
-		return "/var/cache/dbops/pg"
+		return rootCache
 	}
 	base := os.Getenv("XDG_CACHE_HOME")
 	if base == "" {
@@ -63,6 +66,7 @@ func find(kind string, major int, programs ...string) (string, error) {
 	n := strconv.Itoa(major)
 	dirs := []string{
 		filepath.Join(CacheDir(), kind, n, "bin"),
+		filepath.Join(rootCache, kind, n, "bin"), // what root fetched serves everybody
 		"/usr/lib/postgresql/" + n + "/bin",
 		"/usr/pgsql-" + n + "/bin",
 		"/opt/homebrew/opt/postgresql@" + n + "/bin",

@@ -176,11 +176,11 @@ func (k Known) GuardCell() component.Cell {
 	case k.Live == nil || !told(k.Live):
 		return component.Cell{Text: "-", Role: theme.Muted}
 	case k.Live.DeletionProtection:
-		return component.Cell{Text: "on"}
+		return component.Cell{Text: "protected"}
 	case k.Protected:
-		return marked(theme.Warn, "off")
+		return marked(theme.Warn, "open")
 	default:
-		return component.Cell{Text: "off", Role: theme.Muted}
+		return component.Cell{Text: "open", Role: theme.Muted}
 	}
 }
 

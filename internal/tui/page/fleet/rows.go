@@ -25,7 +25,7 @@ func columns() []component.Column {
 		{Title: "CLASS", Min: 12, Max: 22, Leave: 9},
 		{Title: "STORAGE", Right: true, Min: 7, Leave: 7},
 		{Title: "BACKUPS", Min: 8, Leave: 5},
-		{Title: "DELETION", Min: 8, Leave: 8},
+		{Title: "DELETION", Min: 9, Leave: 8},
 		{Title: "CERT", Right: true, Min: 5, Leave: 2},
 		{Title: "PENDING", Right: true, Min: 7, Leave: 10},
 		{Title: "AGE", Right: true, Min: 5},
