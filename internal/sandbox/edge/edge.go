@@ -45,8 +45,9 @@ type Edge struct {
 	closed     bool
 	addr       string // of the listener, from the first Listen on
 	ln         net.Listener
-	server     string // address of the server, empty while it is down
-	answer     answer // while it is down
+	accepted   chan struct{} // closed when the last connection of ln is a session
+	server     string        // address of the server, empty while it is down
+	answer     answer        // while it is down
 	check      func(role, token string) error
 	allowPlain bool
 	sessions   map[*session]struct{}

@@ -57,11 +57,18 @@ func (e *Edge) Listen(ctx context.Context, addr string) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || e.ln != nil {
+	switch {
+	case e.closed:
 		return errors.Join(net.ErrClosed, ln.Close())
+	case e.ln != nil:
+		return ln.Close() // somebody else was faster
 	}
-	e.ln, e.addr = ln, ln.Addr().String()
-	e.wg.Go(func() { e.accept(ln) })
+	accepted := make(chan struct{})
+	e.ln, e.addr, e.accepted = ln, ln.Addr().String(), accepted
+	e.wg.Go(func() {
+		defer close(accepted)
+		e.accept(ln)
+	})
 	return nil
 }
 
@@ -99,16 +106,19 @@ func (e *Edge) Addr() string {
 	return e.addr
 }
 
-// Refuse stops listening: connections are refused, as by a host where nothing runs. Sessions that run go on.
+// Refuse stops listening: connections are refused, as by a host where nothing runs. Sessions that run go on. Afterwards no
+// session begins but by [Edge.Handle], so that [Edge.DropAll] cuts all.
 func (e *Edge) Refuse() error {
 	e.mu.Lock()
-	ln := e.ln
+	ln, accepted := e.ln, e.accepted
 	e.ln = nil
 	e.mu.Unlock()
 	if ln == nil {
 		return nil
 	}
-	return ln.Close()
+	err := ln.Close()
+	<-accepted
+	return err
 }
 
 func (e *Edge) accept(ln net.Listener) {

@@ -158,6 +158,7 @@ func (s *session) firstAnswer(client *started, from *bufio.Reader, who login) er
 	for {
 		head, err := from.Peek(9)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = client.SetDeadline(time.Now().Add(linger)) // its own time is up, too
 			return errors.Join(err, fatal(client, "57P03", "the database system is not accepting connections"))
 		}
 		if err != nil {
