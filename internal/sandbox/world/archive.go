@@ -173,7 +173,7 @@ func (w *world) dropArchive(archive string) error {
 		w.prune(archive, false)
 		return nil
 	}
-	return os.RemoveAll(w.archiveDir(archive))
+	return removeTree(w.archiveDir(archive))
 }
 
 // needs tells whether a server or a backup uses an archive.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"dbops/internal/sandbox/pgbin"
 )
@@ -71,6 +73,23 @@ func copyFile(src, dst string) (n int64, err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	return io.Copy(out, in)
+}
+
+// removeTree deletes a folder.
+func removeTree(dir string) error {
+	return untilEmpty(func() error { return os.RemoveAll(dir) })
+}
+
+// untilEmpty repeats a removal that finds a folder written to: the last children of a killed server take a moment to end.
+func untilEmpty(remove func() error) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := remove()
+		if !errors.Is(err, syscall.ENOTEMPTY) || time.Now().After(deadline) {
+			return err
+		}
+		<-time.NewTimer(10 * time.Millisecond).C
+	}
 }
 
 // writeFor replaces a file, to be read by user only.

@@ -85,7 +85,7 @@ func newRecord(spec Spec) record {
 // make makes a new server: from a template with the roles of a cloud, or with fill, which puts data into the folder and starts it.
 func (w *world) make(ctx context.Context, r record, cert tls.Certificate, password secret.Value, fill func(context.Context, *server) error) (*Server, error) {
 	// What is there was never finished.
-	if err := os.RemoveAll(w.serverDir(r.ID)); err != nil {
+	if err := removeTree(w.serverDir(r.ID)); err != nil {
 		return nil, err
 	}
 	for _, dir := range []string{w.serverDir(r.ID), filepath.Join(w.serverDir(r.ID), "conf"), w.archiveDir(r.Archive)} {
@@ -113,7 +113,7 @@ func (w *world) make(ctx context.Context, r record, cert tls.Certificate, passwo
 	}
 	s, err := w.launch(ctx, r, cert, fill)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(w.serverDir(r.ID)), os.RemoveAll(w.archiveDir(r.Archive)))
+		return nil, errors.Join(err, removeTree(w.serverDir(r.ID)), removeTree(w.archiveDir(r.Archive)))
 	}
 	return s, nil
 }
@@ -220,7 +220,7 @@ func (w *world) remove(ctx context.Context, id string) error {
 	if err := os.Remove(filepath.Join(w.serverDir(id), serverFile)); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(w.serverDir(id)), w.dropArchive(r.Archive))
+	return errors.Join(removeTree(w.serverDir(id)), w.dropArchive(r.Archive))
 }
 
 // retire ends a server for good, and tells whether all of its WAL got into the archive. If ctx ends before that, it goes on.

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -165,6 +167,36 @@ func TestAMajorThatIsNotHereIsNamed(t *testing.T) {
 	if fault.KindOf(err) != fault.NotFound || !strings.Contains(fault.HintOf(err), "make postgres") || !strings.Contains(err.Error(), "PostgreSQL 9") {
 		t.Errorf("%v (%s)", err, fault.HintOf(err))
 	}
+}
+
+func TestARemovalWaitsForTheLastWriters(t *testing.T) {
+	t.Parallel()
+	busy := &fs.PathError{Op: "unlinkat", Path: "data", Err: syscall.ENOTEMPTY}
+	for name, test := range map[string]struct {
+		says []error // one after the other
+		want error
+	}{
+		"nobody writes":   {[]error{nil}, nil},
+		"somebody writes": {[]error{busy, busy, nil}, nil},
+		"it may not":      {[]error{fs.ErrPermission}, fs.ErrPermission},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tries := 0
+			err := untilEmpty(func() error {
+				tries++
+				return test.says[tries-1]
+			})
+			if !errors.Is(err, test.want) || tries != len(test.says) {
+				t.Errorf("%s: %v after %d tries", name, err, tries)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		if err := untilEmpty(func() error { return busy }); !errors.Is(err, syscall.ENOTEMPTY) || time.Since(begun) > 6*time.Second {
+			t.Errorf("somebody who never stops: %v after %v", err, time.Since(begun))
+		}
+	})
 }
 
 // templateChild makes this binary a process that makes a template of the folder's world.

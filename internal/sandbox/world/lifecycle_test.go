@@ -127,6 +127,12 @@ func TestAFailoverCutsRefusesAndComesBack(t *testing.T) {
 			c := login(t, s, "postgres")
 			run(t, c, "CREATE TABLE t AS SELECT 42 AS n", "BEGIN", "CREATE TABLE lost ()")
 			started := super(t, s, "postgres", "SELECT pg_postmaster_start_time()")
+			silent, err := net.Dial("tcp", s.Addr()) // of a client that has not yet said who it is
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			_ = silent.SetDeadline(time.Now().Add(20 * time.Second))
 			const outage = 400 * time.Millisecond
 			done := make(chan error, 1)
 			begun := time.Now()
@@ -158,6 +164,9 @@ func TestAFailoverCutsRefusesAndComesBack(t *testing.T) {
 			}
 			if took := time.Since(begun); took < outage || last.Sub(first) < outage/2 {
 				t.Errorf("%d refusals within %v, all done after %v", refusals, last.Sub(first), took)
+			}
+			if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("a connection without a session: %v", err)
 			}
 			c = login(t, s, "postgres")
 			if got := run(t, c, "SELECT n FROM t"); got != "42" {
@@ -221,7 +230,7 @@ func TestARestartTellsSessionsWhyAndMergesSettings(t *testing.T) {
 				"a name that it does not know":    {"no_such_setting": "1"},
 				"the world's own":                 {"port": "5432"},
 				"two lines":                       {"work_mem": "1MB\nport = 5432"},
-				"a file of more settings":         {"include": "/etc/passwd"},
+				"a file of more settings":         {"include": "/dev/null"},
 				"a name with a space":             {"work mem": "1MB"},
 			} {
 				if err := s.Restart(t.Context(), bad); fault.KindOf(err) != fault.Invalid {

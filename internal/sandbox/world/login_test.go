@@ -70,33 +70,39 @@ func TestAWrongLoginIsRefused(t *testing.T) {
 	}
 }
 
-func TestEncryptionIsRequiredUnlessItIsNot(t *testing.T) {
+// Tests of what a server can be told about logins share one of each major.
+func TestALoginFollowsTheRulesOfItsServer(t *testing.T) {
 	t.Parallel()
 	for _, major := range majors {
 		t.Run(on(major), func(t *testing.T) {
 			t.Parallel()
-			w := sharedWorld(t)
-			s := create(t, w, spec("plain-"+strconv.Itoa(major), major))
-			t.Cleanup(func() { _ = w.Remove(context.Background(), "plain-"+strconv.Itoa(major)) })
-			cfg := config(t, s, master, password, "postgres")
-			cfg.TLSConfig = nil
-			_, err := pgconn.ConnectConfig(t.Context(), cfg)
-			refused(t, err, "28000", `no pg_hba.conf entry for host "127.0.0.1", user "boss", database "postgres", no encryption`)
-
-			s.SetRequireTLS(false)
-			loginWith(t, cfg)
-			super(t, s, "postgres", "CREATE ROLE token LOGIN IN ROLE "+group)
-			s.SetTokenCheck(func(string, string) error { return nil })
-			iam := config(t, s, "token", "right", "postgres")
-			iam.TLSConfig = nil
-			_, err = pgconn.ConnectConfig(t.Context(), iam)
-			refused(t, err, "28000", `user "token", database "postgres", no encryption`)
-
-			s.SetRequireTLS(true)
-			_, err = pgconn.ConnectConfig(t.Context(), cfg)
-			refused(t, err, "28000", "no encryption")
+			s := own(t, "rules", major)
+			t.Run("encryption is required unless it is not", func(t *testing.T) { encryptionIsRequired(t, s) })
+			t.Run("a token logs an IAM role in", func(t *testing.T) { aTokenLogsIn(t, s) })
 		})
 	}
+}
+
+func encryptionIsRequired(t *testing.T, s *Server) {
+	t.Helper()
+	cfg := config(t, s, master, password, "postgres")
+	cfg.TLSConfig = nil
+	_, err := pgconn.ConnectConfig(t.Context(), cfg)
+	refused(t, err, "28000", `no pg_hba.conf entry for host "127.0.0.1", user "boss", database "postgres", no encryption`)
+
+	s.SetRequireTLS(false)
+	loginWith(t, cfg)
+	super(t, s, "postgres", "CREATE ROLE clear LOGIN IN ROLE "+group)
+	s.SetTokenCheck(func(string, string) error { return nil })
+	defer s.SetTokenCheck(nil)
+	iam := config(t, s, "clear", "right", "postgres")
+	iam.TLSConfig = nil
+	_, err = pgconn.ConnectConfig(t.Context(), iam)
+	refused(t, err, "28000", `user "clear", database "postgres", no encryption`)
+
+	s.SetRequireTLS(true)
+	_, err = pgconn.ConnectConfig(t.Context(), cfg)
+	refused(t, err, "28000", "no encryption")
 }
 
 func TestDirectTLSWorksWherePostgreSQLHasIt(t *testing.T) {
@@ -178,46 +184,37 @@ func TestTheMasterHasTheRightsOfACloudsCustomer(t *testing.T) {
 	}
 }
 
-func TestATokenLogsAnIAMRoleIn(t *testing.T) {
-	t.Parallel()
-	for _, major := range majors {
-		t.Run(on(major), func(t *testing.T) {
-			t.Parallel()
-			w := sharedWorld(t)
-			id := "iam-" + strconv.Itoa(major)
-			s := create(t, w, spec(id, major))
-			t.Cleanup(func() { _ = w.Remove(context.Background(), id) })
-			run(t, login(t, s, "postgres"), "CREATE ROLE token LOGIN PASSWORD 'of-no-use'", "GRANT "+group+" TO token")
-			try := func(word string) error {
-				c, err := pgconn.ConnectConfig(t.Context(), config(t, s, "token", word, "postgres"))
-				if err != nil {
-					return err
-				}
-				if got := run(t, c, "SELECT current_user || ' ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"); got != "token true" {
-					t.Errorf("logged in as %s", got)
-				}
-				return c.Close(t.Context())
-			}
-			refused(t, try("right"), "28000", "pg_hba.conf rejects connection")
-			s.SetTokenCheck(func(role, token string) error {
-				if role != "token" || token != "right" {
-					return errors.New("not that one")
-				}
-				return nil
-			})
-			if err := try("right"); err != nil {
-				t.Error(err)
-			}
-			refused(t, try("wrong"), "28000", `PAM authentication failed for user "token"`)
-			refused(t, try("of-no-use"), "28000", "PAM authentication failed")
-			refused(t, try(strings.Repeat("x", 65530)), "28000", "PAM authentication failed")
-			refused(t, try(strings.Repeat("x", 70000)), "08P01", "expected password response")
-			s.SetTokenCheck(nil)
-			refused(t, try("right"), "28000", "pg_hba.conf rejects connection")
-			// The master's own login stays one by password.
-			login(t, s, "postgres")
-		})
+func aTokenLogsIn(t *testing.T, s *Server) {
+	t.Helper()
+	run(t, login(t, s, "postgres"), "CREATE ROLE token LOGIN PASSWORD 'of-no-use'", "GRANT "+group+" TO token")
+	try := func(word string) error {
+		c, err := pgconn.ConnectConfig(t.Context(), config(t, s, "token", word, "postgres"))
+		if err != nil {
+			return err
+		}
+		if got := run(t, c, "SELECT current_user || ' ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"); got != "token true" {
+			t.Errorf("logged in as %s", got)
+		}
+		return c.Close(t.Context())
 	}
+	refused(t, try("right"), "28000", "pg_hba.conf rejects connection")
+	s.SetTokenCheck(func(role, token string) error {
+		if role != "token" || token != "right" {
+			return errors.New("not that one")
+		}
+		return nil
+	})
+	if err := try("right"); err != nil {
+		t.Error(err)
+	}
+	refused(t, try("wrong"), "28000", `PAM authentication failed for user "token"`)
+	refused(t, try("of-no-use"), "28000", "PAM authentication failed")
+	refused(t, try(strings.Repeat("x", 65530)), "28000", "PAM authentication failed")
+	refused(t, try(strings.Repeat("x", 70000)), "08P01", "expected password response")
+	s.SetTokenCheck(nil)
+	refused(t, try("right"), "28000", "pg_hba.conf rejects connection")
+	// The master's own login stays one by password.
+	login(t, s, "postgres")
 }
 
 // dialHandled leads a client to [Server.Handle] instead of the edge's own listener.

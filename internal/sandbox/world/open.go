@@ -191,7 +191,7 @@ func entries(dir string) ([]string, error) {
 func removeUnless(dir, finished string) error {
 	_, err := os.Stat(filepath.Join(dir, finished))
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.RemoveAll(dir)
+		return removeTree(dir)
 	}
 	return err
 }

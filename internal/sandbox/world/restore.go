@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -102,7 +101,7 @@ func (s *server) recover(ctx context.Context, b keptBackup, at time.Time) error 
 }
 
 func (s *server) replay(ctx context.Context, b keptBackup, target map[string]string) error {
-	if err := os.RemoveAll(s.cluster.data()); err != nil {
+	if err := removeTree(s.cluster.data()); err != nil {
 		return err
 	}
 	if _, err := copyTree(filepath.Join(s.world.backupDir(b.ID), "data"), s.cluster.data(), s.world.user, nil); err != nil {
