@@ -106,7 +106,7 @@ func runPsql(ctx context.Context, c *cli, o *psqlOptions) error {
 		return fault.New(fault.Internal, "run psql", err)
 	}
 	// Whoever ends dbops means psql, too.
-	stop := context.AfterFunc(c.ended, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	stop := context.AfterFunc(c.ended, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) //nolint:contextcheck // not by Ctrl-C
 	err = cmd.Wait()
 	stop()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -195,6 +195,14 @@ func (c *prefixed) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// CloseWrite tells the client that nothing more comes: some wait for that before they end.
+func (c *prefixed) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // Close closes the port, cuts its sessions and waits for them.
 func (p *connector) Close() error {
 	p.stop()
