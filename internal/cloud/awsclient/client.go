@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
@@ -70,7 +71,10 @@ func Load(ctx context.Context, o Options) (*Client, error) {
 }
 
 func (o Options) load() []func(*config.LoadOptions) error {
-	opts := []func(*config.LoadOptions) error{config.WithRegion(o.Region)}
+	opts := []func(*config.LoadOptions) error{
+		config.WithRegion(o.Region),
+		config.WithLogger(logging.Nop{}), // the SDK would write its own warnings over tables, JSON and the terminal UI
+	}
 	if o.Profile != "" {
 		opts = append(opts, config.WithSharedConfigProfile(o.Profile))
 	}
