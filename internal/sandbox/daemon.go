@@ -118,8 +118,10 @@ func claim(dir string) error {
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 {
-		return fmt.Errorf("it is no sandbox and it is not empty: it holds %s", entries[0].Name())
+	for _, e := range entries {
+		if e.Name() != lockFile { // what a wipe leaves
+			return fmt.Errorf("it is no sandbox and it is not empty: it holds %s", e.Name())
+		}
 	}
 	return play.Save(dir, markerFile, meta{})
 }
