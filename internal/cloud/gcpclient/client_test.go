@@ -37,10 +37,14 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	_ = os.Setenv("HOME", home)
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(home)
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(m,
+		// Google's libraries keep idle connections in transports of their own, which nobody can close.
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.Cleanup(func(code int) {
+			_ = os.RemoveAll(home)
+			os.Exit(code)
+		}))
 }
 
 // google plays the token endpoint, tokeninfo, the metadata server and the Admin API.

@@ -36,7 +36,10 @@ const (
 	number = "projects/123456789012"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Google's libraries keep idle connections in transports of their own, which nobody can close.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
 
 type fixture struct {
 	url    string
