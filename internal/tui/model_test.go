@@ -99,7 +99,6 @@ var scenes = map[string]func(*stage){
 	"palette":     func(s *stage) { s.Press(":"); s.Type("staging") },
 	"actions":     func(s *stage) { s.Press("p", "a") },
 	"messages":    func(s *stage) { s.fail(); s.open(); s.Press("y", "M") },
-	"stale":       func(s *stage) { s.core.Delay("prod/ledger", time.Hour); s.Pass(65 * time.Second) },
 }
 
 // fail lets prod/auth fail after a good answer, and the reader notice.
