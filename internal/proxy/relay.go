@@ -259,6 +259,9 @@ func (sess *session) serverLeft(err error) *refusal {
 	case sess.stopped != nil && whole:
 		return sess.stopped
 	case sess.stopped != nil || sess.gone || sess.talk.goodbye:
+		if sess.talk.goodbye { // and the server's end was heard before the client's
+			sess.say("the client said goodbye", false)
+		}
 		return nil
 	case whole && sess.talk.failed:
 		sess.say("the server ended the session", true)
