@@ -339,9 +339,6 @@ func TestPinnedParametersCannotBeOverriddenAtStartup(t *testing.T) {
 }
 
 func TestPgbenchRunsThroughTheProxy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes five seconds")
-	}
 	s := postgres(t, 15)
 	p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", pg.Params{})}})
 	if _, errOut, err := p.psql(t, "pgbench", nil, "-i", "-q", "-s", "1"); err != nil {
