@@ -13,6 +13,12 @@ import (
 	"time"
 )
 
+// Causes that a caller branches on.
+var (
+	ErrExists      = errors.New("the name is taken")
+	ErrUnsupported = errors.New("the provider cannot do this")
+)
+
 // maxText bounds what a provider's message may take of a person's screen.
 const maxText = 400
 

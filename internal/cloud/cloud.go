@@ -69,7 +69,10 @@ type Instance struct {
 	Backups            Backups     `json:"backups"`
 	DeletionProtection bool        `json:"deletion_protection"`
 	TLS                TLS         `json:"tls"`
-	IAMLogin           bool        `json:"iam_login"` // roles may log in with a cloud identity
+	IAMLogin           bool        `json:"iam_login"`               // roles may log in with a cloud identity
+	PublicAccess       bool        `json:"public_access"`           // it has an address that the internet can reach
+	NetworkZones       []string    `json:"network_zones,omitempty"` // rds: the zones its subnet group covers; empty: any of the region
+	Revision           string      `json:"revision,omitempty"`      // cloudsql: settingsVersion; changes with every change of settings
 	Maintenance        Maintenance `json:"maintenance"`
 
 	Pending []Change          `json:"pending,omitempty"` // accepted by the provider and not in effect yet

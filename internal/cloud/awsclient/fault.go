@@ -85,6 +85,9 @@ func (c *Client) apiFault(op string, api smithy.APIError, err error) error {
 		text = "AWS gave no reason"
 	}
 	text = strings.TrimRight(strings.TrimSpace(text), ".") + " (" + code + ")"
+	if exists(code) {
+		err = errors.Join(err, cloud.ErrExists)
+	}
 	f := fault.New(kindOf(code, statusOf(err), api.ErrorFault()), op, cloud.Because(text, err))
 	switch f.Kind {
 	case fault.Denied:
@@ -138,6 +141,11 @@ func kindOf(code string, status int, side smithy.ErrorFault) fault.Kind {
 		return fault.Denied
 	}
 	return fault.Invalid
+}
+
+// exists tells whether a name is taken: DBInstanceAlreadyExists, ResourceExistsException.
+func exists(code string) bool {
+	return strings.HasSuffix(strings.TrimSuffix(strings.TrimSuffix(code, "Fault"), "Exception"), "Exists")
 }
 
 var kinds = map[string]fault.Kind{

@@ -64,6 +64,9 @@ func apiFault(q Question, api *googleapi.Error, err error) error {
 	} else if reason != "" {
 		text += " (" + reason + ")"
 	}
+	if api.Code == http.StatusConflict && exists(reason) {
+		err = errors.Join(err, cloud.ErrExists)
+	}
 	f := fault.New(kindOf(api.Code, reason), q.Op, cloud.Because(text, err))
 	switch f.Kind {
 	case fault.Denied:
@@ -122,10 +125,10 @@ func kindOf(code int, reason string) fault.Kind {
 	case http.StatusNotFound:
 		return fault.NotFound
 	case http.StatusConflict:
-		switch reason {
-		case "instanceAlreadyExists", "alreadyExists", "ALREADY_EXISTS":
+		switch {
+		case exists(reason):
 			return fault.Invalid
-		case "ABORTED", "aborted":
+		case strings.EqualFold(reason, "aborted"):
 			return fault.Stale
 		}
 		return fault.Busy
@@ -145,6 +148,15 @@ func kindOf(code int, reason string) fault.Kind {
 		return fault.Unavailable
 	}
 	return fault.Invalid
+}
+
+// exists tells whether a name is taken.
+func exists(reason string) bool {
+	switch reason {
+	case "instanceAlreadyExists", "alreadyExists", "ALREADY_EXISTS":
+		return true
+	}
+	return false
 }
 
 func isRateReason(reason string) bool {

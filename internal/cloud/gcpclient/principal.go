@@ -58,6 +58,21 @@ func (c *Client) Principal(ctx context.Context, q Question) (string, error) {
 	return email, nil
 }
 
+// Identity is [Client.Principal] after Google has taken the credentials for those of that identity, and given a token.
+func (c *Client) Identity(ctx context.Context, q Question) (string, error) {
+	creds, err := c.credentials()
+	if err != nil {
+		return "", c.Fault(ctx, q, err)
+	}
+	if _, err = creds.Token(ctx); err == nil {
+		err = ctx.Err() // a token that is known already is given to everybody
+	}
+	if err != nil {
+		return "", c.Fault(ctx, q, err)
+	}
+	return c.Principal(ctx, q)
+}
+
 // fileEmail is the service account that a credentials file is about; empty if it is about somebody else.
 func fileEmail(file []byte) string {
 	var f struct {
