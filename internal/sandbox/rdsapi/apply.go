@@ -46,6 +46,9 @@ func (a *API) modifySteps(in *instance) []step {
 	if class := w.Apply.DBInstanceClass; class != nil {
 		steps = append(steps, a.changeClass(in, *class)...)
 	}
+	if id := w.Apply.DBInstanceIdentifier; id != nil {
+		steps = append(steps, a.rename(in, *id)...)
+	}
 	return append(steps, step{done: func() { a.forget(in, w.Apply) }})
 }
 

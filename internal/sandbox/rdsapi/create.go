@@ -110,8 +110,8 @@ func or[T any](p *T, other T) *T {
 
 // newInstance makes the record of an instance that has no server yet. The caller holds the lock.
 func (a *API) newInstance(w *wanted) (*instance, error) {
-	if _, ok := a.state.Instances[w.id]; ok {
-		return nil, awsid.Newf(400, "DBInstanceAlreadyExists", "DB instance already exists")
+	if a.taken(w.id) {
+		return nil, errTaken()
 	}
 	db, err := a.describe(w)
 	if err != nil {

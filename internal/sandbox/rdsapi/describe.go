@@ -22,7 +22,7 @@ func (a *API) instanceOperations() []operation {
 			"CACertificateIdentifier", "Tags", "CopyTagsToSnapshot", "AutoMinorVersionUpgrade", "PubliclyAccessible", "VpcSecurityGroupIds",
 			"DBSubnetGroupName", "DBParameterGroupName"),
 		op(a.modifyDBInstance, func(in *rds.ModifyDBInstanceInput) about { return anInstance(in.DBInstanceIdentifier) },
-			"DBInstanceIdentifier", "ApplyImmediately", "MultiAZ", "BackupRetentionPeriod", "PreferredBackupWindow", "PreferredMaintenanceWindow",
+			"DBInstanceIdentifier", "NewDBInstanceIdentifier", "ApplyImmediately", "MultiAZ", "BackupRetentionPeriod", "PreferredBackupWindow", "PreferredMaintenanceWindow",
 			"DeletionProtection", "CACertificateIdentifier", "CertificateRotationRestart", "MasterUserPassword", "EnableIAMDatabaseAuthentication",
 			"DBInstanceClass", "AllocatedStorage", "MaxAllocatedStorage", "StorageType", "CopyTagsToSnapshot", "AutoMinorVersionUpgrade",
 			"PubliclyAccessible", "VpcSecurityGroupIds", "DBParameterGroupName", "EngineVersion"),

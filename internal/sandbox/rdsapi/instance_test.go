@@ -314,10 +314,10 @@ func TestPrincipalsAndWhatIsNotPlayed(t *testing.T) {
 		t.Errorf("an operation that is not played: %v", err)
 	}
 	for name, in := range map[string]*rds.ModifyDBInstanceInput{
-		"NewDBInstanceIdentifier": {NewDBInstanceIdentifier: new("x")},
-		"Domain":                  {Domain: new("x")},
-		"DBParameterGroupName":    {DBParameterGroupName: new("mine")},
-		"EngineVersion":           {EngineVersion: new("17.10"), ApplyImmediately: new(true)},
+		"Iops":                 {Iops: new(int32(3000))},
+		"Domain":               {Domain: new("x")},
+		"DBParameterGroupName": {DBParameterGroupName: new("mine")},
+		"EngineVersion":        {EngineVersion: new("17.10"), ApplyImmediately: new(true)},
 	} {
 		in.DBInstanceIdentifier = new("orders")
 		_, err := c.ModifyDBInstance(ctx, in)

@@ -77,6 +77,11 @@ func (a *API) checkModify(db *instance, in *rds.ModifyDBInstanceInput) error {
 			return err
 		}
 	}
+	if in.NewDBInstanceIdentifier != nil {
+		if err := a.checkName(db, in.NewDBInstanceIdentifier); err != nil {
+			return err
+		}
+	}
 	if gib := in.AllocatedStorage; gib != nil && *gib < value(db.DB.AllocatedStorage) {
 		return combination("Invalid storage size for engine name postgres and storage type %s: %d: storage cannot be reduced", value(db.DB.StorageType), *gib)
 	}
@@ -100,6 +105,9 @@ func (a *API) wish(db *instance, in *rds.ModifyDBInstanceInput, pending *types.P
 	want(&pending.DBInstanceClass, in.DBInstanceClass, db.DB.DBInstanceClass)
 	want(&pending.AllocatedStorage, in.AllocatedStorage, db.DB.AllocatedStorage)
 	want(&pending.StorageType, in.StorageType, db.DB.StorageType)
+	if id := in.NewDBInstanceIdentifier; id != nil {
+		want(&pending.DBInstanceIdentifier, new(fold(*id)), db.DB.DBInstanceIdentifier)
+	}
 	if in.MasterUserPassword != nil {
 		pending.MasterUserPassword = new(masked)
 	}
@@ -158,6 +166,7 @@ func (a *API) forget(in *instance, values *types.PendingModifiedValues) {
 	drop(&p.DBInstanceClass, values.DBInstanceClass)
 	drop(&p.AllocatedStorage, values.AllocatedStorage)
 	drop(&p.StorageType, values.StorageType)
+	drop(&p.DBInstanceIdentifier, values.DBInstanceIdentifier)
 	drop(&p.MasterUserPassword, values.MasterUserPassword)
 	in.password = secret.Value{}
 }
@@ -173,7 +182,7 @@ func sameValues(x, y types.PendingModifiedValues) bool {
 	return same(x.MultiAZ, y.MultiAZ) && same(x.BackupRetentionPeriod, y.BackupRetentionPeriod) &&
 		same(x.CACertificateIdentifier, y.CACertificateIdentifier) && same(x.IAMDatabaseAuthenticationEnabled, y.IAMDatabaseAuthenticationEnabled) &&
 		same(x.DBInstanceClass, y.DBInstanceClass) && same(x.AllocatedStorage, y.AllocatedStorage) && same(x.StorageType, y.StorageType) &&
-		same(x.MasterUserPassword, y.MasterUserPassword)
+		same(x.MasterUserPassword, y.MasterUserPassword) && same(x.DBInstanceIdentifier, y.DBInstanceIdentifier)
 }
 
 func same[T comparable](x, y *T) bool {
