@@ -2,11 +2,6 @@ package rds
 
 import (
 	"context"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,92 +14,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/play"
-	"dbops/internal/sandbox/rdsapi"
-	"dbops/internal/sandbox/world"
-	"dbops/internal/secret"
 )
-
-// played is a played AWS with two instances on real servers.
-type played struct {
-	url    string
-	keys   *awsid.Keys
-	faults *play.Faults
-	api    *rdsapi.API
-}
-
-func playAWS(t *testing.T) *played {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "dbops-rds-test-") // t.TempDir is closed to the servers' user
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	w, err := world.Open(t.Context(), world.Options{Dir: filepath.Join(dir, "world"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	a := &played{faults: &play.Faults{}}
-	a.keys, err = awsid.Open(awsid.Config{Account: "123456789012", Region: "eu-west-1", Principals: []awsid.Principal{
-		{Name: "user/dbops", Allow: awsid.Actions("rds:*", "rds-db:connect")},
-		{Name: "user/reader", Allow: awsid.Actions("rds:DescribeDBInstances")},
-		{Name: "user/nobody"},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.api, err = rdsapi.New(t.Context(), rdsapi.Config{World: w, Keys: a.keys, Dir: dir, Pace: 0.0001, Faults: a.faults}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.api.Close)
-	server := httptest.NewServer(awsid.Front(map[string]http.Handler{"rds": a.api}))
-	t.Cleanup(server.Close)
-	a.url = server.URL
-	for id, version := range map[string]string{"orders-prod": "14", "billing-prod": "15"} {
-		_, err := a.api.Adopt(t.Context(), rdsapi.Seed{
-			Create: sdk.CreateDBInstanceInput{
-				DBInstanceIdentifier: &id, EngineVersion: &version, MasterUsername: new("orders_admin"), BackupRetentionPeriod: new(int32(7)),
-				MultiAZ: new(true), DeletionProtection: new(true), EnableIAMDatabaseAuthentication: new(true),
-				Tags: []types.Tag{{Key: new("environment"), Value: new("prod")}},
-			},
-			Password: secret.New("correct-horse-battery"),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return a
-}
-
-// as is a provider with the access key of somebody, from the files and variables a person would have.
-func (a *played) as(t *testing.T, who string) *Provider {
-	t.Helper()
-	id, key, ok := a.keys.Credentials(who)
-	if !ok {
-		t.Fatalf("nobody is called %s", who)
-	}
-	file := filepath.Join(t.TempDir(), "credentials")
-	if err := os.WriteFile(file, []byte("[played]\naws_access_key_id = "+id+"\naws_secret_access_key = "+key.Reveal()+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	p, err := New(t.Context(), Options{
-		Region: "eu-west-1", Profile: "played", Endpoint: a.url, HTTPClient: &http.Client{Transport: transport},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 func TestThePlayedRDS(t *testing.T) {
 	a := playAWS(t)

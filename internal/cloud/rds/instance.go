@@ -1,6 +1,7 @@
 package rds
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,8 @@ func instance(db types.DBInstance, region string) *cloud.Instance {
 		DeletionProtection: aws.ToBool(db.DeletionProtection),
 		TLS:                cloud.TLS{CA: aws.ToString(db.CACertificateIdentifier)},
 		IAMLogin:           aws.ToBool(db.IAMDatabaseAuthenticationEnabled),
+		PublicAccess:       aws.ToBool(db.PubliclyAccessible),
+		NetworkZones:       networkZones(db.DBSubnetGroup),
 		Maintenance:        cloud.Maintenance{Window: aws.ToString(db.PreferredMaintenanceWindow)},
 
 		Pending: pending(db),
@@ -64,6 +67,21 @@ func instance(db types.DBInstance, region string) *cloud.Instance {
 		live.Labels[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	return live
+}
+
+// networkZones are the zones of a subnet group, in order: RDS puts an instance and its standby into two of them.
+func networkZones(g *types.DBSubnetGroup) []string {
+	if g == nil {
+		return nil
+	}
+	var zones []string
+	for _, s := range g.Subnets {
+		if z := s.SubnetAvailabilityZone; z != nil && aws.ToString(z.Name) != "" {
+			zones = append(zones, *z.Name)
+		}
+	}
+	slices.Sort(zones)
+	return slices.Compact(zones)
 }
 
 func availability(multiAZ bool) cloud.Availability {

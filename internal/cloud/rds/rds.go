@@ -1,7 +1,9 @@
-// Package rds reads the PostgreSQL instances of one AWS account and region, and makes the tokens with which to log in to them.
+// Package rds reads and changes the PostgreSQL instances of one AWS account and region, and makes the tokens with which to log in
+// to them.
 //
 // Credentials come from the standard AWS chain; nothing is contacted before the first question. An answer is bounded in time, pages
-// and retries included; what could only be learnt by a further question that failed is left empty rather than failing the whole.
+// and retries included; what could only be learnt by a further question that failed is left empty rather than failing the whole. A
+// change is sent once, and has happened when RDS shows it: a DB instance is "available" before a change begins as well as after.
 package rds
 
 import (
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"dbops/internal/cloud"
 	"dbops/internal/cloud/awsclient"
@@ -24,11 +27,11 @@ import (
 // asideTimeout bounds the questions beside the main one.
 const asideTimeout = 3 * time.Second
 
-// Options say which account and region to read.
+// Options say which account and region.
 type Options struct {
 	Region   string
 	Profile  string // of the AWS configuration; empty: the standard chain
-	Endpoint string // base URL of the RDS API, for emulators
+	Endpoint string // base URL of the RDS API, for emulators; of STS, too, unless the AWS configuration names one
 	// HTTPClient sends the requests. Nil: the SDK's own, which honours AWS_CA_BUNDLE and the proxy variables.
 	HTTPClient *http.Client
 }
@@ -37,9 +40,10 @@ type Options struct {
 type Provider struct {
 	aws *awsclient.Client
 	api *sdk.Client
+	sts *sts.Client
 }
 
-var _ cloud.Provider = (*Provider)(nil)
+var _ cloud.Changer = (*Provider)(nil)
 
 // New returns a provider that has contacted nobody yet. An AWS configuration that cannot be read is a fault.Config.
 func New(ctx context.Context, o Options) (*Provider, error) {
@@ -52,31 +56,26 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 			s.BaseEndpoint = aws.String(o.Endpoint)
 		}
 	})
-	return &Provider{aws: client, api: api}, nil
+	who := sts.NewFromConfig(client.Config, func(s *sts.Options) {
+		if o.Endpoint != "" && s.BaseEndpoint == nil {
+			s.BaseEndpoint = aws.String(o.Endpoint)
+		}
+	})
+	return &Provider{aws: client, api: api, sts: who}, nil
 }
 
 // Get describes one instance by its DB instance identifier, with its pending maintenance and the rds.force_ssl of its parameter
 // group. An instance of another engine is a fault.Invalid.
 func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error) {
-	op := "describe RDS instance " + p.aws.Config.Region + "/" + name
-	if name == "" {
-		return nil, fault.Newf(fault.Invalid, "describe an RDS instance", "its identifier is empty")
-	}
-	if err := p.aws.NeedRegion(op, ""); err != nil {
+	op := p.op("describe", name)
+	if err := p.check(op, name); err != nil {
 		return nil, err
 	}
 	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
 	defer cancel()
-	out, err := p.api.DescribeDBInstances(ask, &sdk.DescribeDBInstancesInput{DBInstanceIdentifier: &name})
+	db, err := p.describe(ask, name)
 	if err != nil {
 		return nil, p.aws.Fault(ctx, op, err)
-	}
-	if len(out.DBInstances) != 1 {
-		return nil, fault.Newf(fault.NotFound, op, "RDS describes %d instances of that name", len(out.DBInstances))
-	}
-	db := out.DBInstances[0]
-	if !isPostgres(db) {
-		return nil, fault.Newf(fault.Invalid, op, "its engine is %s, not PostgreSQL", aws.ToString(db.Engine))
 	}
 	live := instance(db, p.aws.Config.Region)
 	p.aside(ask, func(ctx context.Context) {
@@ -85,6 +84,36 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 		live.TLS.Mode, live.TLS.Required = p.forceSSL(ctx, db)
 	})
 	return live, nil
+}
+
+// op is what is done to an instance, for an error.
+func (p *Provider) op(verb, name string) string {
+	return verb + " RDS instance " + p.aws.Config.Region + "/" + name
+}
+
+// check refuses what RDS would answer in a way that leads astray: the empty name means all instances, no region a bad signature.
+func (p *Provider) check(op, name string) error {
+	if name == "" {
+		return fault.Newf(fault.Invalid, op, "its identifier is empty")
+	}
+	return p.aws.NeedRegion(op, "")
+}
+
+// describe returns an instance as RDS describes it. Another engine is a fault.Invalid.
+func (p *Provider) describe(ctx context.Context, name string) (types.DBInstance, error) {
+	op := p.op("describe", name)
+	out, err := p.api.DescribeDBInstances(ctx, &sdk.DescribeDBInstancesInput{DBInstanceIdentifier: &name})
+	if err != nil {
+		return types.DBInstance{}, err
+	}
+	if len(out.DBInstances) != 1 {
+		return types.DBInstance{}, fault.Newf(fault.NotFound, op, "RDS describes %d instances of that name", len(out.DBInstances))
+	}
+	db := out.DBInstances[0]
+	if !isPostgres(db) {
+		return db, fault.Newf(fault.Invalid, op, "its engine is %s, not PostgreSQL", aws.ToString(db.Engine))
+	}
+	return db, nil
 }
 
 // List describes every PostgreSQL instance of the region, members of Aurora and Multi-AZ clusters included, by name. It does not
@@ -138,8 +167,6 @@ func (p *Provider) aside(ctx context.Context, questions ...func(context.Context)
 	}
 	wg.Wait()
 }
-
-func once(o *sdk.Options) { o.RetryMaxAttempts = 1 }
 
 // maintenance is what RDS wants to do, by ARN: to one instance, or to all for nil. It is empty if RDS does not tell.
 func (p *Provider) maintenance(ctx context.Context, name *string) map[string][]string {
