@@ -1,7 +1,8 @@
-// Package cloudsql reads the PostgreSQL instances of one Google Cloud project, and knows as whom its credentials log in.
+// Package cloudsql reads and changes the PostgreSQL instances of one Google Cloud project, and knows as whom its credentials log in.
 //
 // Credentials are the Application Default Credentials; nothing is contacted before the first question. An answer is bounded in time,
 // pages and retries included; what could only be learnt by a further question that failed is left empty rather than failing the whole.
+// A change is sent once, for one revision of the settings; it has happened when its operation has ended and the instance shows it.
 package cloudsql
 
 import (
@@ -24,7 +25,7 @@ import (
 // asideTimeout bounds the questions beside the main one.
 const asideTimeout = 3 * time.Second
 
-// Options say which project to read.
+// Options say which project.
 type Options struct {
 	Project   string
 	Endpoint  string // base URL of the Cloud SQL Admin API, for emulators; plain http is accepted
@@ -45,7 +46,7 @@ type Provider struct {
 	creds *auth.Credentials // that api holds
 }
 
-var _ cloud.Provider = (*Provider)(nil)
+var _ cloud.Changer = (*Provider)(nil)
 
 // New returns a provider that has contacted nobody yet. An empty project is a fault.Config.
 func New(_ context.Context, o Options) (*Provider, error) {
@@ -80,18 +81,25 @@ func (p *Provider) service(ctx context.Context) (*sqladmin.Service, error) {
 	return api, nil
 }
 
+// The roles that hold the permissions.
+const (
+	viewerRole = "roles/cloudsql.viewer"
+	editorRole = "roles/cloudsql.editor"
+	adminRole  = "roles/cloudsql.admin"
+)
+
 func (p *Provider) question(op, permission string) gcpclient.Question {
 	return gcpclient.Question{
-		Op: op, Permission: permission, Role: "roles/cloudsql.viewer", API: "sqladmin.googleapis.com", Project: p.project,
+		Op: op, Permission: permission, Role: viewerRole, API: "sqladmin.googleapis.com", Project: p.project,
 	}
 }
 
 // Get describes one instance by its name, with the operation that runs on it and how far it can be restored. An instance of another
 // engine is a fault.Invalid.
 func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error) {
-	q := p.question("describe Cloud SQL instance "+p.project+"/"+name, "cloudsql.instances.get")
-	if name == "" {
-		return nil, fault.Newf(fault.Invalid, q.Op, "its name is empty")
+	q := p.question(p.op("describe", name), permissionGet)
+	if err := named(q, name); err != nil {
+		return nil, err
 	}
 	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
 	defer cancel()
@@ -99,16 +107,9 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 	if err != nil {
 		return nil, p.google.Fault(ctx, q, err)
 	}
-	var db *sqladmin.DatabaseInstance
-	err = gcpclient.Read(ask, func(ctx context.Context) (err error) {
-		db, err = api.Instances.Get(p.project, name).Context(ctx).Do()
-		return err
-	})
+	db, err := p.describe(ask, api, q, name)
 	if err != nil {
 		return nil, p.google.Fault(ctx, q, err)
-	}
-	if !isPostgres(db) {
-		return nil, fault.Newf(fault.Invalid, q.Op, "it is %s, not a PostgreSQL instance of Cloud SQL", strings.ToLower(db.DatabaseVersion+" "+db.InstanceType))
 	}
 	live := instance(db, p.project)
 	aside, stop := context.WithTimeout(ask, asideTimeout)
@@ -124,6 +125,42 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 	}
 	wg.Wait()
 	return live, nil
+}
+
+// permissionGet is what every question about one instance and its operations needs.
+const permissionGet = "cloudsql.instances.get"
+
+// op is what is done to an instance, for an error.
+func (p *Provider) op(verb, name string) string {
+	return verb + " Cloud SQL instance " + p.project + "/" + name
+}
+
+// named refuses the empty name, which the API takes for a question about all instances.
+func named(q gcpclient.Question, name string) error {
+	if name == "" {
+		return fault.Newf(fault.Invalid, q.Op, "its name is empty")
+	}
+	return nil
+}
+
+// describe returns an instance as Cloud SQL describes it. Another engine is a fault.Invalid.
+func (p *Provider) describe(ctx context.Context, api *sqladmin.Service, q gcpclient.Question, name string) (*sqladmin.DatabaseInstance, error) {
+	var db *sqladmin.DatabaseInstance
+	err := gcpclient.Read(ctx, func(ctx context.Context) (err error) {
+		db, err = api.Instances.Get(p.project, name).Context(ctx).Do()
+		return err
+	})
+	if err != nil {
+		q.Permission, q.Role = permissionGet, viewerRole
+		return nil, p.google.Fault(ctx, q, err)
+	}
+	if !isPostgres(db) {
+		return nil, fault.Newf(fault.Invalid, q.Op, "it is %s, not a PostgreSQL instance of Cloud SQL", strings.ToLower(db.DatabaseVersion+" "+db.InstanceType))
+	}
+	if db.Settings == nil {
+		db.Settings = &sqladmin.Settings{}
+	}
+	return db, nil
 }
 
 // List describes every PostgreSQL instance of the project, by name. Regions that Cloud SQL itself could not reach are a

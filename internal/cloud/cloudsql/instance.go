@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 
 	"dbops/internal/cloud"
 )
+
+// flagIAM is the database flag that lets cloud identities log in.
+const flagIAM = "cloudsql.iam_authentication"
 
 // port is where every Cloud SQL instance serves PostgreSQL.
 const port = 5432
@@ -50,7 +54,9 @@ func instance(db *sqladmin.DatabaseInstance, project string) *cloud.Instance {
 		Backups:            backups(s.BackupConfiguration),
 		DeletionProtection: s.DeletionProtectionEnabled,
 		TLS:                tls(db.ServerCaCert, s.IpConfiguration),
-		IAMLogin:           flag(s.DatabaseFlags, "cloudsql.iam_authentication") == "on",
+		IAMLogin:           flag(s.DatabaseFlags, flagIAM) == "on",
+		PublicAccess:       s.IpConfiguration != nil && s.IpConfiguration.Ipv4Enabled,
+		Revision:           revision(s.SettingsVersion),
 		Maintenance:        maintenance(db, s.MaintenanceWindow),
 
 		Labels:  maps.Clone(s.UserLabels),
@@ -61,6 +67,14 @@ func instance(db *sqladmin.DatabaseInstance, project string) *cloud.Instance {
 		live.Project = db.Project
 	}
 	return live
+}
+
+// revision is a settingsVersion; empty if there is none.
+func revision(version int64) string {
+	if version == 0 {
+		return ""
+	}
+	return strconv.FormatInt(version, 10)
 }
 
 // state is the state that the words of Cloud SQL mean. A stopped instance is RUNNABLE with the policy never to run.

@@ -1,0 +1,14 @@
+package cloudsql
+
+import (
+	"context"
+
+	"dbops/internal/cloud/gcpclient"
+)
+
+// Identity is the e-mail address of the identity in use, once Google has given a token for its credentials.
+func (p *Provider) Identity(ctx context.Context) (string, error) {
+	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
+	defer cancel()
+	return p.google.Identity(ask, p.question("ask Google who is asking", ""))
+}
