@@ -1,0 +1,209 @@
+package op
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"dbops/internal/fault"
+	"dbops/internal/state"
+	"dbops/internal/state/audit"
+)
+
+// ApprovalTTL is how long a request for an approval, and the approval, are good.
+const ApprovalTTL = 24 * time.Hour
+
+// Request stores a plan that needs approval and asks for it. Asking again returns the request that is open.
+func (e *Engine) Request(ctx context.Context, p *Plan) (a state.Approval, err error) {
+	what := "ask for an approval of " + p.Title
+	if p.Approvals == 0 {
+		return a, fault.Newf(fault.Usage, what, "it needs none")
+	}
+	if !p.Requester.Verified() {
+		return a, fault.Newf(fault.Unapproved, what, "nobody vouches for who asks: %s", p.Requester.Name).
+			Hint("log in to the cloud that has the instance, or give --ssh-key FILE of somebody in the allowed signers")
+	}
+	body, err := p.Encode()
+	if err != nil {
+		return a, fault.New(fault.Internal, what, err)
+	}
+	hash := hashOf(body)
+	err = e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+		if err := tx.PutPlan(ctx, storedPlan(p, hash, body)); err != nil {
+			return err
+		}
+		all, err := tx.Approvals(ctx, hash)
+		if err != nil {
+			return err
+		}
+		for _, open := range all {
+			if !open.Expired && open.State != state.Refused {
+				a = open
+				return nil
+			}
+		}
+		a = state.Approval{ID: "a" + uuid.NewString()[:8], PlanHash: hash, Requester: p.Requester.Name, Required: p.Approvals}
+		if err := tx.PutApproval(ctx, a, ApprovalTTL); err != nil {
+			return err
+		}
+		if err := tx.Append(ctx, e.entry(planRun(p, hash), p.Requester, audit.Note, "approval "+a.ID+" requested: "+p.Title)); err != nil {
+			return err
+		}
+		a, _, err = tx.Approval(ctx, a.ID)
+		return err
+	})
+	return a, err
+}
+
+// planRun is a plan as the head of an audit entry that is about no run yet.
+func planRun(p *Plan, hash string) state.Run {
+	return state.Run{Kind: p.Kind, Environment: p.Environment, Instance: p.Instance, PlanHash: hash}
+}
+
+// Vote is what somebody says of an approval.
+type Vote struct {
+	Approve  bool
+	By       Actor
+	Reason   string
+	Evidence string // an SSH signature, if that is how By is known
+}
+
+// VoteMessage is what an SSH key signs to approve or refuse a plan.
+func VoteMessage(planHash string, approve bool) []byte {
+	return fmt.Appendf(nil, "dbops %s plan %s\n", verdict(approve), planHash)
+}
+
+func verdict(approve bool) string {
+	if approve {
+		return "approve"
+	}
+	return "refuse"
+}
+
+// Vote approves or refuses a plan. The requester cannot approve, nobody votes twice, and somebody for whom only this machine vouches
+// has no vote.
+func (e *Engine) Vote(ctx context.Context, id string, v Vote) (a state.Approval, err error) {
+	what := verdict(v.Approve) + " " + id
+	deny := func(format string, args ...any) *fault.Error { return fault.Newf(fault.Denied, what, format, args...) }
+	if !v.By.Verified() {
+		return a, deny("nobody vouches for who you are: %s", v.By.Name).Hint("log in to the cloud that has the instance, or sign with --ssh-key FILE")
+	}
+	err = e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+		var found bool
+		if a, found, err = tx.Approval(ctx, id); err != nil {
+			return err
+		}
+		switch {
+		case !found:
+			return fault.Newf(fault.NotFound, what, "there is no such approval").Hint("dbops approvals list")
+		case a.Expired:
+			return fault.Newf(fault.Stale, what, "it expired at %s", a.Expires.Format(time.RFC3339)).Hint("the requester makes the plan again")
+		case a.State != state.Requested:
+			return fault.Newf(fault.Usage, what, "it is %s already", a.State)
+		case v.Approve && sameActor(a.Requester, v.By.Name):
+			return deny("%s asked for it, and somebody else has to approve", v.By.Name)
+		}
+		ok, err := tx.AddVote(ctx, id, state.Vote{Actor: v.By.Name, Method: v.By.Via, Verdict: verdict(v.Approve), Reason: v.Reason, Evidence: v.Evidence})
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return deny("%s has voted on it already", v.By.Name)
+		}
+		if a, _, err = tx.Approval(ctx, id); err != nil {
+			return err
+		}
+		to := a.State
+		if !v.Approve {
+			to = state.Refused
+		} else if yes(a.Votes) >= a.Required {
+			to = state.Approved
+		}
+		if to != a.State {
+			if _, err := tx.SetApproval(ctx, id, a.State, to, ""); err != nil {
+				return err
+			}
+			a.State = to
+		}
+		r := state.Run{Kind: a.Kind, Environment: a.Environment, Instance: a.Instance, PlanHash: a.PlanHash}
+		text := "approval " + id + ": " + verdict(v.Approve)
+		if v.Reason != "" {
+			text += ": " + v.Reason
+		}
+		return tx.Append(ctx, e.entry(r, v.By, audit.Note, text))
+	})
+	return a, err
+}
+
+// sameActor compares names as their issuers do; an AWS session of a role is the role.
+func sameActor(a, b string) bool { return strings.EqualFold(principal(a), principal(b)) }
+
+// principal is who is behind a name: arn:aws:sts::1:assumed-role/ops/alice stays, because the session name tells people of one role apart.
+func principal(name string) string { return strings.TrimSpace(name) }
+
+func yes(votes []state.Vote) (n int) {
+	for _, v := range votes {
+		if v.Verdict == verdict(true) {
+			n++
+		}
+	}
+	return n
+}
+
+// Approvals lists requests and approvals, newest first; of one plan if hash is not empty.
+func (e *Engine) Approvals(ctx context.Context, hash string) (all []state.Approval, err error) {
+	err = e.store.Read(ctx, "list approvals", func(ctx context.Context, tx *state.Tx) error {
+		all, err = tx.Approvals(ctx, hash)
+		return err
+	})
+	return all, err
+}
+
+// useApproval uses up the approval of a plan that needs one.
+func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *Plan, hash string) error {
+	if p.Approvals == 0 {
+		return nil
+	}
+	all, err := tx.Approvals(ctx, hash)
+	if err != nil {
+		return err
+	}
+	why, hint := "nobody was asked", "dbops apply FILE asks when the plan was saved with --plan --out FILE"
+	for _, a := range all {
+		switch {
+		case a.State == state.Approved && !a.Expired:
+			ok, err := tx.SetApproval(ctx, a.ID, state.Approved, state.Used, p.RunID())
+			if err != nil {
+				return err
+			}
+			if ok {
+				return nil
+			}
+			why = "its approval was used by somebody else just now"
+		case a.State == state.Requested && !a.Expired:
+			why = fmt.Sprintf("%d of %d others have approved", yes(a.Votes), a.Required)
+			hint = "somebody else: dbops approvals approve " + a.ID
+		case a.State == state.Refused:
+			why, hint = "it was refused by "+refuser(a.Votes), "make another plan"
+		case a.Expired:
+			why, hint = "its approval expired", "make the plan again"
+		}
+		break // the newest counts
+	}
+	return fault.Newf(fault.Unapproved, what, "it needs an approval: %s", why).Hint("%s", hint)
+}
+
+func refuser(votes []state.Vote) string {
+	for _, v := range votes {
+		if v.Verdict == verdict(false) {
+			if v.Reason != "" {
+				return v.Actor + " (" + v.Reason + ")"
+			}
+			return v.Actor
+		}
+	}
+	return "somebody"
+}

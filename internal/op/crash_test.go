@@ -1,0 +1,3 @@
+package op
+
+func child() bool { return false }

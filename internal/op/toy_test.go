@@ -1,0 +1,232 @@
+package op
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dbops/internal/fault"
+	"dbops/internal/state"
+	"dbops/internal/state/statetest"
+)
+
+// toyWorld is a world of files: settings that steps change, and every effect in the order in which the world saw it.
+type toyWorld struct{ dir string }
+
+func (w toyWorld) get(setting string) string {
+	b, err := os.ReadFile(filepath.Join(w.dir, setting))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func (w toyWorld) set(setting, value string) {
+	f, err := os.OpenFile(filepath.Join(w.dir, "effects"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	_, err = f.WriteString(setting + "=" + value + "\n")
+	if err = errors.Join(err, f.Close(), os.WriteFile(filepath.Join(w.dir, setting), []byte(value), 0o600)); err != nil {
+		panic(err)
+	}
+}
+
+func (w toyWorld) effects() []string {
+	b, err := os.ReadFile(filepath.Join(w.dir, "effects"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		panic(err)
+	}
+	return strings.Fields(string(b))
+}
+
+// toyRequest asks for settings to get a value, one step each.
+type toyRequest struct {
+	Settings []string
+	Value    string
+	Gate     bool
+	Naive    bool // steps act without looking
+}
+
+type toyFacts struct{ Was map[string]string }
+
+// toys let a test act in the middle of steps.
+type toys struct {
+	world toyWorld
+	hook  func(at string)
+
+	mu sync.Mutex
+	do map[string]func(ctx context.Context, s *Session) error // by step, called before it acts
+}
+
+func (y *toys) on(step string, do func(ctx context.Context, s *Session) error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.do == nil {
+		y.do = map[string]func(context.Context, *Session) error{}
+	}
+	y.do[step] = do
+}
+
+func (y *toys) kind() Kind {
+	return Operation[toyRequest, toyFacts]{
+		Kind: "toy",
+		Observe: func(_ context.Context, _ Target, r toyRequest) (toyFacts, error) {
+			f := toyFacts{Was: map[string]string{}}
+			for _, s := range r.Settings {
+				f.Was[s] = y.world.get(s)
+			}
+			return f, nil
+		},
+		Derive: func(t Target, r toyRequest, f toyFacts) Draft {
+			d := Draft{Title: "set toys of " + t.String() + " to " + r.Value, Downtime: Downtime{Expected: "none", Text: "toys"}}
+			for _, s := range r.Settings {
+				if f.Was[s] != r.Value {
+					d.Changes = append(d.Changes, Change{Setting: s, From: f.Was[s], To: r.Value})
+				}
+			}
+			return d
+		},
+		Steps: func(_ Target, r toyRequest, f toyFacts) (steps []Step) {
+			for _, s := range r.Settings {
+				steps = append(steps, Step{
+					Name: s, Title: "set " + s, UndoTitle: "set " + s + " back",
+					Do:   y.setter(s, r.Value, r.Naive),
+					Undo: y.setter(s, f.Was[s], r.Naive),
+				})
+			}
+			if r.Gate {
+				steps = slices.Insert(steps, len(steps)-1, Step{Name: "ask", Title: "wait for somebody", Gate: "look at it"})
+			}
+			return steps
+		},
+	}.AsKind()
+}
+
+func (y *toys) setter(setting, value string, naive bool) func(context.Context, *Session) (Result, error) {
+	return func(ctx context.Context, s *Session) (Result, error) {
+		y.mu.Lock()
+		do := y.do[setting]
+		y.mu.Unlock()
+		if do != nil {
+			if err := do(ctx, s); err != nil {
+				return Result{}, err
+			}
+		}
+		was := y.world.get(setting)
+		if was != value || naive {
+			if err := s.Fence(); err != nil {
+				return Result{}, err
+			}
+			y.world.set(setting, value)
+			if y.hook != nil {
+				y.hook("acted " + setting)
+			}
+		}
+		return Result{Output: map[string]string{"set": setting}, Changes: []Change{{Setting: setting, From: was, To: value}}, RequestID: "toy-1", Text: setting + " is " + value}, nil
+	}
+}
+
+// bench is an engine over a store, with toys.
+type bench struct {
+	*Engine
+	toys  *toys
+	place statetest.Place
+}
+
+func newBench(t testing.TB, p statetest.Place, change ...func(*Options)) *bench {
+	t.Helper()
+	y := &toys{world: toyWorld{t.TempDir()}}
+	return &bench{Engine: newEngine(t, p.Store(t), y, change...), toys: y, place: p}
+}
+
+func newEngine(t testing.TB, s *state.Store, y *toys, change ...func(*Options)) *Engine {
+	t.Helper()
+	kinds, err := NewRegistry(y.kind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Version: "test", Poll: 20 * time.Millisecond, TTL: 20 * time.Second, Host: "here"}
+	for _, c := range change {
+		c(&o)
+	}
+	return New(s, kinds, o)
+}
+
+var robot = Actor{Name: "robot@example.com", Via: ViaGoogle}
+
+func (b *bench) plan(t testing.TB, r toyRequest, change ...func(*PlanRequest)) *Plan {
+	t.Helper()
+	q := PlanRequest{Kind: "toy", Target: Target{Environment: "prod", Instance: "main"}, Request: r, Requester: robot}
+	for _, c := range change {
+		c(&q)
+	}
+	p, err := b.Plan(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (b *bench) submit(t testing.TB, p *Plan) state.Run {
+	t.Helper()
+	r, again, err := b.Submit(t.Context(), p, SubmitOptions{Actor: robot})
+	if err != nil || again {
+		t.Fatalf("submitted again: %v, %v", again, err)
+	}
+	return r
+}
+
+func (b *bench) attach(t testing.TB, id string) state.Run {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	r, err := b.Attach(ctx, id, 0, func(e state.Event) { t.Logf("%s %s: %s", e.Kind, e.Step, e.Text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (b *bench) tell(t testing.TB, id string, v state.Verb) {
+	t.Helper()
+	if err := b.Tell(t.Context(), id, v, Actor{Name: "alice", Via: ViaGoogle}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verified demands that the audit log is whole, and returns its entries.
+func (b *bench) verified(t testing.TB) {
+	t.Helper()
+	report, err := b.store.Log.Verify(t.Context(), 0)
+	if err != nil || !report.OK() {
+		t.Errorf("the audit log does not verify: %v, %+v", err, report)
+	}
+}
+
+func wants(t testing.TB, what string, got, want any) {
+	t.Helper()
+	x, _ := json.Marshal(got)
+	y, _ := json.Marshal(want)
+	if string(x) != string(y) {
+		t.Errorf("%s: got %s, want %s", what, x, y)
+	}
+}
+
+func failed(t testing.TB, err error, kind fault.Kind, text string) {
+	t.Helper()
+	if err == nil || fault.KindOf(err) != kind || !strings.Contains(err.Error(), text) {
+		t.Errorf("got %v (%s), want %s: %s", err, fault.KindOf(err), kind, text)
+	}
+}

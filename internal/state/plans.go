@@ -1,0 +1,31 @@
+package state
+
+import (
+	"context"
+	"time"
+
+	"dbops/internal/state/db"
+)
+
+// Plan is a stored plan. Body is the plan itself, whose SHA-256 is Hash.
+type Plan struct {
+	Hash, ID, Kind, Environment, Instance, Requester string
+	Body                                             []byte
+	Created, Expires                                 time.Time
+}
+
+// PutPlan stores a plan; storing it again changes nothing.
+func (t *Tx) PutPlan(ctx context.Context, p Plan) error {
+	return t.exec(ctx, `insert into plans (hash, id, kind, environment, instance, requester, body, created_ms, expires_ms)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (hash) do nothing`,
+		p.Hash, p.ID, p.Kind, p.Environment, p.Instance, p.Requester, p.Body, ms(p.Created), ms(p.Expires))
+}
+
+// Plan returns the plan with that hash.
+func (t *Tx) Plan(ctx context.Context, hash string) (p Plan, found bool, err error) {
+	var created, expires int64
+	found, err = db.One(ctx, t.q, []any{&p.Hash, &p.ID, &p.Kind, &p.Environment, &p.Instance, &p.Requester, &p.Body, &created, &expires},
+		`select hash, id, kind, environment, instance, requester, body, created_ms, expires_ms from plans where hash = $1`, hash)
+	p.Created, p.Expires = fromMS(created), fromMS(expires)
+	return p, found, err
+}

@@ -1,0 +1,164 @@
+package state
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"dbops/internal/state/db"
+)
+
+// RunState is how far a run is.
+type RunState string
+
+// The states of a run.
+const (
+	Queued    RunState = "queued"    // nobody has begun
+	Running   RunState = "running"   // steps are done, by a runner that is alive or was
+	Gate      RunState = "gate"      // a step waits for a person
+	Parked    RunState = "parked"    // a step failed or was cancelled: somebody decides what next
+	Undoing   RunState = "undoing"   // steps are undone, in reverse
+	Done      RunState = "done"      // ended: everything happened
+	Failed    RunState = "failed"    // ended: nothing was changed, or somebody gave it up as it is
+	Undone    RunState = "undone"    // ended: what was changed is changed back
+	Cancelled RunState = "cancelled" // ended before anything was changed
+)
+
+// Ended tells whether nothing will happen any more.
+func (s RunState) Ended() bool {
+	return s == Done || s == Failed || s == Undone || s == Cancelled
+}
+
+// Run is one execution of a plan.
+type Run struct {
+	ID          string    `json:"id"`
+	PlanHash    string    `json:"plan"`
+	Kind        string    `json:"kind"`
+	Environment string    `json:"environment"`
+	Instance    string    `json:"instance"`
+	Title       string    `json:"title"`
+	Requester   string    `json:"requester"`
+	Queue       string    `json:"queue"`
+	State       RunState  `json:"state"`
+	Step        string    `json:"step,omitempty"`    // what it does, waits for, or failed at
+	Problem     string    `json:"problem,omitempty"` // why it is parked or failed
+	Hint        string    `json:"hint,omitempty"`
+	Runner      string    `json:"runner,omitempty"`
+	Alive       bool      `json:"alive"` // the runner's lease is good
+	Created     time.Time `json:"created"`
+	Started     time.Time `json:"started,omitzero"`
+	Updated     time.Time `json:"updated"`
+	Ended       time.Time `json:"ended,omitzero"`
+}
+
+// Interrupted tells whether a run was begun and nobody works on it: its runner ended or died. It can be resumed.
+func (r *Run) Interrupted() bool {
+	return !r.Alive && !r.State.Ended() && r.State != Queued
+}
+
+// PutRun stores a new run; storing it again changes nothing.
+func (t *Tx) PutRun(ctx context.Context, r Run) error {
+	return t.exec(ctx, `insert into runs (id, plan_hash, kind, environment, instance, title, requester, queue, state, created_ms, updated_ms)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, `+t.now()+`, `+t.now()+`) on conflict (id) do nothing`,
+		r.ID, r.PlanHash, r.Kind, r.Environment, r.Instance, r.Title, r.Requester, r.Queue, string(Queued))
+}
+
+// SetRun says how far a run is. Begun sets when it was begun if that is not known yet.
+func (t *Tx) SetRun(ctx context.Context, id string, s RunState, step, problem, hint string) error {
+	ended := "0"
+	if s.Ended() {
+		ended = t.now()
+	}
+	return t.exec(ctx, `update runs set state = $1, step = $2, problem = $3, hint = $4, updated_ms = `+t.now()+`, ended_ms = `+ended+`,
+		started_ms = case when started_ms = 0 then `+t.now()+` else started_ms end where id = $5`,
+		string(s), step, problem, hint, id)
+}
+
+// SetRunner says who works on a run.
+func (t *Tx) SetRunner(ctx context.Context, id, runner string) error {
+	return t.exec(ctx, `update runs set runner = $1, updated_ms = `+t.now()+` where id = $2`, runner, id)
+}
+
+// SetQueue says where a run waits.
+func (t *Tx) SetQueue(ctx context.Context, id, queue string) error {
+	return t.exec(ctx, `update runs set queue = $1, updated_ms = `+t.now()+` where id = $2`, queue, id)
+}
+
+// Run returns a run.
+func (t *Tx) Run(ctx context.Context, id string) (r Run, found bool, err error) {
+	all, err := t.runs(ctx, `where r.id = $1`, id)
+	if err != nil || len(all) == 0 {
+		return r, false, err
+	}
+	return all[0], true, nil
+}
+
+// RunFilter picks runs. What is empty matches all.
+type RunFilter struct {
+	Environment, Instance, PlanHash string
+	IDPrefix                        string
+	Active                          bool // not ended
+	Limit                           int  // 0: 100
+}
+
+// Runs lists runs, newest first.
+func (t *Tx) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
+	var where []string
+	var args []any
+	add := func(clause string, v any) {
+		args = append(args, v)
+		where = append(where, strings.ReplaceAll(clause, "?", placeholder(len(args))))
+	}
+	if f.Environment != "" {
+		add("r.environment = ?", f.Environment)
+	}
+	if f.Instance != "" {
+		add("r.instance = ?", f.Instance)
+	}
+	if f.PlanHash != "" {
+		add("r.plan_hash = ?", f.PlanHash)
+	}
+	if f.IDPrefix != "" {
+		add("substr(r.id, 1, length(?)) = ?", f.IDPrefix)
+	}
+	if f.Active {
+		where = append(where, "r.state not in ('done', 'failed', 'undone', 'cancelled')")
+	}
+	clause := ""
+	if len(where) > 0 {
+		clause = "where " + strings.Join(where, " and ")
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	args = append(args, f.Limit)
+	return t.runs(ctx, clause+" order by r.created_ms desc, r.id desc limit "+placeholder(len(args)), args...)
+}
+
+func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, err error) {
+	err = db.Each(ctx, t.q, func(rows db.Rows) error {
+		var r Run
+		var s string
+		var created, started, updated, ended, alive int64
+		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Queue, &s, &r.Step,
+			&r.Problem, &r.Hint, &r.Runner, &created, &started, &updated, &ended, &alive); err != nil {
+			return err
+		}
+		r.State, r.Alive = RunState(s), alive > 0
+		r.Created, r.Started, r.Updated, r.Ended = fromMS(created), fromMS(started), fromMS(updated), fromMS(ended)
+		all = append(all, r)
+		return nil
+	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.queue, r.state, r.step, r.problem, r.hint,
+		r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
+		(select count(*) from runners n where n.id = r.runner and n.expires_ms > `+t.now()+`)
+		from runs r `+clause, args...)
+	return all, err
+}
+
+func placeholder(n int) string { return "$" + itoa(n) }
+
+// TakeRun gives a run from one runner to another; ok is false if somebody was faster.
+func (t *Tx) TakeRun(ctx context.Context, id, from, to string) (ok bool, err error) {
+	n, err := t.q.Exec(ctx, `update runs set runner = $1, updated_ms = `+t.now()+` where id = $2 and runner = $3`, to, id, from)
+	return n == 1, err
+}
