@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 
+	"dbops/internal/cloud"
 	"dbops/internal/fault"
 )
 
@@ -121,6 +122,19 @@ func TestAnswersOfRDS(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestANameThatIsTakenIsSaidSo(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{
+		"DBInstanceAlreadyExists": true, "DBSnapshotAlreadyExists": true, "ResourceExistsException": true, "InvalidDBInstanceState": false,
+	} {
+		n := 0
+		err := ask(t.Context(), client(t, answer(400, rdsError(code, "x"), &n)), "http://rds.test")
+		if errors.Is(err, cloud.ErrExists) != want {
+			t.Errorf("%s: %v", code, err)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ func TestThePlayedRDSIsChanged(t *testing.T) {
 			return query(t, a.api.Server(instance), sql)
 		},
 		Permissions: map[string]string{},
-		Renames:     true, Windows: true, Labels: true, Tells: true,
+		Renames:     true, Windows: true, Labels: true, Keeps: true, Tells: true,
 		Unknown: cloud.Settings{TLSRequired: new(true)},
 	}
 	for method, action := range actions {

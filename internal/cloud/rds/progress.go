@@ -121,13 +121,22 @@ func (f *follow) modified() (cloud.Progress, error) {
 			return cloud.Progress{}, f.gaveUp()
 		}
 	case cloud.Available, cloud.Stopped:
-		if !settled && waiting == 0 && (f.failure() != "" || time.Since(f.r.At) > grace) {
+		if len(missing) > 0 && waiting == 0 && (f.failure() != "" || f.quiet() > grace) {
 			return cloud.Progress{}, f.gaveUp()
 		}
 	default:
 		settled = false
 	}
 	return cloud.Progress{Done: settled}, nil
+}
+
+// quiet is how long RDS has said nothing about the instance, since the change was asked for.
+func (f *follow) quiet() time.Duration {
+	last := f.r.At
+	if n := len(f.events); n > 0 && f.events[n-1].At.After(last) {
+		last = f.events[n-1].At
+	}
+	return time.Since(last)
 }
 
 // zoned tells whether the standby is there, or gone, as the availability says.
