@@ -50,6 +50,12 @@ func (r *recorded) RoundTrip(req *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	w.Header().Set("Content-Type", "application/json")
 	switch file := r.answers[key]; {
+	case strings.HasPrefix(file, `{"error":{"code":404`):
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.WriteString(file)
+	case strings.HasPrefix(file, `{"error":{"code":409`):
+		w.WriteHeader(http.StatusConflict)
+		_, _ = w.WriteString(file)
 	case strings.HasPrefix(file, "{"):
 		_, _ = w.WriteString(file)
 	case file == "hang":

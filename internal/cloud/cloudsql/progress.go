@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 
 // done is the status of an operation that has ended, well or not.
 const done = "DONE"
+
+// forgotten stands for the type of an operation that Cloud SQL does not know any more.
+const forgotten = "(forgotten operation)"
 
 // grace is how long an instance may take to show what an operation that has ended did.
 const grace = 5 * time.Minute
@@ -65,11 +69,7 @@ func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 	if f.receipt.Operation == "" {
 		return cloud.Progress{}, fault.Newf(fault.Invalid, f.q.Op, "the receipt names no operation")
 	}
-	err := gcpclient.Read(ctx, func(ctx context.Context) (err error) {
-		f.o, err = f.api.Operations.Get(f.p.project, f.receipt.Operation).Context(ctx).Do()
-		return err
-	})
-	if err != nil {
+	if err := f.operation(ctx); err != nil {
 		return cloud.Progress{}, err
 	}
 	if f.o.Status != done {
@@ -80,13 +80,41 @@ func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 	}
 	switch {
 	case f.receipt.Change == changeDelete:
-		return cloud.Progress{Done: true, Status: status(f.o)}, nil
+		return f.deleted(ctx)
 	case f.receipt.Change == changeBackup:
 		return f.backedUp(ctx)
 	case f.want.Run != 0:
 		return f.fill(ctx)
 	}
 	return f.settled(ctx)
+}
+
+// operation reads the operation of the receipt. One that Cloud SQL has forgotten has ended, and the instance says how.
+func (f *follow) operation(ctx context.Context) error {
+	err := gcpclient.Read(ctx, func(ctx context.Context) (err error) {
+		f.o, err = f.api.Operations.Get(f.p.project, f.receipt.Operation).Context(ctx).Do()
+		return err
+	})
+	if err = f.fault(ctx, err); err != nil && fault.KindOf(err) == fault.NotFound {
+		f.o = &sqladmin.Operation{Name: f.receipt.Operation, OperationType: forgotten, Status: done, InsertTime: f.receipt.At.Format(time.RFC3339Nano)}
+		return nil
+	}
+	return err
+}
+
+// deleted tells whether the instance is gone. The end of its operation says so; a name may be in use again.
+func (f *follow) deleted(ctx context.Context) (cloud.Progress, error) {
+	if f.o.OperationType != forgotten {
+		return cloud.Progress{Done: true, Status: status(f.o)}, nil
+	}
+	live, err := f.live(ctx)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		return cloud.Progress{Done: true, Status: status(f.o)}, nil
+	case err != nil:
+		return cloud.Progress{}, err
+	}
+	return cloud.Progress{}, fault.Newf(fault.Internal, f.q.Op, "Cloud SQL has forgotten the operation, and the instance is there: %s", live.RawState)
 }
 
 // failure is that Cloud SQL gave an operation up; nil if it did not.
@@ -120,12 +148,14 @@ func (f *follow) settled(ctx context.Context) (cloud.Progress, error) {
 	if live.State == cloud.Failed {
 		return cloud.Progress{}, fault.Newf(fault.Internal, f.q.Op, "the instance is %s", live.RawState)
 	}
+	late := time.Since(parseTime(f.o.EndTime)) > grace
 	lacks := f.lacks(live)
-	progress.Done = lacks == "" && (live.State == cloud.Available || live.State == cloud.Stopped)
-	if lacks != "" && time.Since(parseTime(f.o.EndTime)) > grace {
+	if lacks != "" && late {
 		return cloud.Progress{}, fault.Newf(fault.Internal, f.q.Op, "%s has ended, and the instance does not show it: %s", f.o.OperationType, lacks).
 			Hint("somebody may have changed it since: look at its operations")
 	}
+	alone := live.Availability == cloud.Regional && live.SecondaryZone == ""
+	progress.Done = lacks == "" && (!alone || late) && (live.State == cloud.Available || live.State == cloud.Stopped)
 	return progress, nil
 }
 
@@ -134,14 +164,11 @@ func (f *follow) lacks(live *cloud.Instance) string {
 	var all []string
 	if f.want.Settings != nil {
 		for _, c := range f.want.Settings.Missing(live) {
-			all = append(all, c.Setting+" is "+c.From+", not "+c.To)
+			all = append(all, fmt.Sprintf("%s is %q, not %q", c.Setting, c.From, c.To))
 		}
 	}
 	if f.want.Zone != "" && live.Zone != f.want.Zone {
 		all = append(all, "the primary is in zone "+live.Zone+", not "+f.want.Zone)
-	}
-	if live.Availability == cloud.Regional && live.SecondaryZone == "" {
-		all = append(all, "there is no standby yet")
 	}
 	return strings.Join(all, ", ")
 }

@@ -103,7 +103,11 @@ func like(source *sqladmin.DatabaseInstance, r cloud.Restore) (*sqladmin.Databas
 // remembered from one look to the next, and no two begin it.
 func (f *follow) fill(ctx context.Context) (cloud.Progress, error) {
 	var second *sqladmin.Operation
+	made := parseTime(f.o.InsertTime)
 	err := f.operations(ctx, f.receipt.Instance, func(o *sqladmin.Operation) bool {
+		if parseTime(o.InsertTime).Before(made) {
+			return false // of an earlier instance of that name
+		}
 		if slices.Contains([]string{"RESTORE_VOLUME", "RESTORE"}, o.OperationType) {
 			second = o
 		}

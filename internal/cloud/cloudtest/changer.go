@@ -31,13 +31,14 @@ type Stage struct {
 
 	Permissions map[string]string // by method: what its request for a change needs
 
-	// What only one of the clouds can.
-	Renames   bool // an instance can get another name
-	Windows   bool // a change can wait for the maintenance window
-	Labels    bool // the label of a backup is its identifier
-	Tells     bool // a restore to a time can be told labels and protection
-	Unknown   cloud.Settings
-	Revisions bool
+	// What only one of the clouds does.
+	Renames   bool           // an instance can get another name
+	Windows   bool           // a change can wait for the maintenance window
+	Labels    bool           // the label of a backup is its identifier, and not its description
+	Keeps     bool           // backups made by hand outlive their instance
+	Tells     bool           // a restore to a time can be told labels and protection; else they are left to do
+	Revisions bool           // settings have revisions
+	Unknown   cloud.Settings // it has no such settings
 }
 
 // RunChanger checks that the changer of a stage keeps the promises of cloud.Changer.

@@ -112,6 +112,7 @@ func (s *Stage) restores(t *testing.T) {
 		items   string
 	}{
 		{"from a backup", cloud.Restore{Target: "copy-backup", Backup: r.Backup}, "1"},
+		{"from a backup, to a name that was used before", cloud.Restore{Target: "copy-backup", Backup: r.Backup, Unprotected: true}, "1"},
 		{"to a time", cloud.Restore{Target: "copy-time", Time: at, Unprotected: true}, "2"},
 		{"to the latest", cloud.Restore{Target: "copy-latest", Unprotected: true}, "3"},
 	} {
@@ -128,8 +129,6 @@ func (s *Stage) restores(t *testing.T) {
 			s.conforms(t, c.restore)
 			if !c.restore.Unprotected {
 				s.modify(t, c.restore.Target, cloud.Settings{DeletionProtection: new(false)})
-			}
-			if c.restore.Backup != "" {
 				s.renames(t, c.restore.Target)
 			}
 			s.remove(t, c.restore.Target)

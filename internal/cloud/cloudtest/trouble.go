@@ -97,9 +97,20 @@ func (s *Stage) trouble(t *testing.T) {
 	t.Run("what is gone in the middle is not found", func(t *testing.T) {
 		s.Spare(t, "fleeting")
 		r := s.modify(t, "fleeting", cloud.Settings{RetentionDays: new(3)})
+		b, err := p.CreateBackup(t.Context(), "fleeting", "last-words")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.finish(t, b)
 		s.remove(t, "fleeting")
 		if err := s.ends(t, r, fault.NotFound); !strings.Contains(err.Error(), "fleeting") {
 			t.Errorf("it does not say what: %v", err)
+		}
+		left, err := p.Backups(t.Context(), "fleeting")
+		if !s.Keeps {
+			failed(t, err, fault.NotFound)
+		} else if err != nil || len(left) != 1 || left[0].ID != "last-words" {
+			t.Errorf("what was made by hand does not outlive it: %+v, %v", left, err)
 		}
 	})
 }
