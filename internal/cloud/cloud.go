@@ -1,4 +1,5 @@
-// Package cloud is the one model of a PostgreSQL instance for every provider, and the interface through which it is read.
+// Package cloud is the one model of a PostgreSQL instance for every provider, and the interfaces through which it is read
+// ([Provider]) and changed ([Changer]).
 //
 // What both clouds have has one name here; what only one of them has stays reachable in [Instance.Raw]. Nothing is invented: a
 // field that a provider does not tell is zero, and the doc comment says what zero means.
