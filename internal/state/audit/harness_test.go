@@ -12,7 +12,12 @@ import (
 	"dbops/internal/state/db"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childDir) != "" {
+		os.Exit(appendForever())
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // stores make a new store of either kind.
 func stores() map[string]func(testing.TB) *db.DB {

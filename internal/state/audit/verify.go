@@ -73,6 +73,7 @@ type verifier struct {
 	tree   *tree
 	broken bool             // the tree cannot be computed any more: an entry and its hash are both missing
 	open   map[string]int64 // intents without a result
+	shift  int64            // by how much the number of the entry before was wrong
 }
 
 // batch is how many entries are read with one query.
@@ -172,28 +173,32 @@ func (v *verifier) missing(lo, hi int64, stored *storedHashes) {
 			v.broken = true
 			return
 		}
-		v.push(seq, leaf, stored)
+		v.push(seq, leaf, stored, true)
 	}
 }
 
 func (v *verifier) entry(seq int64, run string, body []byte, stored *storedHashes) {
-	v.push(seq, tlog.RecordHash(body), stored)
 	s, ok := scan(body)
+	shift := s.seq - seq
+	moved := ok && shift != 0
 	switch {
 	case !ok:
 		v.r.problem(seq, "entry %d is not in the form that dbops writes", seq)
-	case s.seq != seq:
+	case moved && shift != v.shift: // a row put in between moves all that follow
 		v.r.problem(seq, "in the place of entry %d is one with the number %d", seq, s.seq)
+	case moved:
 	case s.v == Version && unquote(s.run) != run:
 		v.r.problem(seq, "entry %d is filed under the run %q, and is of %s", seq, cut(run, 80), s.run)
 	case s.v == Version:
 		v.follow(s)
 	}
+	v.shift = shift
+	v.push(seq, tlog.RecordHash(body), stored, !moved)
 }
 
 // push adds a leaf, and compares what it completes with the stored hashes. Where they differ it goes on with the stored one, so that one
-// change is one or two problems, and the root still tells whether the stored hashes are those that were signed.
-func (v *verifier) push(seq int64, leaf tlog.Hash, stored *storedHashes) {
+// change is one or two problems, and the root still tells whether the stored hashes are those that were signed. Of a leaf that is told already it says nothing.
+func (v *verifier) push(seq int64, leaf tlog.Hash, stored *storedHashes, tell bool) {
 	if v.broken {
 		return
 	}
@@ -206,6 +211,7 @@ func (v *verifier) push(seq int64, leaf tlog.Hash, stored *storedHashes) {
 			return h
 		case h == want:
 			return h
+		case level == 0 && !tell:
 		case level == 0:
 			v.r.problem(seq, "entry %d is not the one that was hashed", seq)
 		default:

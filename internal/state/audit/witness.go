@@ -68,8 +68,7 @@ func (l *Log) check(ctx context.Context) (c Checkpoint, err error) {
 	var file *witnessFile
 	if l.keys.Witness != "" {
 		if file, err = openWitness(ctx, l.keys.Witness); err != nil {
-			return Checkpoint{}, fault.New(fault.Config, "read "+l.keys.Witness, err).
-				Hint("dbops must be able to write it; if it is damaged, keep it, and remove it: what was seen so far is forgotten then")
+			return Checkpoint{}, witnessFault(l.keys.Witness, err)
 		}
 		defer func() { err = errors.Join(err, file.close()) }()
 	}
@@ -108,7 +107,7 @@ func (l *Log) compare(ctx context.Context, f *witnessFile, c Checkpoint) error {
 		}
 		seen, err := parseNote(r.Checkpoint)
 		if err != nil {
-			return fmt.Errorf("%s: %w", l.keys.Witness, err)
+			return witnessFault(l.keys.Witness, err)
 		}
 		if r.Origin != c.Origin {
 			return &ConflictError{Seen: seen, Now: c, Why: "another store is in its place"}
@@ -132,7 +131,15 @@ func (l *Log) compare(ctx context.Context, f *witnessFile, c Checkpoint) error {
 	if r.Checkpoint = c.Text; !slices.Contains(r.Places, l.d.Name) {
 		r.Places = append(r.Places, l.d.Name)
 	}
-	return f.save()
+	if err := f.save(); err != nil {
+		return witnessFault(l.keys.Witness, err)
+	}
+	return nil
+}
+
+func witnessFault(path string, err error) error {
+	return fault.New(fault.Config, "remember the audit log in "+path, err).
+		Hint("dbops must be able to write it; a damaged one is to be kept and moved away: what it remembered is not compared any more then")
 }
 
 // continues demands that the tree of now holds that of seen as its beginning.
