@@ -68,6 +68,7 @@ func (c *checker) config(cfg *Config, s spot) {
 		}
 	}
 	c.unguarded(cfg, all)
+	c.declarations(cfg, s)
 }
 
 func (c *checker) environment(env *Environment, s spot) {

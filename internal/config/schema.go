@@ -7,22 +7,30 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"reflect"
 	"strings"
 
 	"github.com/invopop/jsonschema"
 )
 
-// typesSource holds the doc comments that become the schema's descriptions.
-//
-//go:embed types.go
-var typesSource string
+// typesSource and profileSource hold the doc comments that become the schema's descriptions.
+var (
+	//go:embed types.go
+	typesSource string
+	//go:embed profile.go
+	profileSource string
+)
 
 // Schema returns the JSON Schema (draft 2020-12) of dbops.yaml, for editors.
 func Schema() ([]byte, error) {
-	comments, err := commentsOf(typesSource)
-	if err != nil {
-		return nil, fmt.Errorf("make the schema: %w", err)
+	comments := map[string]string{}
+	for _, source := range []string{typesSource, profileSource} {
+		some, err := commentsOf(source)
+		if err != nil {
+			return nil, fmt.Errorf("make the schema: %w", err)
+		}
+		maps.Copy(comments, some)
 	}
 	r := jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true,
@@ -97,6 +105,7 @@ func refine(s *jsonschema.Schema) {
 
 	property(s, "version").Const = 1
 	property(s, "environments").PropertyNames = names
+	property(s, "profiles").PropertyNames = names
 
 	environment := s.Definitions["Environment"]
 	property(environment, "instances").PropertyNames = names

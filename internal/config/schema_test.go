@@ -134,7 +134,7 @@ func TestTheSchemaIsOfDraft2020AndDescribesEveryKey(t *testing.T) {
 	for name, def := range s["$defs"].(map[string]any) {
 		types[name] = def
 	}
-	if len(types) != 10 {
+	if len(types) != 11 {
 		t.Errorf("%d types", len(types))
 	}
 	for name, def := range types {
@@ -159,6 +159,7 @@ func TestTheSchemaAcceptsWhatLoadAccepts(t *testing.T) {
 		"the example of it":       uncommented(t),
 		"a starter of instances":  string(Starter(discoveries())),
 		"the example of the docs": example(t),
+		"what is declared":        fleet,
 	} {
 		if bad := validate(t, s, text); bad != nil {
 			t.Errorf("%s: %q", name, bad)
@@ -170,17 +171,18 @@ func TestTheSchemaRefuses(t *testing.T) {
 	t.Parallel()
 	s := schema(t)
 	for name, text := range map[string]string{
-		"another version":      "version: 2\nenvironments: {}\n",
-		"a missing key":        "version: 1\n",
-		"an unknown key":       "version: 1\nenvironments: {}\nx: 1\n",
-		"an unknown name":      "version: 1\nenvironments: {a b: {instances: {}}}\n",
-		"a wrong type":         "version: 1\nenvironments: {a: {instances: {}, protected: 1}}\n",
-		"no provider":          head + "        logins: {}\n",
-		"two providers":        head + "        rds: {region: eu-west-1, identifier: a}\n        postgres: {url: \"postgres://db\"}\n",
-		"an unknown access":    head + "        rds: {region: eu-west-1, identifier: a}\n        logins: {owner: {}}\n",
-		"an unknown address":   head + "        cloudsql: {project: shop-dev, region: europe-west1, instance: a, address: x}\n",
-		"a region of no cloud": head + "        rds: {region: europe, identifier: a}\n",
-		"no database":          "version: 1\nenvironments: {a: {instances: {}, containers: {c: {databases: []}}}}\n",
+		"another version":        "version: 2\nenvironments: {}\n",
+		"a missing key":          "version: 1\n",
+		"an unknown key":         "version: 1\nenvironments: {}\nx: 1\n",
+		"an unknown name":        "version: 1\nenvironments: {a b: {instances: {}}}\n",
+		"a wrong type":           "version: 1\nenvironments: {a: {instances: {}, protected: 1}}\n",
+		"no provider":            head + "        logins: {}\n",
+		"two providers":          head + "        rds: {region: eu-west-1, identifier: a}\n        postgres: {url: \"postgres://db\"}\n",
+		"an unknown access":      head + "        rds: {region: eu-west-1, identifier: a}\n        logins: {owner: {}}\n",
+		"an unknown address":     head + "        cloudsql: {project: shop-dev, region: europe-west1, instance: a, address: x}\n",
+		"a setting nobody knows": head + "        rds: {region: eu-west-1, identifier: a}\n        declare: {backup: 1}\n",
+		"a region of no cloud":   head + "        rds: {region: europe, identifier: a}\n",
+		"no database":            "version: 1\nenvironments: {a: {instances: {}, containers: {c: {databases: []}}}}\n",
 	} {
 		if bad := validate(t, s, text); bad == nil {
 			t.Errorf("%s: accepted", name)

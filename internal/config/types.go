@@ -22,6 +22,8 @@ type Config struct {
 	Version int `yaml:"version" json:"version"`
 	// Endpoints point secret stores at an emulator. Unset means the real clouds.
 	Endpoints Endpoints `yaml:"endpoints,omitempty" json:"endpoints,omitzero"`
+	// Profiles are named sets of settings that instances should have. What is said of production changes the built-in one.
+	Profiles map[string]*Settings `yaml:"profiles,omitempty" json:"profiles,omitempty"`
 	// Environments by name.
 	Environments map[string]*Environment `yaml:"environments" json:"environments"`
 
@@ -43,6 +45,8 @@ type Environment struct {
 	Protected bool `yaml:"protected,omitempty" json:"protected,omitempty"`
 	// Listen is where the proxy of this environment listens. Defaults to a free port of 127.0.0.1.
 	Listen string `yaml:"listen,omitempty" json:"listen,omitempty"`
+	// Profile that its instances should have. Defaults to production if it is protected, else to none.
+	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
 	// Instances by name.
 	Instances map[string]*Instance `yaml:"instances" json:"instances"`
 	// Databases by the name that clients ask the proxy for.
@@ -65,6 +69,10 @@ type Instance struct {
 	// Logins say how dbops logs in, by access. An access without one takes the standard PG variables (PGUSER, PGPASSWORD,
 	// PGPASSFILE).
 	Logins map[Access]*Login `yaml:"logins,omitempty" json:"logins,omitempty"`
+	// Profile that it should have. Defaults to the environment's.
+	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// Declare says what it should have instead of, or besides, what its profile says.
+	Declare *Settings `yaml:"declare,omitempty" json:"declare,omitempty"`
 }
 
 // Kind is the provider of i.
