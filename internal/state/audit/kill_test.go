@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"dbops/internal/fault"
 	"dbops/internal/sandbox/pgtest"
 	"dbops/internal/state/db"
 )
@@ -34,7 +35,9 @@ func appendForever() int {
 	if url := os.Getenv(childURL); url != "" {
 		d, err = db.OpenPostgres(ctx, func(context.Context) (*pgconn.Config, error) { return pgconn.ParseConfig(url) })
 	} else {
-		d, err = db.OpenSQLite(ctx, filepath.Join(dir, "state.db"))
+		for d == nil && (err == nil || fault.KindOf(err) == fault.Busy) { // while another process makes the file
+			d, err = db.OpenSQLite(ctx, filepath.Join(dir, "state.db"))
+		}
 	}
 	if err == nil {
 		_, _, err = d.Migrate(ctx)

@@ -41,6 +41,16 @@ func edit(t testing.TB, d *db.DB, seq int64, from, to string) {
 	sql(t, d, "update audit_entries set body = $1 where seq = $2", edited, seq)
 }
 
+// stored is a store to be manipulated.
+type stored struct {
+	t testing.TB
+	d *db.DB
+}
+
+func (s stored) sql(query string, args ...any)   { s.t.Helper(); sql(s.t, s.d, query, args...) }
+func (s stored) body(seq int64) []byte           { s.t.Helper(); return body(s.t, s.d, seq) }
+func (s stored) edit(seq int64, from, to string) { s.t.Helper(); edit(s.t, s.d, seq, from, to) }
+
 func leaf(seq int64) int64 { return tlog.StoredHashIndex(0, seq) }
 
 // rewrite computes all hashes of the bodies anew, as somebody would who knows the format, and has the head signed by signer.
@@ -131,102 +141,102 @@ func TestManipulationIsFound(t *testing.T) {
 	last := int64(40) // 1 registration and 20 steps of 2 entries
 	for _, c := range []struct {
 		name string
-		do   func(t testing.TB, d *db.DB)
+		do   func(s stored)
 		bad  int64
 		want string
 	}{
-		{"a byte of a body", func(t testing.TB, d *db.DB) { edit(t, d, 5, "alice", "mallo") }, 5, "entry 5 is not the one that was hashed"},
-		{"a space in a body", func(t testing.TB, d *db.DB) { edit(t, d, 5, `,"at"`, ` ,"at"`) }, 5, "entry 5 is not the one that was hashed"},
-		{"the last body", func(t testing.TB, d *db.DB) { edit(t, d, last, "alice", "mallo") }, last, "entry 40 is not the one that was hashed"},
-		{"the hash of an entry", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_hashes set hash = $1 where idx = $2", make([]byte, 32), leaf(6))
+		{"a byte of a body", func(s stored) { s.edit(5, "alice", "mallo") }, 5, "entry 5 is not the one that was hashed"},
+		{"a space in a body", func(s stored) { s.edit(5, `,"at"`, ` ,"at"`) }, 5, "entry 5 is not the one that was hashed"},
+		{"the last body", func(s stored) { s.edit(last, "alice", "mallo") }, last, "entry 40 is not the one that was hashed"},
+		{"the hash of an entry", func(s stored) {
+			s.sql("update audit_hashes set hash = $1 where idx = $2", make([]byte, 32), leaf(6))
 		}, 6, "entry 6 is not the one that was hashed"},
-		{"a hash within the tree", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_hashes set hash = $1 where idx = $2", make([]byte, 32), tlog.StoredHashIndex(2, 1))
+		{"a hash within the tree", func(s stored) {
+			s.sql("update audit_hashes set hash = $1 where idx = $2", make([]byte, 32), tlog.StoredHashIndex(2, 1))
 		}, 7, "of level 2, written with entry 7, is not that of its entries"},
-		{"a hash that is too short", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_hashes set hash = $1 where idx = $2", make([]byte, 31), leaf(6))
+		{"a hash that is too short", func(s stored) {
+			s.sql("update audit_hashes set hash = $1 where idx = $2", make([]byte, 31), leaf(6))
 		}, 6, "is missing or damaged"},
-		{"a hash deleted", func(t testing.TB, d *db.DB) { sql(t, d, "delete from audit_hashes where idx = $1", leaf(6)) }, 6, "is missing or damaged"},
-		{"a hash inserted", func(t testing.TB, d *db.DB) {
-			sql(t, d, "insert into audit_hashes values ($1, $2)", 1000, make([]byte, 32))
+		{"a hash deleted", func(s stored) { s.sql("delete from audit_hashes where idx = $1", leaf(6)) }, 6, "is missing or damaged"},
+		{"a hash inserted", func(s stored) {
+			s.sql("insert into audit_hashes values ($1, $2)", 1000, make([]byte, 32))
 		}, -1, "the hash 1000 is outside of the log"},
-		{"a body and its hash", func(t testing.TB, d *db.DB) {
-			edit(t, d, 6, "alice", "mallo")
-			h := tlog.RecordHash(body(t, d, 6))
-			sql(t, d, "update audit_hashes set hash = $1 where idx = $2", h[:], leaf(6))
+		{"a body and its hash", func(s stored) {
+			s.edit(6, "alice", "mallo")
+			h := tlog.RecordHash(s.body(6))
+			s.sql("update audit_hashes set hash = $1 where idx = $2", h[:], leaf(6))
 		}, 7, "written with entry 7, is not that of its entries"},
-		{"a middle row deleted", func(t testing.TB, d *db.DB) { sql(t, d, "delete from audit_entries where seq = 7") }, 7, "entry 7 is missing"},
-		{"middle rows and hashes deleted", func(t testing.TB, d *db.DB) {
-			sql(t, d, "delete from audit_entries where seq between 7 and 9")
-			sql(t, d, "delete from audit_hashes where idx between $1 and $2", leaf(7), leaf(9))
+		{"a middle row deleted", func(s stored) { s.sql("delete from audit_entries where seq = 7") }, 7, "entry 7 is missing"},
+		{"middle rows and hashes deleted", func(s stored) {
+			s.sql("delete from audit_entries where seq between 7 and 9")
+			s.sql("delete from audit_hashes where idx between $1 and $2", leaf(7), leaf(9))
 		}, 7, "the entries 7 to 9 are missing"},
-		{"the end deleted", func(t testing.TB, d *db.DB) { sql(t, d, "delete from audit_entries where seq > 37") }, 38, "the entries 38 to 40 are missing"},
-		{"the end deleted and the head's size set back", func(t testing.TB, d *db.DB) {
-			sql(t, d, "delete from audit_entries where seq > 37")
-			sql(t, d, "update audit_head set size = 38")
+		{"the end deleted", func(s stored) { s.sql("delete from audit_entries where seq > 37") }, 38, "the entries 38 to 40 are missing"},
+		{"the end deleted and the head's size set back", func(s stored) {
+			s.sql("delete from audit_entries where seq > 37")
+			s.sql("update audit_head set size = 38")
 		}, -1, "the head counts 38 entries, its signed checkpoint 41"},
-		{"two rows swapped", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_entries set seq = -3 where seq = 3")
-			sql(t, d, "update audit_entries set seq = 3 where seq = 4")
-			sql(t, d, "update audit_entries set seq = 4 where seq = -3")
+		{"two rows swapped", func(s stored) {
+			s.sql("update audit_entries set seq = -3 where seq = 3")
+			s.sql("update audit_entries set seq = 3 where seq = 4")
+			s.sql("update audit_entries set seq = 4 where seq = -3")
 		}, 3, "in the place of entry 3 is one with the number 4"},
-		{"two rows and their hashes swapped", func(t testing.TB, d *db.DB) {
+		{"two rows and their hashes swapped", func(s stored) {
 			for _, at := range [][3]any{{"audit_entries", "seq", []int64{3, 4}}, {"audit_hashes", "idx", []int64{leaf(3), leaf(4)}}} {
 				x := at[2].([]int64) //nolint:forcetypeassert // of the line above
 				set := "update " + at[0].(string) + " set " + at[1].(string) + " = $1 where " + at[1].(string) + " = $2"
-				sql(t, d, set, -3, x[0])
-				sql(t, d, set, x[0], x[1])
-				sql(t, d, set, x[1], -3)
+				s.sql(set, -3, x[0])
+				s.sql(set, x[0], x[1])
+				s.sql(set, x[1], -3)
 			}
 		}, 3, "in the place of entry 3 is one with the number 4"},
-		{"a row inserted at the end", func(t testing.TB, d *db.DB) {
-			sql(t, d, "insert into audit_entries values ($1, '', $2)", 41, body(t, d, 40))
+		{"a row inserted at the end", func(s stored) {
+			s.sql("insert into audit_entries values ($1, '', $2)", 41, s.body(40))
 		}, -1, "1 entries are outside of the log, the first is 41"},
-		{"a row inserted before the start", func(t testing.TB, d *db.DB) {
-			sql(t, d, "insert into audit_entries values ($1, '', $2)", -1, body(t, d, 40))
+		{"a row inserted before the start", func(s stored) {
+			s.sql("insert into audit_entries values ($1, '', $2)", -1, s.body(40))
 		}, -1, "1 entries are outside of the log, the first is -1"},
-		{"a row inserted in the middle", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_entries set seq = -seq where seq > 10")
-			sql(t, d, "update audit_entries set seq = 1 - seq where seq < 0")
-			sql(t, d, "insert into audit_entries values ($1, '', $2)", 11, body(t, d, 10))
+		{"a row inserted in the middle", func(s stored) {
+			s.sql("update audit_entries set seq = -seq where seq > 10")
+			s.sql("update audit_entries set seq = 1 - seq where seq < 0")
+			s.sql("insert into audit_entries values ($1, '', $2)", 11, s.body(10))
 		}, 11, "in the place of entry 11 is one with the number 10"},
-		{"a row filed under another run", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_entries set run = 'other' where seq = 5")
+		{"a row filed under another run", func(s stored) {
+			s.sql("update audit_entries set run = 'other' where seq = 5")
 		}, 5, `entry 5 is filed under the run "other"`},
-		{"everything rewritten, signed by somebody", func(t testing.TB, d *db.DB) {
-			edit(t, d, 5, "alice", "mallo")
-			s, _ := stranger(t, "alice@laptop")
-			rewrite(t, d, s)
+		{"everything rewritten, signed by somebody", func(s stored) {
+			s.edit(5, "alice", "mallo")
+			signer, _ := stranger(s.t, "alice@laptop")
+			rewrite(s.t, s.d, signer)
 		}, -1, "no such key is known"},
-		{"everything rewritten under the old signature", func(t testing.TB, d *db.DB) {
+		{"everything rewritten under the old signature", func(s stored) {
 			var checkpoint string
-			if _, err := db.One(t.Context(), d.Read(), []any{&checkpoint}, "select checkpoint from audit_head"); err != nil {
-				t.Fatal(err)
+			if _, err := db.One(s.t.Context(), s.d.Read(), []any{&checkpoint}, "select checkpoint from audit_head"); err != nil {
+				s.t.Fatal(err)
 			}
-			edit(t, d, 5, "alice", "mallo")
-			s, _ := stranger(t, "alice@laptop")
-			rewrite(t, d, s)
-			sql(t, d, "update audit_head set checkpoint = $1", checkpoint)
+			s.edit(5, "alice", "mallo")
+			signer, _ := stranger(s.t, "alice@laptop")
+			rewrite(s.t, s.d, signer)
+			s.sql("update audit_head set checkpoint = $1", checkpoint)
 		}, -1, "the root of the 41 entries is"},
-		{"a byte of the signature", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_head set checkpoint = replace(checkpoint, $1, $2)", "\n41\n", "\n42\n")
+		{"a byte of the signature", func(s stored) {
+			s.sql("update audit_head set checkpoint = replace(checkpoint, $1, $2)", "\n41\n", "\n42\n")
 		}, -1, "invalid signature"},
-		{"the head's hashes", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update audit_head set roots = $1", make([]byte, 96))
+		{"the head's hashes", func(s stored) {
+			s.sql("update audit_head set roots = $1", make([]byte, 96))
 		}, -1, "the head's hashes are not those that were signed"},
-		{"the head deleted", func(t testing.TB, d *db.DB) { sql(t, d, "delete from audit_head") }, -1, "the head of the audit log is missing"},
-		{"the store renamed", func(t testing.TB, d *db.DB) {
-			sql(t, d, "update meta set value = 'dbops/other' where name = $1", metaOrigin)
+		{"the head deleted", func(s stored) { s.sql("delete from audit_head") }, -1, "the head of the audit log is missing"},
+		{"the store renamed", func(s stored) {
+			s.sql("update meta set value = 'dbops/other' where name = $1", metaOrigin)
 		}, -1, `this one is "dbops/other"`},
-		{"everything deleted", func(t testing.TB, d *db.DB) {
-			sql(t, d, "delete from audit_entries")
-			sql(t, d, "delete from audit_hashes")
-			sql(t, d, "update audit_head set size = 0, roots = '', checkpoint = ''")
+		{"everything deleted", func(s stored) {
+			s.sql("delete from audit_entries")
+			s.sql("delete from audit_hashes")
+			s.sql("update audit_head set size = 0, roots = '', checkpoint = ''")
 		}, -1, "the log is empty, yet 1 keys have signed it"},
-		{"a key replaced", func(t testing.TB, d *db.DB) {
-			_, public := stranger(t, "alice@laptop")
-			sql(t, d, "update meta set value = $1 where name like 'audit_key:%'", public)
+		{"a key replaced", func(s stored) {
+			_, public := stranger(s.t, "alice@laptop")
+			s.sql("update meta set value = $1 where name like 'audit_key:%'", public)
 		}, -1, "no such key is known"},
 	} {
 		for name, store := range stores() {
@@ -240,7 +250,7 @@ func TestManipulationIsFound(t *testing.T) {
 				if r := verify(t, l); !r.OK() {
 					t.Fatalf("before: %+v", r)
 				}
-				c.do(t, d)
+				c.do(stored{t, d})
 				r := verify(t, open(t, d, Keys{})) // as another process, without a witness
 				if r.OK() || r.FirstBad != c.bad {
 					t.Errorf("first bad entry %d, want %d: %+v", r.FirstBad, c.bad, r.Problems)

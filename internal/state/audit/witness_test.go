@@ -121,7 +121,9 @@ func TestACopyInAnotherPlaceIsCompared(t *testing.T) {
 	if _, err := l.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	conflictOf(t, second(Open(t.Context(), sqlite(t, copied), keys)))
+	if c := conflictOf(t, second(Open(t.Context(), sqlite(t, copied), keys))); c.Seen.Size != 5 || c.Now.Size != 3 {
+		t.Errorf("%v", c)
+	}
 }
 
 func TestTheWitnessFileIsItsOwnersAndSurvivesManyWriters(t *testing.T) {
