@@ -22,12 +22,8 @@ import (
 func (e *Engine) Attach(ctx context.Context, id string, after int64, tell func(state.Event)) (state.Run, error) {
 	w := &watcher{e: e, id: id, seen: after, tell: tell}
 	for {
-		run, err := w.look(ctx)
-		if err != nil || run.State.Ended() {
-			return run, err
-		}
-		waits, err := e.waits(ctx, run)
-		if err != nil || waits {
+		run, over, err := w.look(ctx)
+		if err != nil || over {
 			return run, err
 		}
 		lock, err := e.mayWork(ctx, run)
@@ -45,25 +41,12 @@ func (e *Engine) Attach(ctx context.Context, id string, after int64, tell func(s
 	}
 }
 
-// waits tells whether only a person can bring a run on: it is parked or at a gate, and nothing was decided since.
-func (e *Engine) waits(ctx context.Context, run state.Run) (waits bool, err error) {
-	if run.State != state.Parked && run.State != state.Gate {
-		return false, nil
-	}
-	err = e.store.Read(ctx, "look for a decision", func(ctx context.Context, tx *state.Tx) error {
-		all, err := tx.Controls(ctx, run.ID)
-		waits = !slices.ContainsFunc(all, func(c state.Control) bool { return c.Point == "" && c.Verb != state.Cancel })
-		return err
-	})
-	return waits, err
-}
-
 // mayWork tells whether this process should work on a run: then it returns how to let go, else nil.
 func (e *Engine) mayWork(ctx context.Context, run state.Run) (release func() error, err error) {
-	if run.Alive {
-		return nil, nil
-	}
 	if e.store.Team() {
+		if run.Alive {
+			return nil, nil
+		}
 		workers, err := e.Workers(ctx)
 		if err != nil {
 			return nil, err
@@ -73,7 +56,7 @@ func (e *Engine) mayWork(ctx context.Context, run state.Run) (release func() err
 		}
 		return func() error { return nil }, nil
 	}
-	lock := flock.New(e.store.DB.Path + ".runner")
+	lock := flock.New(e.store.DB.Path + ".runner") // who holds it is the only one alive, whatever the leases say
 	ok, err := lock.TryLock()
 	if err != nil {
 		return nil, fault.New(fault.Config, "lock "+lock.Path(), err)
@@ -108,11 +91,8 @@ func (w *watcher) work(ctx context.Context) (run state.Run, err error) {
 		return run, err
 	}
 	for {
-		if run, err = w.look(ctx); err != nil || run.State.Ended() {
-			return run, err
-		}
-		waits, err := e.waits(ctx, run)
-		if err != nil || waits {
+		var over bool
+		if run, over, err = w.look(ctx); err != nil || over {
 			return run, err
 		}
 		select {
@@ -133,10 +113,15 @@ type watcher struct {
 	tell func(state.Event)
 }
 
-func (w *watcher) look(ctx context.Context) (run state.Run, err error) {
+// look tells what is new. over is set when the run has ended, or only a person can bring it on.
+func (w *watcher) look(ctx context.Context) (run state.Run, over bool, err error) {
 	what := "watch run " + w.id
 	var events []state.Event
 	err = w.e.store.Read(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+		controls, err := tx.Controls(ctx, w.id) // before the run, which a runner sets when it heeds one
+		if err != nil {
+			return err
+		}
 		var found bool
 		if run, found, err = tx.Run(ctx, w.id); err != nil {
 			return err
@@ -147,13 +132,15 @@ func (w *watcher) look(ctx context.Context) (run state.Run, err error) {
 		if w.tell != nil {
 			events, err = tx.Events(ctx, w.id, w.seen)
 		}
+		decided := slices.ContainsFunc(controls, func(c state.Control) bool { return c.Point == "" && c.Verb != state.Cancel })
+		over = run.State.Ended() || !decided && (run.State == state.Parked || run.State == state.Gate)
 		return err
 	})
 	for _, e := range events {
 		w.seen = e.Seq
 		w.tell(e)
 	}
-	return run, err
+	return run, over, err
 }
 
 // enqueue hands a run to the workers of its queue. Again changes nothing.
@@ -180,6 +167,9 @@ func enqueue(c dbos.Client, run state.Run, queue string) error {
 
 // client is the durable execution engine for who runs nothing.
 func (e *Engine) client(ctx context.Context) (dbos.Client, error) {
+	if err := MigrateEngine(ctx, e.store.DB); err != nil {
+		return nil, err
+	}
 	own, err := e.store.DB.Again(ctx) // the engine closes what it is given
 	if err != nil {
 		return nil, err

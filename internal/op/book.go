@@ -266,6 +266,9 @@ func (b *dbosBook) decide(ctx context.Context, p point, s state.RunState, o outc
 		if err := tx.SetRun(ctx, b.run.ID, s, p.Name, problem, o.Hint); err != nil {
 			return false, err
 		}
+		if err := tx.SetVerbs(ctx, b.run.ID, verbs); err != nil {
+			return false, err
+		}
 		return true, tx.AddEvent(ctx, b.run.ID, state.Event{Kind: kind, Step: p.Name, Text: problem})
 	})
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -351,17 +353,16 @@ func fits(what string, r state.Run, v state.Verb) error {
 	no := func(format string, args ...any) error {
 		return fault.Newf(fault.Usage, what, format, args...).Hint("dbops runs show %s", r.ID)
 	}
+	waits := r.State == state.Parked || r.State == state.Gate
 	switch {
 	case r.State.Ended():
 		return no("it has ended: %s", r.State)
-	case v == state.Cancel && (r.State == state.Parked || r.State == state.Gate):
-		return no("no step runs: it is %s", r.State)
-	case v == state.Continue && r.State != state.Gate:
-		return no("it waits at no gate: it is %s", r.State)
-	case v == state.Retry && r.State != state.Parked:
-		return no("no step has failed: it is %s", r.State)
-	case (v == state.UndoRun || v == state.Abandon) && r.State != state.Parked && r.State != state.Gate:
-		return no("a step runs: cancel it first")
+	case waits && v == state.Cancel:
+		return no("no step runs: it is %s, and waits for %s", r.State, strings.Join(r.Verbs, ", "))
+	case waits && !slices.Contains(r.Verbs, string(v)):
+		return no("it is %s, and waits for %s", r.State, strings.Join(r.Verbs, ", "))
+	case !waits && v != state.Cancel:
+		return no("it is %s, and waits for nobody: cancel it first", r.State)
 	}
 	return nil
 }

@@ -71,15 +71,8 @@ func TestUndoChangesBackInReverseOrder(t *testing.T) {
 	statetest.Each(t, func(t *testing.T, p statetest.Place) {
 		b := newBench(t, p)
 		b.toys.world.set("a", "0")
-		b.toys.on("c", func(context.Context, *Session) error {
-			if b.toys.world.get("c") == "" {
-				return fault.Newf(fault.Invalid, "set c", "no")
-			}
-			return nil
-		})
-		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "b", "c"}, Value: "1"})).ID
+		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "b", "fail"}, Value: "1"})).ID
 		wants(t, "state", b.attach(t, id).State, state.Parked)
-		b.toys.on("c", nil)
 		b.tell(t, id, state.UndoRun)
 		run := b.attach(t, id)
 		wants(t, "state", run.State, state.Undone)
@@ -209,5 +202,26 @@ func TestTwoRunsOfOneInstanceComeAfterEachOther(t *testing.T) {
 			wants(t, "state", (<-end).State, state.Done)
 		}
 		wants(t, "at once", most.Load(), 1)
+	})
+}
+
+func TestARunTakesOnlyOrdersThatItWaitsFor(t *testing.T) {
+	statetest.Each(t, func(t *testing.T, p statetest.Place) {
+		b := newBench(t, p)
+		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "fail"}, Value: "1"})).ID
+		by := Actor{Name: "alice", Via: ViaGoogle}
+		failed(t, b.Tell(t.Context(), id, state.Retry, by, ""), fault.Usage, "queued")
+		wants(t, "state", b.attach(t, id).State, state.Parked)
+		failed(t, b.Tell(t.Context(), id, state.Continue, by, ""), fault.Usage, "retry, undo, abandon")
+		failed(t, b.Tell(t.Context(), id, state.Cancel, by, ""), fault.Usage, "no step runs")
+		b.toys.on("a", func(context.Context, *Session) error { return fault.Newf(fault.Invalid, "set a back", "it is stuck") })
+		b.tell(t, id, state.UndoRun)
+		wants(t, "state of an undo that fails", b.attach(t, id).State, state.Parked)
+		failed(t, b.Tell(t.Context(), id, state.UndoRun, by, ""), fault.Usage, "retry, abandon")
+		b.toys.on("a", nil)
+		b.tell(t, id, state.Retry)
+		wants(t, "state", b.attach(t, id).State, state.Undone)
+		failed(t, b.Tell(t.Context(), id, state.Retry, by, ""), fault.Usage, "it has ended")
+		failed(t, b.Tell(t.Context(), "rnothing", state.Retry, by, ""), fault.NotFound, "no such run")
 	})
 }

@@ -70,6 +70,9 @@ func (e *Engine) startRunner(ctx context.Context, queues ...string) (_ *runner, 
 			err = errors.Join(err, r.close(ctx))
 		}
 	}()
+	if err = MigrateEngine(ctx, e.store.DB); err != nil {
+		return nil, err
+	}
 	own, err := e.store.DB.Again(ctx) // the engine closes what it is given
 	if err != nil {
 		return nil, err

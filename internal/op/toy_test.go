@@ -100,11 +100,17 @@ func (y *toys) kind() Kind {
 		},
 		Steps: func(_ Target, r toyRequest, f toyFacts) (steps []Step) {
 			for _, s := range r.Settings {
-				steps = append(steps, Step{
+				step := Step{
 					Name: s, Title: "set " + s, UndoTitle: "set " + s + " back",
 					Do:   y.setter(s, r.Value, r.Naive),
 					Undo: y.setter(s, f.Was[s], r.Naive),
-				})
+				}
+				if s == "fail" {
+					step.Do = func(context.Context, *Session) (Result, error) {
+						return Result{}, fault.Newf(fault.Invalid, "set fail", "it never works")
+					}
+				}
+				steps = append(steps, step)
 			}
 			if r.Gate {
 				steps = slices.Insert(steps, len(steps)-1, Step{Name: "ask", Title: "wait for somebody", Gate: "look at it"})
@@ -194,7 +200,7 @@ func (b *bench) attach(t testing.TB, id string) state.Run {
 	defer cancel()
 	r, err := b.Attach(ctx, id, 0, func(e state.Event) { t.Logf("%s %s: %s", e.Kind, e.Step, e.Text) })
 	if err != nil {
-		t.Fatal(err)
+		t.Errorf("attach to %s: %v", id, err) // not Fatal: tests attach from goroutines, too
 	}
 	return r
 }

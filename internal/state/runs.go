@@ -43,6 +43,7 @@ type Run struct {
 	Step        string    `json:"step,omitempty"`    // what it does, waits for, or failed at
 	Problem     string    `json:"problem,omitempty"` // why it is parked or failed
 	Hint        string    `json:"hint,omitempty"`
+	Verbs       []string  `json:"verbs,omitempty"` // what it waits for somebody to say
 	Runner      string    `json:"runner,omitempty"`
 	Alive       bool      `json:"alive"` // the runner's lease is good
 	Created     time.Time `json:"created"`
@@ -69,9 +70,18 @@ func (t *Tx) SetRun(ctx context.Context, id string, s RunState, step, problem, h
 	if s.Ended() {
 		ended = t.now()
 	}
-	return t.exec(ctx, `update runs set state = $1, step = $2, problem = $3, hint = $4, updated_ms = `+t.now()+`, ended_ms = `+ended+`,
+	return t.exec(ctx, `update runs set state = $1, step = $2, problem = $3, hint = $4, verbs = '', updated_ms = `+t.now()+`, ended_ms = `+ended+`,
 		started_ms = case when started_ms = 0 then `+t.now()+` else started_ms end where id = $5`,
 		string(s), step, problem, hint, id)
+}
+
+// SetVerbs says what a run waits for, until its state is set again.
+func (t *Tx) SetVerbs(ctx context.Context, id string, verbs []Verb) error {
+	words := make([]string, len(verbs))
+	for i, v := range verbs {
+		words[i] = string(v)
+	}
+	return t.exec(ctx, `update runs set verbs = $1 where id = $2`, strings.Join(words, " "), id)
 }
 
 // SetRunner says who works on a run.
@@ -138,18 +148,18 @@ func (t *Tx) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, err error) {
 	err = db.Each(ctx, t.q, func(rows db.Rows) error {
 		var r Run
-		var s string
+		var s, verbs string
 		var created, started, updated, ended, alive int64
 		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Queue, &s, &r.Step,
-			&r.Problem, &r.Hint, &r.Runner, &created, &started, &updated, &ended, &alive); err != nil {
+			&r.Problem, &r.Hint, &verbs, &r.Runner, &created, &started, &updated, &ended, &alive); err != nil {
 			return err
 		}
-		r.State, r.Alive = RunState(s), alive > 0
+		r.State, r.Alive, r.Verbs = RunState(s), alive > 0, strings.Fields(verbs)
 		r.Created, r.Started, r.Updated, r.Ended = fromMS(created), fromMS(started), fromMS(updated), fromMS(ended)
 		all = append(all, r)
 		return nil
 	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.queue, r.state, r.step, r.problem, r.hint,
-		r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
+		r.verbs, r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
 		(select count(*) from runners n where n.id = r.runner and n.expires_ms > `+t.now()+`)
 		from runs r `+clause, args...)
 	return all, err

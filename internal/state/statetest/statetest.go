@@ -3,12 +3,16 @@ package statetest
 
 import (
 	"context"
+	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"dbops/internal/pg"
 	"dbops/internal/sandbox/pgtest"
+	"dbops/internal/secret"
 	"dbops/internal/state"
 	"dbops/internal/state/audit"
 	"dbops/internal/state/db"
@@ -19,8 +23,11 @@ var Kinds = []string{"sqlite", "postgres"}
 
 // Place is where a store of a test is: other processes of the test can open it, too.
 type Place struct {
-	Dir    string         // of the key, the witness, and the SQLite file
-	Server *pgconn.Config // of PostgreSQL; nil for SQLite
+	Dir string // of the key, the witness, and the SQLite file
+
+	// Of PostgreSQL; Host is empty for SQLite.
+	Host, Database, Password, CAFile string
+	Port                             uint16
 }
 
 // New returns a place for a new store.
@@ -29,7 +36,7 @@ func New(t testing.TB, kind string) Place {
 	p := Place{Dir: t.TempDir()}
 	if kind == "postgres" {
 		s := pgtest.Start(t, 17)
-		p.Server = s.Config(t, s.Database(t))
+		p.Host, p.Port, p.Password, p.CAFile, p.Database = s.Host, s.Port, s.Password.Reveal(), s.CAFile, s.Database(t)
 	}
 	return p
 }
@@ -38,8 +45,8 @@ func New(t testing.TB, kind string) Place {
 func (p Place) Open(ctx context.Context, user string) (*state.Store, error) {
 	var d *db.DB
 	var err error
-	if p.Server != nil {
-		d, err = db.OpenPostgres(ctx, func(context.Context) (*pgconn.Config, error) { return p.Server.Copy(), nil })
+	if p.Host != "" {
+		d, err = db.OpenPostgres(ctx, p.login)
 	} else {
 		d, err = db.OpenSQLite(ctx, filepath.Join(p.Dir, "state.db"))
 	}
@@ -49,6 +56,30 @@ func (p Place) Open(ctx context.Context, user string) (*state.Store, error) {
 	return state.Open(ctx, d, audit.Keys{
 		File: filepath.Join(p.Dir, user+".key"), Name: user, Witness: filepath.Join(p.Dir, user+".witness"),
 	})
+}
+
+func (p Place) login(context.Context) (*pgconn.Config, error) {
+	return pg.Config(pg.Params{
+		Host: p.Host, Port: p.Port, User: pgtest.User, Password: secret.New(p.Password), Database: p.Database, SSLMode: "verify-full", CAFile: p.CAFile,
+	})
+}
+
+// placeVariable hands a place to a child process of the test.
+const placeVariable = "DBOPS_TEST_PLACE"
+
+// Env is the place as a variable of the environment of a child process, which finds it with [FromEnv].
+func (p Place) Env(t testing.TB) string {
+	t.Helper()
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return placeVariable + "=" + string(b)
+}
+
+// FromEnv is the place that the parent process gave; ok is false if this is no child.
+func FromEnv() (p Place, ok bool) {
+	return p, json.Unmarshal([]byte(os.Getenv(placeVariable)), &p) == nil
 }
 
 // Store opens the store for the length of a test.

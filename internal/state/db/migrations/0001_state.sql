@@ -26,6 +26,7 @@ create table runs (
   step        text not null default '',
   problem     text not null default '',
   hint        text not null default '',
+  verbs       text not null default '',
   runner      text not null default '',
   created_ms  bigint not null,
   started_ms  bigint not null default 0,
