@@ -42,7 +42,7 @@ func (a *API) catalogueOperations() []operation {
 		op(a.describeDBParameterGroups, func(in *rds.DescribeDBParameterGroupsInput) about { return of("pg", in.DBParameterGroupName) },
 			"DBParameterGroupName", "Marker", "MaxRecords"),
 		op(a.describeDBParameters, func(in *rds.DescribeDBParametersInput) about { return of("pg", in.DBParameterGroupName) },
-			"DBParameterGroupName", "Source", "Marker", "MaxRecords"),
+			"DBParameterGroupName", "Source", "Filters", "Marker", "MaxRecords"),
 		op(a.describeDBSubnetGroups, func(in *rds.DescribeDBSubnetGroupsInput) about { return of("subgrp", in.DBSubnetGroupName) },
 			"DBSubnetGroupName", "Marker", "MaxRecords"),
 		op(a.listTagsForResource, func(in *rds.ListTagsForResourceInput) about { return resource(in.ResourceName) },
@@ -198,6 +198,12 @@ func (a *API) describeDBParameters(_ context.Context, in *rds.DescribeDBParamete
 				ApplyType: new("dynamic"), ApplyMethod: types.ApplyMethodImmediate, IsModifiable: new(true),
 			})
 		}
+	}
+	all, err := filter(all, in.Filters, map[string]func(types.Parameter) []string{
+		"parameter-name": func(p types.Parameter) []string { return []string{*p.ParameterName} },
+	})
+	if err != nil {
+		return nil, err
 	}
 	out, marker, err := page(all, func(p types.Parameter) string { return *p.ParameterName }, in.Marker, in.MaxRecords)
 	if err != nil {

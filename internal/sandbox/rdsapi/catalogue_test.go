@@ -71,7 +71,13 @@ func TestTheCatalogue(t *testing.T) {
 		if found != "1" {
 			t.Errorf("rds.force_ssl is %q", found)
 		}
-		_, err := c.DescribeDBParameters(ctx, &rds.DescribeDBParametersInput{DBParameterGroupName: new("mine")})
+		one, err := c.DescribeDBParameters(ctx, &rds.DescribeDBParametersInput{
+			DBParameterGroupName: new("default.postgres15"), Filters: []types.Filter{{Name: new("parameter-name"), Values: []string{"rds.force_ssl"}}},
+		})
+		if err != nil || len(one.Parameters) != 1 || *one.Parameters[0].ParameterName != "rds.force_ssl" {
+			t.Errorf("by its name: %+v, %v", one, err)
+		}
+		_, err = c.DescribeDBParameters(ctx, &rds.DescribeDBParametersInput{DBParameterGroupName: new("mine")})
 		if _, ok := errors.AsType[*types.DBParameterGroupNotFoundFault](err); !ok {
 			t.Errorf("an unknown group: %v", err)
 		}
