@@ -56,6 +56,7 @@ func (c *checker) config(cfg *Config, s spot) {
 	c.endpoint(e, "aws_secrets_manager", cfg.Endpoints.AWSSecretsManager)
 	c.endpoint(e, "gcp_secret_manager", cfg.Endpoints.GCPSecretManager)
 
+	c.state(cfg, s)
 	if !c.has(s, "environments", isMapping, true) {
 		return
 	}
@@ -72,6 +73,7 @@ func (c *checker) config(cfg *Config, s spot) {
 }
 
 func (c *checker) environment(env *Environment, s spot) {
+	c.approvals(env, s)
 	if c.has(s, "listen", isText, false) {
 		c.listen(env.Listen, s.down("listen"))
 	}

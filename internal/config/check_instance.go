@@ -110,11 +110,13 @@ func (c *checker) cloudsql(g *CloudSQL, s spot) {
 }
 
 // caFile checks that the file of certificates is one.
-func (c *checker) caFile(s spot) bool {
-	if !c.has(s, "ca_file", isText, false) {
+func (c *checker) caFile(s spot) bool { return c.caFileAt(s, "ca_file") }
+
+func (c *checker) caFileAt(s spot, key string) bool {
+	if !c.has(s, key, isText, false) {
 		return false
 	}
-	at := s.down("ca_file")
+	at := s.down(key)
 	path := within(c.dir, at.node.text)
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		c.report.atValue(at, "", "%s is not a file", printable(path))

@@ -100,6 +100,8 @@ func parse(file, path string, text []byte) (*Config, *Error) {
 
 // complete fills in defaults and makes paths absolute.
 func (c *Config) complete() {
+	c.StateCAFile = c.abs(c.StateCAFile)
+	c.Approvals.AllowedSigners = c.abs(c.Approvals.AllowedSigners)
 	for name, env := range c.Environments {
 		env.Name = name
 		for _, inst := range env.Instances {

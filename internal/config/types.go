@@ -24,11 +24,34 @@ type Config struct {
 	Endpoints Endpoints `yaml:"endpoints,omitempty" json:"endpoints,omitzero"`
 	// Profiles are named sets of settings that instances should have. What is said of production changes the built-in one.
 	Profiles map[string]*Settings `yaml:"profiles,omitempty" json:"profiles,omitempty"`
+	// State is where plans, runs, approvals and the audit log of a team live, as in
+	// postgres://dbops@db.example.com:5432/dbops?sslmode=verify-full. Defaults to a file of this user.
+	State string `yaml:"state,omitempty" json:"state,omitempty"`
+	// StateCAFile holds the CA certificates (PEM) to trust for it. Defaults to the system's. Relative to dbops.yaml.
+	StateCAFile string `yaml:"state_ca_file,omitempty" json:"state_ca_file,omitempty"`
+	// StateSecret names where its password lives, as in a login's secret. Defaults to the standard PG variables.
+	StateSecret string `yaml:"state_secret,omitempty" json:"state_secret,omitempty"`
+	// Approvals say who may approve, beside the identities that the clouds vouch for.
+	Approvals Approvals `yaml:"approvals,omitempty" json:"approvals,omitzero"`
+	// Audit says whose signatures in the audit log count.
+	Audit Audit `yaml:"audit,omitempty" json:"audit,omitzero"`
 	// Environments by name.
 	Environments map[string]*Environment `yaml:"environments" json:"environments"`
 
 	// Path is the file it was read from, absolute.
 	Path string `yaml:"-" json:"-"`
+}
+
+// Approvals say who may approve what changes protected environments, beside the identities that the clouds vouch for.
+type Approvals struct {
+	// AllowedSigners is a file of OpenSSH's allowed signers format: whose SSH keys may sign approvals. Relative to dbops.yaml.
+	AllowedSigners string `yaml:"allowed_signers,omitempty" json:"allowed_signers,omitempty"`
+}
+
+// Audit says whose signatures in the audit log count.
+type Audit struct {
+	// Keys are verifier keys, as "dbops audit key" prints them. Without any, every key that is registered in the store counts.
+	Keys []string `yaml:"keys,omitempty" json:"keys,omitempty"`
 }
 
 // Endpoints are addresses of emulated services.
@@ -43,6 +66,8 @@ type Endpoints struct {
 type Environment struct {
 	// Protected environments ask for the instance's name, and an approval, before anything changes.
 	Protected bool `yaml:"protected,omitempty" json:"protected,omitempty"`
+	// Approvals is how many others must approve a change. Defaults to 1 if the environment is protected, else to 0.
+	Approvals *int `yaml:"approvals,omitempty" json:"approvals,omitempty"`
 	// Listen is where the proxy of this environment listens. Defaults to a free port of 127.0.0.1.
 	Listen string `yaml:"listen,omitempty" json:"listen,omitempty"`
 	// Profile that its instances should have. Defaults to production if it is protected, else to none.
