@@ -128,6 +128,11 @@ type Changer interface {
 	// says what is left to do.
 	Restore(ctx context.Context, r Restore) (Receipt, error)
 
+	// Restoring is the receipt of a restore that was first asked for at since and whose answer was lost: r is as it was asked for, with
+	// labels that nothing else has. A fault.NotFound says that there is no such instance, so that it can be asked for; a fault.Invalid
+	// wrapping [ErrExists] that one of its name is there and is not of that restore.
+	Restoring(ctx context.Context, r Restore, since time.Time) (Receipt, error)
+
 	// Conform tells which settings a restored instance still lacks compared to its source, as a change to ask for; ok if none.
 	// What cannot be carried over is told in words.
 	Conform(ctx context.Context, source, target *Instance, r Restore) (left Settings, ok bool, lost []string)

@@ -80,3 +80,13 @@ func (s Settings) Part(pick func(setting string) bool) Settings {
 
 // Empty tells whether s asks for nothing.
 func (s Settings) Empty() bool { return len(s.wishes(&Instance{})) == 0 }
+
+// Labelled tells whether an instance has labels; not if there are none.
+func Labelled(live *Instance, labels map[string]string) bool {
+	for k, v := range labels {
+		if have, ok := live.Labels[k]; !ok || have != v {
+			return false
+		}
+	}
+	return len(labels) > 0
+}
