@@ -1,0 +1,367 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+)
+
+// RestoreRequest asks for a new instance from a backup, or from the state of the target at a moment: exactly one of Backup, Time and Latest.
+type RestoreRequest struct {
+	Backup string    `json:"backup,omitempty"` // of the target
+	Time   time.Time `json:"time,omitzero"`
+	Latest bool      `json:"latest,omitempty"`
+	To     string    `json:"to"` // the provider's name of the new instance
+}
+
+// RestoreReport is the output of step "verify".
+type RestoreReport struct {
+	Instance  string           `json:"instance"`
+	From      string           `json:"from"`
+	Endpoints []cloud.Endpoint `json:"endpoints"`
+	Lost      []string         `json:"lost,omitempty"` // what of the source could not be carried over
+}
+
+// Reach says whether a moment can be restored to.
+type reach string
+
+const (
+	reachable reach = ""
+	future    reach = "future"
+	notYet    reach = "not-yet"
+	tooEarly  reach = "too-early"
+	noPITR    reach = "no-pitr"
+)
+
+type restoreFacts struct {
+	Source cloud.Instance `json:"source"`
+	Taken  bool           `json:"taken"`
+	Backup string         `json:"backup,omitempty"` // how the backup is: "ready", "missing", the provider's word
+	Reach  reach          `json:"reach,omitempty"`
+}
+
+func (q RestoreRequest) from() string {
+	switch {
+	case q.Backup != "":
+		return "backup " + q.Backup
+	case !q.Time.IsZero():
+		return "its state at " + q.Time.UTC().Format(time.RFC3339)
+	}
+	return "its latest state"
+}
+
+func (q RestoreRequest) ask(source string) cloud.Restore {
+	return cloud.Restore{Source: source, Target: q.To, Backup: q.Backup, Time: q.Time}
+}
+
+func (r *Room) restore() op.Operation[RestoreRequest, restoreFacts] {
+	return op.Operation[RestoreRequest, restoreFacts]{
+		Kind:    RestoreKind,
+		Observe: r.observeRestore,
+		Derive:  deriveRestore,
+		Steps: func(t op.Target, q RestoreRequest, f restoreFacts) []op.Step {
+			return r.restoreSteps(t, q.from(), q.ask(f.Source.Name))
+		},
+	}
+}
+
+func (r *Room) observeRestore(ctx context.Context, t op.Target, q RestoreRequest) (f restoreFacts, err error) {
+	c, live, err := r.look(ctx, t)
+	if err != nil {
+		return f, err
+	}
+	f.Source = seen(live)
+	if f.Taken, err = taken(ctx, c, q.To, live.Provider); err != nil {
+		return f, err
+	}
+	if q.Backup == "" {
+		f.Reach, err = reachOf(ctx, c, live, q.Time)
+		return f, err
+	}
+	all, err := c.Backups(ctx, live.Name)
+	if err != nil {
+		return f, err
+	}
+	f.Backup = "missing"
+	if i := slices.IndexFunc(all, func(b cloud.Backup) bool { return b.ID == q.Backup }); i >= 0 {
+		if f.Backup = all[i].State; all[i].Ready {
+			f.Backup = "ready"
+		}
+	}
+	return f, nil
+}
+
+// taken tells whether there is an instance of a name.
+func taken(ctx context.Context, c Cloud, name string, p cloud.Kind) (bool, error) {
+	if nameless(name, p) != "" {
+		return false, nil // the plan says so
+	}
+	_, err := c.Get(ctx, name)
+	if is(err, fault.NotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// reachOf tells whether an instance can be restored to a moment; zero means the latest.
+func reachOf(ctx context.Context, c Cloud, live *cloud.Instance, at time.Time) (reach, error) {
+	switch {
+	case at.IsZero() && live.Provider == cloud.CloudSQL:
+		return reachable, nil // a clone of the present
+	case !live.Backups.PITR:
+		return noPITR, nil
+	case at.IsZero():
+		return reachable, nil
+	case at.After(time.Now()):
+		return future, nil
+	case at.After(live.Backups.LatestRestorable):
+		return notYet, nil
+	}
+	all, err := c.Backups(ctx, live.Name)
+	if err != nil {
+		return "", err
+	}
+	for _, b := range all {
+		if b.Ready && b.Kind == "automatic" && !b.Started.After(at) {
+			return reachable, nil
+		}
+	}
+	return tooEarly, nil
+}
+
+var (
+	nameRDS      = regexp.MustCompile(`^[a-z](-?[a-z0-9])*$`)
+	nameCloudSQL = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
+)
+
+// nameless says what is wrong with the name of a new instance.
+func nameless(name string, p cloud.Kind) string {
+	switch {
+	case p == cloud.RDS && (len(name) > 63 || !nameRDS.MatchString(name)):
+		return "an identifier of RDS is 1 to 63 lower-case letters, digits and single hyphens, and begins with a letter"
+	case p == cloud.CloudSQL && (len(name) > 80 || !nameCloudSQL.MatchString(name)):
+		return "an instance of Cloud SQL is named by up to 80 lower-case letters, digits and hyphens, and begins with a letter"
+	}
+	return ""
+}
+
+func deriveRestore(t op.Target, q RestoreRequest, f restoreFacts) op.Draft {
+	d := op.Draft{
+		Title:    fmt.Sprintf("restore %s from %s to the new instance %s", t, q.from(), q.To),
+		Findings: usable(f.Source),
+		Changes:  []op.Change{{Target: t.Environment + "/" + q.To, Setting: "instance", To: "made of " + f.Source.Name + ", " + q.from()}},
+		Downtime: op.Downtime{Expected: "none", Text: t.String() + " is only read; a new instance is made beside it"},
+		Cost:     "up: one more instance like " + f.Source.Name + ", until somebody removes it",
+		Back:     "remove " + q.To + " in the provider's console, after its deletion protection",
+		Also:     []string{t.Environment + "/" + q.To},
+	}
+	ways := 0
+	for _, way := range []bool{q.Backup != "", !q.Time.IsZero(), q.Latest} {
+		if way {
+			ways++
+		}
+	}
+	if ways != 1 {
+		d.Findings = append(d.Findings, block("source", "give one of a backup, a time, and latest", "what to restore is not said, or said twice"))
+	}
+	if q.Backup != "" && f.Backup != "ready" {
+		d.Findings = append(d.Findings, block("backup", "see dbops backup list", "backup "+q.Backup+" cannot be restored: it is "+f.Backup))
+	}
+	d.Findings = append(d.Findings, unreachable(f.Reach, q.Time)...)
+	d.Findings = append(d.Findings, newName(q.To, f.Taken, f.Source.Provider)...)
+	d.Findings = append(d.Findings, carried(f.Source.Provider)...)
+	if f.Source.Provider == cloud.CloudSQL && q.Backup == "" && q.Time.IsZero() {
+		d.Notes = append(d.Notes, "the latest state on Cloud SQL is a clone of the present: it does not show that the backups are good, a drill does")
+	}
+	d.Notes = append(d.Notes, "dbops.yaml does not know "+q.To+" until somebody writes it there")
+	return d
+}
+
+func newName(name string, taken bool, p cloud.Kind) (out []op.Finding) {
+	if why := nameless(name, p); why != "" {
+		out = append(out, block("name", "choose another name", why+": "+name))
+	}
+	if taken {
+		out = append(out, block("name-taken", "choose another name: a restore never overwrites", "there is an instance "+name+" already"))
+	}
+	return out
+}
+
+func unreachable(r reach, at time.Time) []op.Finding {
+	const moment = "dbops status shows the latest moment that can be restored"
+	when := at.UTC().Format(time.RFC3339)
+	switch r {
+	case future:
+		return []op.Finding{block("time", moment, when+" is in the future")}
+	case notYet:
+		return []op.Finding{block("time", "choose an earlier time, or wait: the logs get there within minutes", when+" cannot be restored yet")}
+	case tooEarly:
+		return []op.Finding{block("time", "choose a later time, or a backup: dbops backup list", when+" is before the oldest automatic backup")}
+	case noPITR:
+		return []op.Finding{block("pitr", "turn it on (dbops backup configure), or restore a backup", "it has no point-in-time recovery")}
+	case reachable:
+	}
+	return nil
+}
+
+// carried says what a new instance is known to lack.
+func carried(p cloud.Kind) []op.Finding {
+	if p == cloud.CloudSQL {
+		return []op.Finding{info("server-ca", "the new instance has a server CA and addresses of its own: clients that check the certificate need the new CA, and new client certificates")}
+	}
+	return []op.Finding{info("address", "the new instance has an address of its own; enhanced monitoring, Performance Insights and the maintenance window are compared when it is there, and named if they differ")}
+}
+
+// restoreSteps make an instance, and make it like its source.
+func (r *Room) restoreSteps(t op.Target, from string, ask cloud.Restore) []op.Step {
+	return []op.Step{
+		{
+			Name: "restore", Title: "restore " + t.String() + " to the new instance " + ask.Target,
+			Do: func(ctx context.Context, s *op.Session) (op.Result, error) { return r.start(ctx, s, mine(s, ask)) },
+			Undo: func(ctx context.Context, s *op.Session) (op.Result, error) {
+				return r.undoRestore(ctx, s, mine(s, ask))
+			},
+			UndoTitle: "remove " + ask.Target + " with all that was written to it, if this run made it",
+		},
+		{
+			Name: "wait", Title: "wait until " + ask.Target + " is there",
+			Do: func(ctx context.Context, s *op.Session) (op.Result, error) { return r.follow(ctx, s, "restore") },
+		},
+		{
+			Name: "conform", Title: "give " + ask.Target + " the settings of " + ask.Source + " that it still lacks",
+			Do: func(ctx context.Context, s *op.Session) (op.Result, error) {
+				return r.conform(ctx, s, mine(s, ask), nil)
+			},
+		},
+		{
+			Name: "verify", Title: "see that " + ask.Target + " answers and is like " + ask.Source,
+			Do: func(ctx context.Context, s *op.Session) (op.Result, error) {
+				return r.verify(ctx, s, mine(s, ask), from)
+			},
+		},
+	}
+}
+
+func (r *Room) start(ctx context.Context, s *op.Session, m made) (op.Result, error) {
+	c, err := r.cloudOf(ctx, s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	receipt, err := r.begin(ctx, s, c, m)
+	if err != nil {
+		return op.Result{}, err
+	}
+	return op.Result{
+		Output: receipt, RequestID: receipt.RequestID, Text: "the provider makes " + m.Target,
+		Changes: []op.Change{{Target: s.Plan.Environment + "/" + m.Target, Setting: "instance", To: "made of " + m.Source}},
+	}, nil
+}
+
+func (r *Room) undoRestore(ctx context.Context, s *op.Session, m made) (op.Result, error) {
+	c, err := r.cloudOf(ctx, s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	if m.claimed, err = claimed(s); err != nil {
+		return op.Result{}, err
+	}
+	return r.remove(ctx, s, c, m)
+}
+
+// follow waits for the change that an earlier step asked for.
+func (r *Room) follow(ctx context.Context, s *op.Session, step string) (op.Result, error) {
+	c, err := r.cloudOf(ctx, s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	var receipt cloud.Receipt
+	if _, err := s.Output(step, &receipt); err != nil {
+		return op.Result{}, err
+	}
+	return op.Result{Text: receipt.Instance + " is there"}, r.wait(ctx, s, c, receipt)
+}
+
+// conformed is the output of step "conform".
+type conformed struct {
+	Claimed bool     `json:"claimed"` // the label is there
+	Lost    []string `json:"lost,omitempty"`
+}
+
+// claimed tells whether the run's label was on what it made.
+func claimed(s *op.Session) (bool, error) {
+	var done conformed
+	_, err := s.Output("conform", &done)
+	return done.Claimed, err
+}
+
+// conform changes what an instance lacks compared to its source, of the settings that pick wants; nil wants all.
+func (r *Room) conform(ctx context.Context, s *op.Session, m made, pick func(string) bool) (op.Result, error) {
+	c, err := r.cloudOf(ctx, s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	target, err := c.Get(ctx, m.Target)
+	if err != nil {
+		return op.Result{}, err
+	}
+	source, err := c.Get(ctx, m.Source)
+	gone := is(err, fault.NotFound)
+	if gone { // the label is set all the same
+		source, err = &cloud.Instance{Provider: target.Provider}, nil
+		pick = claims
+	}
+	if err != nil {
+		return op.Result{}, err
+	}
+	left, ok, lost := c.Conform(ctx, source, target, m.Restore)
+	if gone {
+		lost = []string{"all settings: " + m.Source + " is gone, so that nothing can be compared"}
+	}
+	if pick != nil {
+		left = left.Part(pick)
+		ok = left.Empty()
+	}
+	var out op.Result
+	if !ok {
+		if out, err = r.modify(ctx, s, c, m.Target, left); err != nil {
+			return out, err
+		}
+	}
+	out.Output = conformed{Claimed: true, Lost: lost}
+	if out.Text = m.Target + " has the settings that can be carried over"; len(lost) > 0 {
+		out.Text = "not carried over: " + strings.Join(lost, "; ")
+	}
+	return out, nil
+}
+
+// claims picks the settings that say whose an instance is.
+func claims(setting string) bool { return setting == "labels."+RunLabel }
+
+func (r *Room) verify(ctx context.Context, s *op.Session, m made, from string) (op.Result, error) {
+	c, err := r.cloudOf(ctx, s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	live, err := c.Get(ctx, m.Target)
+	if err != nil {
+		return op.Result{}, err
+	}
+	if _, err := r.reachable(ctx, s, m.Target, firstDatabase); err != nil {
+		return op.Result{}, err
+	}
+	var done conformed
+	if _, err := s.Output("conform", &done); err != nil {
+		return op.Result{}, err
+	}
+	return op.Result{
+		Output: RestoreReport{Instance: m.Target, From: from, Endpoints: live.Endpoints, Lost: done.Lost},
+		Text:   m.Target + " answers",
+	}, nil
+}
