@@ -57,6 +57,13 @@ func TestTheWitnessFindsWhatTheStoreCannotTell(t *testing.T) {
 			if _, err := l.Check(t.Context()); conflictOf(t, err).Seen.Size != 8 { // a process that ran on
 				t.Error(err)
 			}
+			err := d.Tx(t.Context(), func(ctx context.Context, q db.Querier) error {
+				_, err := l.Append(ctx, q, step("run-4", "modify")[0])
+				return err
+			})
+			if fault.KindOf(err) != fault.Findings || !strings.Contains(err.Error(), "has 4 entries, and had 8") {
+				t.Errorf("a process that ran on appends: %v", err)
+			}
 			r := verify(t, open(t, d, Keys{Witness: alice.Witness}))
 			if r.OK() || !strings.Contains(text(r), "cut off") {
 				t.Errorf("%+v", r)
