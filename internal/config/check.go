@@ -74,6 +74,7 @@ func (c *checker) config(cfg *Config, s spot) {
 
 func (c *checker) environment(env *Environment, s spot) {
 	c.approvals(env, s)
+	c.targets(env.Targets, s)
 	if c.has(s, "listen", isText, false) {
 		c.listen(env.Listen, s.down("listen"))
 	}

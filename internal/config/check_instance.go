@@ -45,6 +45,7 @@ func (c *checker) instance(inst *Instance, s spot) {
 	case cloud.Postgres:
 		c.postgres(inst.Postgres, at)
 	}
+	c.targets(inst.Targets, s)
 	if c.has(s, "logins", isMapping, false) {
 		all := s.down("logins")
 		for _, p := range all.node.pairs {

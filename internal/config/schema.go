@@ -128,5 +128,8 @@ func refine(s *jsonschema.Schema) {
 	property(cloudsql, "project").Pattern = googleProject.String()
 	property(cloudsql, "region").Pattern = googleRegion.String()
 	property(cloudsql, "instance").Pattern = cloudsqlInstance.String()
+	for _, key := range []string{"rpo", "rto"} {
+		property(s.Definitions["Targets"], key).Pattern = spanSyntax.String()
+	}
 	property(s.Definitions["Postgres"], "url").Pattern = `^postgres(ql)?://`
 }

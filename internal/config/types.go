@@ -72,6 +72,8 @@ type Environment struct {
 	Listen string `yaml:"listen,omitempty" json:"listen,omitempty"`
 	// Profile that its instances should have. Defaults to production if it is protected, else to none.
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// Targets that a restore drill of its instances is measured by. Unset means that drills measure and do not judge.
+	Targets Targets `yaml:"targets,omitempty" json:"targets,omitzero"`
 	// Instances by name.
 	Instances map[string]*Instance `yaml:"instances" json:"instances"`
 	// Databases by the name that clients ask the proxy for.
@@ -98,6 +100,16 @@ type Instance struct {
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
 	// Declare says what it should have instead of, or besides, what its profile says.
 	Declare *Settings `yaml:"declare,omitempty" json:"declare,omitempty"`
+	// Targets that a restore drill is measured by. A key that is not here is the environment's.
+	Targets Targets `yaml:"targets,omitempty" json:"targets,omitzero"`
+}
+
+// Targets are what a restore may cost.
+type Targets struct {
+	// RPO is how much may be lost: of the time before a disaster, as in 5m.
+	RPO Span `yaml:"rpo,omitempty" json:"rpo,omitempty"`
+	// RTO is how long it may take until the restored instance answers, as in 1h30m.
+	RTO Span `yaml:"rto,omitempty" json:"rto,omitempty"`
 }
 
 // Kind is the provider of i.
