@@ -30,6 +30,9 @@ type Options struct {
 	// Host names this machine to others. Defaults to os.Hostname.
 	Host string
 
+	// Locker marks targets where they are. Nil: only the store tells who works on them.
+	Locker Locker
+
 	// hook is called at each place where a process may die, for the tests that let it.
 	hook func(at string)
 }

@@ -248,12 +248,16 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	}
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: p.Requester}
 	m := &machine{
-		book: b, steps: append([]Step{checkStep(kind, p)}, steps...), act: b.act,
+		book: b, steps: append([]Step{r.checkStep(kind, p, id)}, steps...), act: b.act,
 		session: Session{
 			Plan: p, Run: id, outputs: map[string]json.RawMessage{}, fence: r.mustHold, progress: b.progress(),
 		},
 	}
-	return m.run(ctx)
+	if err := m.run(ctx); err != nil {
+		return err
+	}
+	r.unlock(ctx, p, id)
+	return nil
 }
 
 // mustHold is what a step asks before it changes something.
@@ -264,9 +268,12 @@ func (r *runner) mustHold() error {
 	return r.fence.check()
 }
 
-// checkStep compares the world with what the plan was made from, before anything is changed.
-func checkStep(k Kind, p *Plan) Step {
+// checkStep marks the target, and compares the world with what the plan was made from, before anything is changed.
+func (r *runner) checkStep(k Kind, p *Plan, id string) Step {
 	return Step{Name: "check", Title: "compare " + p.Target.String() + " with what the plan was made from", Do: func(ctx context.Context, _ *Session) (Result, error) {
+		if err := r.lock(ctx, p, id); err != nil {
+			return Result{}, err
+		}
 		facts, err := k.Observe(ctx, p.Target, p.Request)
 		if err != nil {
 			return Result{}, err

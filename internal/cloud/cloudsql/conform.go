@@ -24,6 +24,7 @@ func (p *Provider) Conform(_ context.Context, source, target *cloud.Instance, r 
 	if labels == nil {
 		labels = map[string]string{}
 	}
+	delete(labels, cloud.LeaseLabel)
 	maps.Copy(labels, r.Labels)
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
 		wish.Labels = append(wish.Labels, cloud.Label{Key: k, Value: labels[k]})

@@ -85,6 +85,7 @@ func like(source *sqladmin.DatabaseInstance, r cloud.Restore) (*sqladmin.Databas
 	if labels == nil {
 		labels = map[string]string{}
 	}
+	delete(labels, cloud.LeaseLabel)
 	maps.Copy(labels, r.Labels)
 	set.UserLabels = labels
 	if set.IpConfiguration != nil {

@@ -22,6 +22,7 @@ func (p *Provider) Conform(_ context.Context, source, target *cloud.Instance, r 
 	if wanted == nil {
 		wanted = map[string]string{}
 	}
+	delete(wanted, cloud.LeaseLabel)
 	maps.Copy(wanted, r.Labels)
 	for _, k := range slices.Sorted(maps.Keys(wanted)) {
 		if reserved(k) {

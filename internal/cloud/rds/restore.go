@@ -120,7 +120,8 @@ func tags(source []types.Tag, more map[string]string) []types.Tag {
 	return out
 }
 
-func reserved(tag string) bool { return strings.HasPrefix(tag, "aws:") }
+// reserved tells whether a tag is not for copies: AWS sets it, or it is about the source alone.
+func reserved(tag string) bool { return strings.HasPrefix(tag, "aws:") || tag == cloud.LeaseLabel }
 
 // fromSnapshot asks for the same instance from a snapshot, which RDS cannot be told how far its storage may grow.
 func fromSnapshot(in *sdk.RestoreDBInstanceToPointInTimeInput, snapshot string) *sdk.RestoreDBInstanceFromDBSnapshotInput {
