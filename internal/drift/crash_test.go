@@ -1,0 +1,3 @@
+package drift
+
+func child() bool { return false }
