@@ -70,26 +70,27 @@ func (l *Log) empty(ctx context.Context, q db.Querier) (Checkpoint, error) {
 	return Checkpoint{Origin: l.origin, Root: (&tree{}).root()}, nil
 }
 
-// openKnown checks a checkpoint of this store. Keys may have been registered since they were read.
+// openKnown checks a checkpoint of this store. The store may have got its name, or another key, since they were read.
 func (l *Log) openKnown(ctx context.Context, q db.Querier, text string) (Checkpoint, error) {
-	for attempt := 0; ; attempt++ {
+	for again := true; ; again = false {
 		l.mu.Lock()
 		known, name := l.known, l.origin
 		l.mu.Unlock()
 		c, err := openCheckpoint(text, known)
-		if err == nil && c.Origin != name {
+		unknown, ok := errors.AsType[*note.UnverifiedNoteError](err)
+		if again && (ok || err == nil && name == "") {
+			if err := l.load(ctx, q); err != nil {
+				return Checkpoint{}, err
+			}
+			continue
+		}
+		switch {
+		case ok:
+			return Checkpoint{}, unknownSigner(unknown)
+		case err == nil && c.Origin != name:
 			return Checkpoint{}, fmt.Errorf("it is of the store %q, and this one is %q", cut(c.Origin, 80), name)
 		}
-		unknown, ok := errors.AsType[*note.UnverifiedNoteError](err)
-		if !ok {
-			return c, err
-		}
-		if attempt == 1 {
-			return Checkpoint{}, unknownSigner(unknown)
-		}
-		if err := l.load(ctx, q); err != nil {
-			return Checkpoint{}, err
-		}
+		return c, err
 	}
 }
 

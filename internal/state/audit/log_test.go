@@ -240,3 +240,20 @@ func TestALogWithoutAKeyIsReadOnly(t *testing.T) {
 		t.Error("it was written to")
 	}
 }
+
+// Another process may give the store its name and its first key at any time.
+func TestALogThatWasOpenedBeforeTheFirstEntry(t *testing.T) {
+	t.Parallel()
+	d, keys := sqlite(t, filepath.Join(t.TempDir(), "state.db")), keysIn(t.TempDir())
+	_, public, err := loadKey(keys.File, keys.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := []*Log{open(t, d, Keys{}), open(t, d, Keys{Trusted: []string{public}})}
+	add(t, open(t, d, keys), step("run-1", "modify")...)
+	for _, l := range early {
+		if r := verify(t, l); !r.OK() || r.Size != 3 || r.Origin == "" {
+			t.Errorf("%+v", r)
+		}
+	}
+}

@@ -68,6 +68,9 @@ func (l *Log) check(ctx context.Context) (c Checkpoint, err error) {
 	var file *witnessFile
 	if l.keys.Witness != "" {
 		if file, err = openWitness(ctx, l.keys.Witness); err != nil {
+			if ctx.Err() != nil {
+				return Checkpoint{}, ctx.Err()
+			}
 			return Checkpoint{}, witnessFault(l.keys.Witness, err)
 		}
 		defer func() { err = errors.Join(err, file.close()) }()

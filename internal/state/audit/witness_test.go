@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -173,6 +174,28 @@ func TestTheWitnessFileIsItsOwnersAndSurvivesManyWriters(t *testing.T) {
 	defer func() { _ = f.close() }()
 	if c, err := parseNote(f.memory.Stores[0].Checkpoint); err != nil || c.Size != 61 || len(f.memory.Stores) != 1 {
 		t.Errorf("%+v, %v", f.memory, err)
+	}
+}
+
+// A head that was read before the lock was had may be older than what another process has remembered since.
+func TestAProcessWaitsForTheOtherThatComparesItself(t *testing.T) {
+	t.Parallel()
+	d, keys := sqlite(t, filepath.Join(t.TempDir(), "state.db")), keysIn(t.TempDir())
+	l := open(t, d, keys)
+	f, err := openWitness(t.Context(), keys.Witness)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := l.Check(ctx); !errors.Is(err, context.DeadlineExceeded) || fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("it did not wait: %v", err)
+	}
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Check(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
