@@ -114,6 +114,9 @@ func signByAgent(ctx context.Context, key Key, public ssh.PublicKey, message []b
 		return nil, fault.Newf(fault.Config, signOp, "no SSH agent runs, and it needs one").Hint("eval $(ssh-agent); %s", add)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", key.AgentSocket)
+	if err != nil && ctx.Err() != nil {
+		return nil, agentFault(ctx, err)
+	}
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, signOp, err).Hint("SSH_AUTH_SOCK names an agent that does not answer: eval $(ssh-agent); %s", add)
 	}

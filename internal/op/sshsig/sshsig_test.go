@@ -380,6 +380,15 @@ func TestAnAgentThatDoesNotAnswerIsLeft(t *testing.T) {
 	}
 }
 
+func TestSigningThatIsCancelledBeforeItBegan(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Sign(ctx, Key{AgentSocket: runAgent(t)}, message); fault.KindOf(err) != fault.Interrupted {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
