@@ -18,8 +18,9 @@ var actor = op.Actor{Name: "robot@example.com", Via: op.ViaGoogle}
 type bench struct {
 	*op.Engine
 	*stage
-	name string
-	deps Deps
+	name  string
+	deps  Deps
+	probe func(context.Context) error
 }
 
 // bench makes an instance and an engine. between wraps the cloud as the operations see it.
@@ -32,7 +33,8 @@ func (p place) bench(t testing.TB, a cloud.Availability, between ...func(Cloud) 
 		c = f(c)
 	}
 	b.deps = quick(func(context.Context, op.Target) (Cloud, string, error) { return c, b.name, nil })
-	b.deps.Probe = func(op.Target) func(context.Context) error { return s.answers(b.name) }
+	b.probe = s.answers(b.name)
+	b.deps.Probe = func(op.Target) func(context.Context) error { return b.probe }
 	b.Engine = newEngine(t, statetest.New(t, p.store), b.deps)
 	return b
 }
@@ -47,8 +49,8 @@ func newEngine(t testing.TB, p statetest.Place, d Deps) *op.Engine {
 // quick are the times of a test.
 func quick(c func(context.Context, op.Target) (Cloud, string, error)) Deps {
 	return Deps{
-		Cloud: c, Pace: op.Pace{First: 5 * time.Millisecond, Most: 50 * time.Millisecond, Patience: time.Minute},
-		Interval: 10 * time.Millisecond, Settle: 20 * time.Millisecond, Grace: 10 * time.Second, Answer: 15 * time.Second,
+		Cloud: c, Pace: op.Pace{First: 20 * time.Millisecond, Most: 60 * time.Millisecond, Patience: time.Minute},
+		Interval: 25 * time.Millisecond, Settle: 20 * time.Millisecond, Grace: 10 * time.Second, Answer: 15 * time.Second,
 	}
 }
 

@@ -137,7 +137,7 @@ func (c drill) failover(ctx context.Context, s *op.Session) (op.Result, error) {
 		{Setting: "secondary_zone", From: orNone(c.f.SecondaryZone), To: orNone(c.f.Zone)},
 	}}
 	if now.happened() {
-		w.settle(ctx)
+		w.settle(ctx, out)
 		out.Found, result.Text = foundDone, foundText(foundDone)
 		if now.event != nil && c.f.Provider == cloud.CloudSQL { // its operation can still be followed, and tells whether it failed
 			out.Receipt = &cloud.Receipt{Change: "failover", Operation: now.event.ID, Instance: name, At: now.event.At}

@@ -54,9 +54,11 @@ func (f *following) run(ctx context.Context) (Report, *cloud.Instance, error) {
 		}
 	}
 	report.Ended = time.Now().UTC()
-	w.settle(ctx)
+	w.settle(ctx, f.asked)
 	report.add(earlier, w.stop())
-	report.annotate(f.asked)
+	if !f.blind {
+		report.annotate(f.asked)
+	}
 	live, err := f.c.Get(ctx, f.name)
 	if err != nil {
 		return report, nil, gone(err, f.what, f.session)

@@ -177,3 +177,6 @@ func brief(d time.Duration) string {
 		return d.Round(time.Second).String()
 	}
 }
+
+// String is the report in a sentence or two.
+func (r *Report) String() string { return r.text() }

@@ -3,6 +3,7 @@ package availability
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
@@ -22,8 +23,8 @@ func set(d Deps) op.Kind {
 		Steps: func(t op.Target, r SetRequest, f Facts) []op.Step {
 			c := setting{d, t, r, f}
 			wait := op.Step{Name: stepWait, Title: "wait until it has happened, and measure the downtime", Do: c.wait}
-			if r.InWindow {
-				wait.Title = "see that it waits for the window"
+			if c.blind() {
+				wait.Title = fmt.Sprintf("see that %s has taken it down", title(f.Provider))
 			}
 			modify := op.Step{Name: stepModify, Title: fmt.Sprintf("ask %s for %s", title(f.Provider), r.Want), Do: c.modify}
 			if f.Availability != r.Want {
@@ -61,19 +62,25 @@ func (c setting) when() cloud.When {
 	return cloud.Now
 }
 
+// blind tells that nothing happens to the instance now, so that nothing can be measured.
+func (c setting) blind() bool { return c.when() == cloud.InWindow }
+
 func (c setting) modify(ctx context.Context, s *op.Session) (op.Result, error) {
 	a, err := c.asking(ctx, s, c.r.Want, c.when())
 	if err != nil {
 		return op.Result{}, err
 	}
-	w := c.watch(ctx, c.t)
-	defer w.stop()
+	w := &watch{}
+	if !c.blind() {
+		w = c.watch(ctx, c.t)
+		defer w.stop()
+	}
 	a.out.Before = w.before(ctx)
 	if err := a.run(ctx); err != nil {
 		return op.Result{}, err
 	}
 	if a.out.Found == foundUnderWay || a.out.Found == foundDone {
-		w.settle(ctx) // the change is over
+		w.settle(ctx, a.out) // the change is over
 	}
 	a.out.Watched = w.stop()
 	result := op.Result{Output: a.out, Changes: setChanges(c.r, c.f), Text: "accepted by " + title(c.f.Provider)}
@@ -90,7 +97,7 @@ func (c setting) wait(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err != nil {
 		return op.Result{}, err
 	}
-	f := following{Deps: c.Deps, t: c.t, f: c.f, what: c.what(), c: provider, name: name, session: s, blind: c.when() == cloud.InWindow}
+	f := following{Deps: c.Deps, t: c.t, f: c.f, what: c.what(), c: provider, name: name, session: s, blind: c.blind()}
 	if _, err := s.Output(stepModify, &f.asked); err != nil {
 		return op.Result{}, err
 	}
@@ -99,7 +106,7 @@ func (c setting) wait(ctx context.Context, s *op.Session) (op.Result, error) {
 		return op.Result{}, err
 	}
 	if waiting(live.Pending) == c.r.Want && c.r.InWindow {
-		report.Window, report.After = live.Maintenance.Window, report.Before
+		report.Window, report.Ended = live.Maintenance.Window, time.Time{}
 		return op.Result{Output: report, Text: fmt.Sprintf("%s does it in the maintenance window %s (UTC)", title(c.f.Provider), orNone(report.Window))}, nil
 	}
 	text := fmt.Sprintf("%s in %s", live.Availability, report.After)

@@ -44,12 +44,17 @@ func (w *watch) before(ctx context.Context) string {
 	return "no answer in time"
 }
 
-// settle waits until the database answers again, for a while, so that an outage is seen to its end.
-func (w *watch) settle(ctx context.Context) {
+// settle waits until the database answers again, for a while, so that an outage is seen to its end. One that did not answer before the
+// change (asked says why) is not waited for long.
+func (w *watch) settle(ctx context.Context, asked Asked) {
 	if w.probe == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.answer)
+	patience := w.answer
+	if asked.Before != "" {
+		patience = min(patience, first)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	w.probe.Served(ctx, time.Now())
 }
