@@ -137,7 +137,7 @@ func (b *dbosBook) begin(ctx context.Context, p point) (ended bool, err error) {
 func (b *dbosBook) act(ctx context.Context, p point, do func(context.Context) (Result, error)) (o outcome, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	release := context.AfterFunc(b.r.stopping, func() { cancel(errStopped) })
+	release := context.AfterFunc(b.r.stopping, func() { cancel(errStopped) }) //nolint:contextcheck // the process's end ends the step, too
 	defer release()
 	b.r.mu.Lock()
 	b.r.running[b.run.ID] = cancel
@@ -274,42 +274,63 @@ func (b *dbosBook) decide(ctx context.Context, p point, s state.RunState, o outc
 	if err != nil {
 		return "", err
 	}
-	here := p.String()
 	for {
-		var order *state.Control
-		err := b.r.e.store.Read(ctx, "wait for a decision", func(ctx context.Context, tx *state.Tx) error {
-			all, err := tx.Controls(ctx, b.run.ID)
-			for _, c := range all {
-				if slices.Contains(verbs, c.Verb) && (c.Point == "" || c.Point == here) {
-					order = &c
-					return nil
-				}
-			}
-			return err
-		})
+		verb, err := b.order(ctx, p, verbs)
 		if err != nil && !passes(fault.KindOf(err)) {
 			b.fail("the decision", err)
 			return "", errStopped
 		}
-		if order != nil {
-			return b.heed(p, *order)
+		if verb != "" {
+			return b.heed(p, verbs)
 		}
-		if err := Sleep(b.r.stopping, b.r.e.o.Poll); err != nil {
+		if err := Sleep(b.r.stopping, b.r.e.o.Poll); err != nil { //nolint:contextcheck // the run goes on elsewhere when the process ends
 			return "", errStopped
 		}
 	}
 }
 
-func (b *dbosBook) heed(p point, c state.Control) (state.Verb, error) {
-	return record(b, "decide "+p.String(), func(ctx context.Context, tx *state.Tx) (state.Verb, error) {
-		s := state.Running
-		if c.Verb == state.UndoRun || p.Phase == state.Undo {
-			s = state.Undoing
+// order is what the run was told last and has not heeded, or heeded here in an earlier process; empty if nothing of verbs.
+func (b *dbosBook) order(ctx context.Context, p point, verbs []state.Verb) (v state.Verb, err error) {
+	err = b.r.e.store.Read(ctx, "wait for a decision", func(ctx context.Context, tx *state.Tx) error {
+		all, err := tx.Controls(ctx, b.run.ID)
+		v = last(all, p.String(), verbs)
+		return err
+	})
+	return v, err
+}
+
+func last(all []state.Control, here string, verbs []state.Verb) (v state.Verb) {
+	for _, c := range all {
+		if (c.Point == "" || c.Point == here) && slices.Contains(verbs, c.Verb) {
+			v = c.Verb
 		}
-		if err := tx.SetRun(ctx, b.run.ID, s, p.Name, "", ""); err != nil {
+	}
+	return v
+}
+
+// heed takes what the run was told until now, and does the last of it: nothing is left that would be heeded at another place.
+func (b *dbosBook) heed(p point, verbs []state.Verb) (state.Verb, error) {
+	return record(b, "decide "+p.String(), func(ctx context.Context, tx *state.Tx) (state.Verb, error) {
+		if _, _, err := tx.LockRun(ctx, b.run.ID); err != nil {
 			return "", err
 		}
-		return c.Verb, tx.TakeControl(ctx, b.run.ID, c.Seq, p.String())
+		all, err := tx.Controls(ctx, b.run.ID)
+		if err != nil {
+			return "", err
+		}
+		v := last(all, "", verbs)
+		for _, c := range all {
+			if c.Point == "" {
+				if err := tx.TakeControl(ctx, b.run.ID, c.Seq, p.String()); err != nil {
+					return "", err
+				}
+			}
+		}
+		s := state.Running
+		if v == state.UndoRun || p.Phase == state.Undo {
+			s = state.Undoing
+		}
+		return v, tx.SetRun(ctx, b.run.ID, s, p.Name, "", "")
 	})
 }
 
@@ -373,7 +394,7 @@ func (t engineTx) Exec(ctx context.Context, query string, args ...any) (int64, e
 }
 
 func (t engineTx) Query(ctx context.Context, query string, args ...any) (db.Rows, error) {
-	rows, err := t.tx.Query(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller's
+	rows, err := t.tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,12 @@ package op
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +35,8 @@ type Options struct {
 
 	// hook is called at each place where a process may die, for the tests that let it.
 	hook func(at string)
+	// patience is how long a runner that stops waits for its steps to notice. Defaults to 20 s.
+	patience time.Duration
 }
 
 // Engine plans and runs operations. Its methods may be called from any goroutine.
@@ -42,6 +44,9 @@ type Engine struct {
 	store *state.Store
 	kinds *Registry
 	o     Options
+
+	mu   sync.Mutex
+	kept []func() error // locks of steps that do not stop; the process's end opens them
 }
 
 // New returns an engine over an open, migrated store. Nothing is started.
@@ -63,6 +68,9 @@ func New(store *state.Store, kinds *Registry, o Options) *Engine {
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
+	}
+	if o.patience <= 0 {
+		o.patience = 20 * time.Second
 	}
 	if o.hook == nil {
 		o.hook = func(string) {}
@@ -137,6 +145,12 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 	}
 	hash := hashOf(body)
 	err = e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+		if err := tx.PutPlan(ctx, storedPlan(p, hash, body)); err != nil {
+			return err
+		}
+		if err := tx.LockPlan(ctx, hash); err != nil { // whoever submits it at the same time finds the run
+			return err
+		}
 		var found bool
 		if r, found, err = tx.Run(ctx, p.RunID()); err != nil || found {
 			again = found
@@ -149,9 +163,6 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		if now.After(p.Expires) {
 			return fault.Newf(fault.Stale, what, "the plan expired at %s", p.Expires.Format(time.RFC3339)).Hint("make the plan again")
 		}
-		if err := tx.PutPlan(ctx, storedPlan(p, hash, body)); err != nil {
-			return err
-		}
 		if err := e.useApproval(ctx, tx, what, p, hash); err != nil {
 			return err
 		}
@@ -160,6 +171,9 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 			Requester: p.Requester.Name, Queue: e.o.Queue, State: state.Queued,
 		}
 		if err := tx.PutRun(ctx, r); err != nil {
+			return err
+		}
+		if r, _, err = tx.Run(ctx, r.ID); err != nil { // with its times
 			return err
 		}
 		entry := e.entry(r, o.Actor, audit.Note, "submitted: "+p.Title)
@@ -320,11 +334,11 @@ func (e *Engine) Workers(ctx context.Context) (all []state.Runner, err error) {
 }
 
 // Tell tells a run to cancel its step, to try again, to undo, to go on at a gate, or to end as it is. Whoever works on the run, or
-// resumes it, heeds it; a verb that does not fit the run's state is a fault.Usage.
+// resumes it, heeds it: of several words that nobody has heeded yet the last. A verb that does not fit the run's state is a fault.Usage.
 func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, reason string) error {
 	what := fmt.Sprintf("%s run %s", v, id)
 	return e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
-		r, found, err := tx.Run(ctx, id)
+		r, found, err := tx.LockRun(ctx, id) // so that whoever begins or goes on sees it
 		if err != nil {
 			return err
 		}
@@ -335,7 +349,7 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 			return err
 		}
 		if v == state.Cancel && r.State == state.Queued && !r.Alive { // nobody has begun, so nobody else will hear it
-			if err := tx.SetRun(ctx, id, state.Cancelled, "", "cancelled by "+by.Name, ""); err != nil {
+			if err := e.cancelQueued(ctx, tx, r, by, by.Name); err != nil {
 				return err
 			}
 		} else if err := tx.AddControl(ctx, id, state.Control{Verb: v, Reason: reason, Actor: by.Name}); err != nil {
@@ -350,6 +364,20 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 		}
 		return tx.AddEvent(ctx, id, state.Event{Kind: EventTold, Step: r.Step, Text: by.String() + ": " + text})
 	})
+}
+
+// cancelQueued ends a run that was not begun.
+func (e *Engine) cancelQueued(ctx context.Context, tx *state.Tx, r state.Run, recorder Actor, who string) error {
+	text := "cancelled by " + who
+	if err := tx.SetRun(ctx, r.ID, state.Cancelled, "", text, ""); err != nil {
+		return err
+	}
+	entry := e.entry(r, recorder, audit.Note, "ended: "+text)
+	entry.Outcome = string(state.Cancelled)
+	if err := tx.Append(ctx, entry); err != nil {
+		return err
+	}
+	return tx.AddEvent(ctx, r.ID, state.Event{Kind: EventEnded, Text: text})
 }
 
 func fits(what string, r state.Run, v state.Verb) error {
@@ -385,16 +413,3 @@ const (
 	EventTold      = "told"
 	EventEnded     = "ended"
 )
-
-// asHeld turns a target that is not free into what a person can do about it.
-func asHeld(what string, err error) error {
-	held, ok := errors.AsType[*state.HeldError](err)
-	if !ok {
-		return err
-	}
-	f := fault.New(fault.Busy, what, err)
-	if held.Alive {
-		return f.Hint("wait for it: dbops runs watch %s", held.Run)
-	}
-	return f.Hint("see dbops runs show %s; then resume, undo or abandon it", held.Run)
-}

@@ -45,10 +45,12 @@ func MigrateEngine(ctx context.Context, d *db.DB) error {
 	return db.Fault(what, err)
 }
 
-// missingMigrations are the statements between the engine's tables and this dbops.
-func missingMigrations(ctx context.Context, q interface {
+type rowQuerier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}) ([]string, error) {
+}
+
+// missingMigrations are the statements between the engine's tables and this dbops.
+func missingMigrations(ctx context.Context, q rowQuerier) ([]string, error) {
 	var there bool
 	// Not to_regclass: its cache does not see what another session has just committed.
 	if err := q.QueryRow(ctx, "select count(*) > 0 from pg_tables where schemaname = $1 and tablename = 'dbos_migrations'", db.EngineSchema).Scan(&there); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -27,14 +28,12 @@ const (
 	workflowName = "run"
 )
 
-// shutdownTimeout bounds how long a runner that stops waits for its steps to notice.
-const shutdownTimeout = 20 * time.Second
-
 // runner is this process's part in working on runs: its lease, and the durable execution engine.
 type runner struct {
 	e      *Engine
 	id     string
 	queues []string
+	worker bool // for whatever comes; else for one run
 	fence  *fence
 	dbos   dbos.Context
 	ds     *dbos.DataSource
@@ -50,8 +49,8 @@ type runner struct {
 }
 
 // startRunner registers a runner and begins to take runs from queues. The caller ends it with close.
-func (e *Engine) startRunner(ctx context.Context, queues ...string) (_ *runner, err error) {
-	r := &runner{e: e, id: uuid.NewString(), queues: queues, running: map[string]context.CancelCauseFunc{}, clock: Sleep}
+func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string) (_ *runner, err error) {
+	r := &runner{e: e, id: uuid.NewString(), queues: queues, worker: worker, running: map[string]context.CancelCauseFunc{}, clock: Sleep}
 	r.fence = newFence(e.o.TTL)
 	r.stopping, r.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	err = r.fence.extend(func() error {
@@ -98,8 +97,9 @@ func (e *Engine) startRunner(ctx context.Context, queues ...string) (_ *runner, 
 	}
 	dbos.RegisterWorkflow(r.dbos, r.workflow, dbos.WithWorkflowName(workflowName), dbos.WithMaxRecoveryAttempts(maxRecoveries))
 	for _, q := range queues {
-		// One run per instance at a time: a queue's partitions are instances.
-		if _, err = dbos.RegisterQueue(r.dbos, queueName(q), dbos.WithPartitionQueue(), dbos.WithGlobalConcurrency(1),
+		// One run per instance at a time in a process: a queue's partitions are instances. Among processes the leases see to it: a global
+		// limit makes them get into each other's way, for which they slow down to two minutes.
+		if _, err = dbos.RegisterQueue(r.dbos, queueName(q), dbos.WithPartitionQueue(), dbos.WithWorkerConcurrency(1),
 			dbos.WithQueueBasePollingInterval(e.o.Poll)); err != nil {
 			return nil, db.Fault("start the engine", err)
 		}
@@ -121,6 +121,16 @@ func (e *Engine) startRunner(ctx context.Context, queues ...string) (_ *runner, 
 const maxRecoveries = 1 << 30
 
 func queueName(q string) string { return "dbops-" + q }
+
+// forgetQueue removes the queue of one run, which is over or will be registered again.
+func (r *runner) forgetQueue(queue string) {
+	if r.stopping.Err() != nil {
+		return // the store may be away
+	}
+	if err := dbos.DeleteQueue(r.dbos, queueName(queue)); err != nil {
+		r.e.o.Log.Warn("a queue was left behind", "queue", queue, "error", err)
+	}
+}
 
 // every calls do again and again until the runner stops.
 func (r *runner) every(d time.Duration, do func(context.Context)) {
@@ -148,26 +158,25 @@ func (r *runner) renew(ctx context.Context) {
 // heed cancels the steps of runs that somebody cancelled.
 func (r *runner) heed(ctx context.Context) {
 	r.mu.Lock()
-	ids := make([]string, 0, len(r.running))
-	for id := range r.running {
-		ids = append(ids, id)
-	}
+	idle := len(r.running) == 0
 	r.mu.Unlock()
-	for _, id := range ids {
-		var told bool
-		err := r.e.store.Read(ctx, "look for orders", func(ctx context.Context, tx *state.Tx) error {
-			all, err := tx.Controls(ctx, id)
-			told = slices.ContainsFunc(all, func(c state.Control) bool { return c.Verb == state.Cancel && c.Point == "" })
-			return err
-		})
-		if err != nil || !told {
-			continue
-		}
-		r.mu.Lock()
+	if idle {
+		return
+	}
+	var told []string
+	err := r.e.store.Read(ctx, "look for orders", func(ctx context.Context, tx *state.Tx) (err error) {
+		told, err = tx.Cancels(ctx, r.id)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		r.e.o.Log.Warn("orders could not be read; trying again", "error", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range told {
 		if cancel := r.running[id]; cancel != nil {
 			cancel(errCancelled)
 		}
-		r.mu.Unlock()
 	}
 }
 
@@ -177,7 +186,7 @@ func (r *runner) halt(why error) {
 	r.shutdown.Do(func() {
 		r.wg.Go(func() {
 			if r.dbos != nil {
-				if err := dbos.Shutdown(r.dbos, shutdownTimeout); err != nil {
+				if err := dbos.Shutdown(r.dbos, r.e.o.patience); err != nil {
 					r.e.o.Log.Warn("stopping took too long", "error", err)
 				}
 			}
@@ -188,18 +197,28 @@ func (r *runner) halt(why error) {
 // errEnded is the cause of an orderly end.
 var errEnded = errors.New("the runner ends")
 
-// close ends the runner: what runs is interrupted, to be resumed by somebody else.
-func (r *runner) close(ctx context.Context) error {
+// close ends the runner: what runs is interrupted, to be resumed by somebody else. A step that does not stop keeps its instance until
+// the lease runs out, and the error is errBusy.
+func (r *runner) close(ctx context.Context) (err error) {
 	r.halt(errEnded)
 	r.wg.Wait()
+	if why := context.Cause(r.stopping); !errors.Is(why, errEnded) { //nolint:contextcheck // why the runner stopped, not the caller
+		err = why
+	}
+	r.mu.Lock()
+	busy := slices.Sorted(maps.Keys(r.running))
+	r.mu.Unlock()
+	if len(busy) > 0 {
+		f := fault.New(fault.Unavailable, "stop working on run "+busy[0], errBusy).Hint("end this process; dbops runs resume %s goes on when its lease is over", busy[0])
+		return errors.Join(err, f)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err := r.e.store.Tx(ctx, "end the lease", func(ctx context.Context, tx *state.Tx) error { return tx.RemoveRunner(ctx, r.id) })
-	if why := context.Cause(r.stopping); !errors.Is(why, errEnded) {
-		return errors.Join(why, err)
-	}
-	return err
+	return errors.Join(err, r.e.store.Tx(ctx, "end the lease", func(ctx context.Context, tx *state.Tx) error { return tx.RemoveRunner(ctx, r.id) }))
 }
+
+// errBusy says that a step goes on although it was told to stop.
+var errBusy = errors.New("its step does not stop")
 
 // workflow works on one run. Its result is never an error: the journal says how the run ended.
 func (r *runner) workflow(ctx dbos.Context, id string) (string, error) {
@@ -208,11 +227,35 @@ func (r *runner) workflow(ctx dbos.Context, id string) (string, error) {
 		return "ended", nil
 	}
 	// Nothing of this may be recorded: the run goes on in another process.
-	if !errors.Is(err, errStopped) {
+	switch foreign, ok := errors.AsType[foreignError](err); {
+	case errors.Is(err, errStopped):
+	case ok && r.worker: // others have runs here, too
+		r.refuse(ctx, id, foreign)
+	default:
 		r.halt(fault.New(fault.KindOf(err), "work on run "+id, err).Hint("dbops runs resume %s", id))
 	}
 	<-ctx.Done()
 	return "", context.Canceled
+}
+
+// foreignError says that this dbops cannot work on a run, and that another version may.
+type foreignError struct{ error }
+
+func (e foreignError) Unwrap() error { return e.error }
+
+// refuse says that this worker keeps away from a run.
+func (r *runner) refuse(ctx context.Context, id string, why foreignError) {
+	text := fmt.Sprintf("%s, process %d, cannot work on it: %v", r.e.o.Host, os.Getpid(), why)
+	if hint := fault.HintOf(why.error); hint != "" {
+		text += " (" + hint + ")"
+	}
+	r.e.o.Log.Error("a run cannot be worked on by this dbops", "run", id, "error", why)
+	err := r.e.store.Tx(ctx, "say why a run waits", func(ctx context.Context, tx *state.Tx) error {
+		return tx.AddEvent(ctx, id, state.Event{Kind: EventWaiting, Text: text})
+	})
+	if err != nil && ctx.Err() == nil {
+		r.e.o.Log.Warn("it could not be told why a run waits", "run", id, "error", err)
+	}
 }
 
 func (r *runner) work(ctx dbos.Context, id string) error {
@@ -226,24 +269,16 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	case err != nil:
 		return err
 	case !found:
-		return fmt.Errorf("there is no run %s", id)
+		return foreignError{fmt.Errorf("there is no run %s", id)}
 	case run.State.Ended():
 		return nil
 	}
-	p, err := r.e.PlanOf(ctx, run.PlanHash)
-	if err != nil {
-		return err
-	}
-	kind, err := r.e.kinds.Kind(p.Kind)
-	if err != nil {
-		return err
-	}
-	steps, err := rebuild(kind, p)
+	p, kind, steps, err := r.known(ctx, run)
 	if err != nil {
 		return err
 	}
 	leases, err := r.acquire(ctx, run, p)
-	if err != nil {
+	if err != nil || leases == nil {
 		return err
 	}
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: p.Requester}
@@ -258,6 +293,26 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	}
 	r.unlock(ctx, p, id)
 	return nil
+}
+
+// known is a run's plan as this dbops understands it; else a foreignError.
+func (r *runner) known(ctx context.Context, run state.Run) (*Plan, Kind, []Step, error) {
+	p, err := r.e.PlanOf(ctx, run.PlanHash)
+	if k := fault.KindOf(err); err != nil && k != fault.Config && k != fault.Invalid && k != fault.NotFound {
+		return nil, nil, nil, err // of the store
+	}
+	if err != nil {
+		return nil, nil, nil, foreignError{err}
+	}
+	kind, err := r.e.kinds.Kind(p.Kind)
+	if err != nil {
+		return nil, nil, nil, foreignError{err}
+	}
+	steps, err := rebuild(kind, p)
+	if err != nil {
+		return nil, nil, nil, foreignError{err}
+	}
+	return p, kind, steps, nil
 }
 
 // mustHold is what a step asks before it changes something.
@@ -286,32 +341,18 @@ func (r *runner) checkStep(k Kind, p *Plan, id string) Step {
 	}}
 }
 
-// acquire takes the leases of a run, waiting for other runs that hold them.
+// acquire takes the leases of a run, waiting for other runs that hold them. There are none if the run has ended, or ends here because it
+// was cancelled before it began.
 func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []state.Lease, err error) {
 	targets := append([]string{p.Target.String()}, p.Also...)
 	slices.Sort(targets)
+	targets = slices.Compact(targets)
 	told := ""
 	for {
-		err := r.e.store.Tx(ctx, "take the lease of "+p.Target.String(), func(ctx context.Context, tx *state.Tx) error {
-			leases = leases[:0]
-			for _, t := range slices.Compact(targets) {
-				l, err := tx.Acquire(ctx, t, run.ID, r.id)
-				if err != nil {
-					return err
-				}
-				leases = append(leases, l)
-			}
-			if err := tx.SetRunner(ctx, run.ID, r.id); err != nil {
-				return err
-			}
-			return tx.AddEvent(ctx, run.ID, state.Event{Kind: EventRunner, Text: fmt.Sprintf("%s, process %d", r.e.o.Host, os.Getpid())})
-		})
-		if err == nil {
-			return leases, nil
-		}
+		leases, err = r.tryAcquire(ctx, run.ID, targets)
 		held, ok := errors.AsType[*state.HeldError](err)
 		if !ok {
-			return nil, err
+			return leases, err
 		}
 		if text := held.Error(); text != told && held.Run != run.ID {
 			told = text
@@ -319,8 +360,72 @@ func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []
 				return tx.AddEvent(ctx, run.ID, state.Event{Kind: EventWaiting, Text: "waiting: " + text})
 			})
 		}
-		if err := Sleep(r.stopping, r.e.o.Poll); err != nil {
+		if over, err := r.cancelled(ctx, run.ID, p.Requester); err != nil || over {
+			return nil, err
+		}
+		if err := Sleep(r.stopping, r.e.o.Poll); err != nil { //nolint:contextcheck // the run goes on elsewhere when the process ends
 			return nil, errStopped
 		}
 	}
+}
+
+// errOver says that a run needs no leases any more.
+var errOver = errors.New("the run has ended")
+
+// tryAcquire takes all leases of a run or none. A target that is not free is a state.HeldError.
+func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (leases []state.Lease, err error) {
+	err = r.e.store.Tx(ctx, "take the lease of "+targets[0], func(ctx context.Context, tx *state.Tx) error {
+		leases = leases[:0]
+		for _, t := range targets {
+			l, err := tx.Acquire(ctx, t, id, r.id)
+			if err != nil {
+				return err
+			}
+			leases = append(leases, l)
+		}
+		run, found, err := tx.LockRun(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !found || run.State.Ended() { // cancelled in the meantime, or brought to its end by another process
+			return errOver
+		}
+		if err := tx.SetRunner(ctx, id, r.id); err != nil {
+			return err
+		}
+		return tx.AddEvent(ctx, id, state.Event{Kind: EventRunner, Text: fmt.Sprintf("%s, process %d", r.e.o.Host, os.Getpid())})
+	})
+	if errors.Is(err, errOver) {
+		return nil, nil
+	}
+	return leases, err
+}
+
+// cancelled ends a run that waits for its leases if it was told to cancel; over tells that it has ended.
+func (r *runner) cancelled(ctx context.Context, id string, recorder Actor) (over bool, err error) {
+	var told []state.Control
+	if err := r.e.store.Read(ctx, "look for orders", func(ctx context.Context, tx *state.Tx) (err error) {
+		told, err = tx.Controls(ctx, id)
+		return err
+	}); err != nil || last(told, "", []state.Verb{state.Cancel}) == "" {
+		return false, err
+	}
+	err = r.e.store.Tx(ctx, "cancel run "+id, func(ctx context.Context, tx *state.Tx) error {
+		run, found, err := tx.LockRun(ctx, id)
+		if over = !found || run.State.Ended(); err != nil || over || run.State != state.Queued {
+			return err
+		}
+		over = true
+		by := ""
+		for _, c := range told {
+			if c.Point == "" {
+				by = c.Actor
+				if err := tx.TakeControl(ctx, id, c.Seq, "before it began"); err != nil {
+					return err
+				}
+			}
+		}
+		return r.e.cancelQueued(ctx, tx, run, recorder, by)
+	})
+	return over, err
 }

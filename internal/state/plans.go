@@ -21,6 +21,12 @@ func (t *Tx) PutPlan(ctx context.Context, p Plan) error {
 		p.Hash, p.ID, p.Kind, p.Environment, p.Instance, p.Requester, p.Body, ms(p.Created), ms(p.Expires))
 }
 
+// LockPlan lets one transaction at a time decide about a stored plan.
+func (t *Tx) LockPlan(ctx context.Context, hash string) error {
+	_, err := db.One(ctx, t.q, []any{&hash}, `select hash from plans where hash = $1`+t.store.DB.ForUpdate(), hash)
+	return err
+}
+
 // Plan returns the plan with that hash.
 func (t *Tx) Plan(ctx context.Context, hash string) (p Plan, found bool, err error) {
 	var created, expires int64

@@ -103,6 +103,22 @@ func (t *Tx) Run(ctx context.Context, id string) (r Run, found bool, err error) 
 	return all[0], true, nil
 }
 
+// LockRun is [Tx.Run], and keeps others from changing the run until the transaction ends.
+func (t *Tx) LockRun(ctx context.Context, id string) (r Run, found bool, err error) {
+	if _, err := db.One(ctx, t.q, []any{&r.ID}, `select id from runs where id = $1`+t.store.DB.ForUpdate(), id); err != nil {
+		return r, false, err
+	}
+	return t.Run(ctx, id)
+}
+
+// Orphans are runs of a queue that have not ended and that nobody alive works on, oldest first.
+func (t *Tx) Orphans(ctx context.Context, queue string, limit int) ([]Run, error) {
+	return t.runs(ctx, `where r.queue = $1 and r.`+active+` and not exists (select 1 from runners n where n.id = r.runner and n.expires_ms > `+t.now()+`)
+		order by r.created_ms, r.id limit $2`, queue, limit)
+}
+
+const active = "state not in ('done', 'failed', 'undone', 'cancelled')"
+
 // RunFilter picks runs. What is empty matches all.
 type RunFilter struct {
 	Environment, Instance, PlanHash string
@@ -132,7 +148,7 @@ func (t *Tx) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 		add("substr(r.id, 1, length(?)) = ?", f.IDPrefix)
 	}
 	if f.Active {
-		where = append(where, "r.state not in ('done', 'failed', 'undone', 'cancelled')")
+		where = append(where, "r."+active)
 	}
 	clause := ""
 	if len(where) > 0 {
@@ -167,8 +183,9 @@ func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, e
 
 func placeholder(n int) string { return "$" + itoa(n) }
 
-// TakeRun gives a run from one runner to another; ok is false if somebody was faster.
+// TakeRun gives a run from a runner that is not alive, or from nobody, to another; ok is false if somebody was faster.
 func (t *Tx) TakeRun(ctx context.Context, id, from, to string) (ok bool, err error) {
-	n, err := t.q.Exec(ctx, `update runs set runner = $1, updated_ms = `+t.now()+` where id = $2 and runner = $3`, to, id, from)
+	n, err := t.q.Exec(ctx, `update runs set runner = $1, updated_ms = `+t.now()+` where id = $2 and runner = $3 and `+active+`
+		and not exists (select 1 from runners n where n.id = $3 and n.expires_ms > `+t.now()+`)`, to, id, from)
 	return n == 1, err
 }

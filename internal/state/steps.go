@@ -144,6 +144,19 @@ func (t *Tx) Controls(ctx context.Context, run string) (all []Control, err error
 	return all, err
 }
 
+// Cancels are the runs of a runner that were told to cancel and have not heeded it.
+func (t *Tx) Cancels(ctx context.Context, runner string) (runs []string, err error) {
+	err = db.Each(ctx, t.q, func(rows db.Rows) error {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		runs = append(runs, id)
+		return nil
+	}, `select distinct c.run from runs r join controls c on c.run = r.id where r.runner = $1 and r.`+active+` and c.verb = 'cancel' and c.point = ''`, runner)
+	return runs, err
+}
+
 // TakeControl heeds one at a point of the run.
 func (t *Tx) TakeControl(ctx context.Context, run string, seq int64, point string) error {
 	return t.exec(ctx, `update controls set point = $1 where run = $2 and seq = $3`, point, run, seq)

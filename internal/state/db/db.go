@@ -132,7 +132,7 @@ func (q stdQuerier) Exec(ctx context.Context, query string, args ...any) (int64,
 }
 
 func (q stdQuerier) Query(ctx context.Context, query string, args ...any) (Rows, error) {
-	rows, err := q.QueryContext(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller's
+	rows, err := q.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller's
 	if err != nil {
 		return nil, err
 	}
