@@ -3,6 +3,7 @@ package op
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ func (e *Engine) Request(ctx context.Context, p *Plan) (a state.Approval, err er
 	hash := hashOf(body)
 	err = e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
 		if err := tx.PutPlan(ctx, storedPlan(p, hash, body)); err != nil {
+			return err
+		}
+		if err := tx.LockPlan(ctx, hash); err != nil {
 			return err
 		}
 		all, err := tx.Approvals(ctx, hash)
@@ -106,6 +110,9 @@ func (e *Engine) Vote(ctx context.Context, id string, v Vote) (a state.Approval,
 		case v.Approve && sameActor(a.Requester, v.By.Name):
 			return deny("%s asked for it, and somebody else has to approve", v.By.Name)
 		}
+		if slices.ContainsFunc(a.Votes, func(o state.Vote) bool { return sameActor(o.Actor, v.By.Name) }) {
+			return deny("%s has voted on it already", v.By.Name)
+		}
 		ok, err := tx.AddVote(ctx, id, state.Vote{Actor: v.By.Name, Method: v.By.Via, Verdict: verdict(v.Approve), Reason: v.Reason, Evidence: v.Evidence})
 		if err != nil {
 			return err
@@ -172,17 +179,14 @@ func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *
 		return err
 	}
 	why, hint := "nobody was asked", "dbops apply FILE asks when the plan was saved with --plan --out FILE"
-	for _, a := range all {
-		switch {
+	if len(all) > 0 {
+		switch a := all[0]; { // the newest counts
 		case a.State == state.Approved && !a.Expired:
 			ok, err := tx.SetApproval(ctx, a.ID, state.Approved, state.Used, p.RunID())
-			if err != nil {
+			if err != nil || ok {
 				return err
 			}
-			if ok {
-				return nil
-			}
-			why = "its approval was used by somebody else just now"
+			why, hint = "its approval was used by somebody else just now", "dbops runs show "+p.RunID()
 		case a.State == state.Requested && !a.Expired:
 			why = fmt.Sprintf("%d of %d others have approved", yes(a.Votes), a.Required)
 			hint = "somebody else: dbops approvals approve " + a.ID
@@ -191,7 +195,6 @@ func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *
 		case a.Expired:
 			why, hint = "its approval expired", "make the plan again"
 		}
-		break // the newest counts
 	}
 	return fault.Newf(fault.Unapproved, what, "it needs an approval: %s", why).Hint("%s", hint)
 }

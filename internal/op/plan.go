@@ -48,7 +48,7 @@ const (
 )
 
 // Verified tells whether somebody else than this machine vouches for the name.
-func (a Actor) Verified() bool { return a.Via != "" && a.Via != ViaUnverified }
+func (a Actor) Verified() bool { return a.Name != "" && a.Via != "" && a.Via != ViaUnverified }
 
 func (a Actor) String() string {
 	if a.Verified() {
