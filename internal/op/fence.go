@@ -7,38 +7,51 @@ import (
 	"dbops/internal/state"
 )
 
-// fence is what a runner knows of its own lease. It counts from when a renewal was sent, by the wall clock: the monotonic one stands still
-// while a laptop sleeps, and its lease would seem fresh after days.
+// fence is what a runner knows of its own lease. It counts from when a renewal was sent, by whichever of two clocks says that more time
+// passed: the monotonic one stands still while a laptop sleeps, and the wall clock can be set back.
 type fence struct {
-	ttl time.Duration
-	now func() time.Time
+	ttl   time.Duration
+	clock func() instant
 
-	mu      sync.Mutex
-	expires time.Time
+	mu   sync.Mutex
+	held bool
+	sent instant // when the last renewal that was granted was sent
 }
 
-func newFence(ttl time.Duration) *fence { return &fence{ttl: ttl, now: wall} }
+// instant is a moment by both clocks.
+type instant struct {
+	mono time.Duration
+	wall time.Time
+}
 
-func wall() time.Time { return time.Now().Round(0) }
+// newFence returns a fence that lets nothing pass until it is extended.
+func newFence(ttl time.Duration) *fence {
+	start := time.Now()
+	return &fence{ttl: ttl, clock: func() instant {
+		now := time.Now()
+		return instant{now.Sub(start), now.Round(0)}
+	}}
+}
 
-// extend asks the store for more time.
+// extend asks the store for more time. That it grants it proves that nobody had the lease in between.
 func (f *fence) extend(renew func() error) error {
-	sent := f.now()
+	sent := f.clock()
 	if err := renew(); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.expires = sent.Add(f.ttl)
+	f.held, f.sent = true, sent
 	return nil
 }
 
-// check returns state.ErrLost when the lease may be over. A clock that jumped back does not make it longer than it was given for.
+// check returns state.ErrLost when the lease may be over.
 func (f *fence) check() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
-	if left := f.expires.Sub(now); left <= 0 || left > f.ttl {
+	now := f.clock()
+	mono, wall := now.mono-f.sent.mono, now.wall.Sub(f.sent.wall)
+	if !f.held || wall < 0 || max(mono, wall) >= f.ttl { // set back below the renewal: nobody knows how much passed
 		return state.ErrLost
 	}
 	return nil
