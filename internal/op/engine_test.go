@@ -11,7 +11,6 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/sandbox/pgtest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,8 +21,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestARunDoesItsStepsOnce(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		plan := b.plan(t, toyRequest{Settings: []string{"a", "b", "c"}, Value: "1"})
 		run := b.attach(t, b.submit(t, plan).ID)
 		wants(t, "state", run.State, state.Done)
@@ -43,8 +42,8 @@ func TestARunDoesItsStepsOnce(t *testing.T) {
 }
 
 func TestAFailedStepParksTheRunUntilSomebodyDecides(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		var broken atomic.Bool
 		broken.Store(true)
 		b.toys.on("b", func(context.Context, *Session) error {
@@ -68,8 +67,8 @@ func TestAFailedStepParksTheRunUntilSomebodyDecides(t *testing.T) {
 }
 
 func TestUndoChangesBackInReverseOrder(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		b.toys.world.set("a", "0")
 		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "b", "fail"}, Value: "1"})).ID
 		wants(t, "state", b.attach(t, id).State, state.Parked)
@@ -82,8 +81,8 @@ func TestUndoChangesBackInReverseOrder(t *testing.T) {
 }
 
 func TestACancelReachesTheStepThatRuns(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		started := make(chan struct{}, 1)
 		b.toys.on("b", func(ctx context.Context, _ *Session) error {
 			started <- struct{}{}
@@ -105,8 +104,8 @@ func TestACancelReachesTheStepThatRuns(t *testing.T) {
 }
 
 func TestAGateWaitsForAPerson(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "b"}, Value: "1", Gate: true})).ID
 		run := b.attach(t, id)
 		wants(t, "state", run.State, state.Gate)
@@ -118,8 +117,8 @@ func TestAGateWaitsForAPerson(t *testing.T) {
 }
 
 func TestAWorldThatMovedStopsARunBeforeItsFirstChange(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		plan := b.plan(t, toyRequest{Settings: []string{"a", "b"}, Value: "1"})
 		b.toys.world.set("b", "9")
 		run := b.attach(t, b.submit(t, plan).ID)
@@ -135,8 +134,8 @@ func TestAWorldThatMovedStopsARunBeforeItsFirstChange(t *testing.T) {
 }
 
 func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		started := make(chan struct{}, 1)
 		b.toys.on("b", func(ctx context.Context, _ *Session) error {
 			started <- struct{}{}
@@ -166,8 +165,8 @@ func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestWhatPassesIsTriedAgain(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		var n atomic.Int32
 		b.toys.on("a", func(context.Context, *Session) error {
 			if n.Add(1) == 1 {
@@ -182,8 +181,8 @@ func TestWhatPassesIsTriedAgain(t *testing.T) {
 }
 
 func TestTwoRunsOfOneInstanceComeAfterEachOther(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		var inside, most atomic.Int32
 		slow := func(context.Context, *Session) error {
 			most.Store(max(most.Load(), inside.Add(1)))
@@ -206,8 +205,8 @@ func TestTwoRunsOfOneInstanceComeAfterEachOther(t *testing.T) {
 }
 
 func TestARunTakesOnlyOrdersThatItWaitsFor(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "fail"}, Value: "1"})).ID
 		by := Actor{Name: "alice", Via: ViaGoogle}
 		failed(t, b.Tell(t.Context(), id, state.Retry, by, ""), fault.Usage, "queued")

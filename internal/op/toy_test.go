@@ -147,14 +147,23 @@ func (y *toys) setter(setting, value string, naive bool) func(context.Context, *
 // bench is an engine over a store, with toys.
 type bench struct {
 	*Engine
+	T     *testing.T
 	toys  *toys
 	place statetest.Place
 }
 
-func newBench(t testing.TB, p statetest.Place, change ...func(*Options)) *bench {
+func newBench(t *testing.T, p statetest.Place, change ...func(*Options)) *bench {
 	t.Helper()
 	y := &toys{world: toyWorld{t.TempDir()}}
-	return &bench{Engine: newEngine(t, p.Store(t), y, change...), toys: y, place: p}
+	return &bench{Engine: newEngine(t, p.Store(t), y, change...), T: t, toys: y, place: p}
+}
+
+// each runs a test over a store of each kind.
+func each(t *testing.T, test func(b *bench), change ...func(*Options)) {
+	t.Helper()
+	statetest.Each(t, func(t *testing.T, p statetest.Place) { //nolint:thelper // it is the test
+		test(newBench(t, p, change...))
+	})
 }
 
 func newEngine(t testing.TB, s *state.Store, y *toys, change ...func(*Options)) *Engine {
