@@ -63,7 +63,7 @@ func testMain(m *testing.M) (code int, err error) {
 			err = closeErr
 		}
 	}()
-	e, err := sandbox.Environ(dir)
+	e, err := sandbox.Environ(dir, "")
 	if err != nil {
 		return 1, err
 	}

@@ -207,18 +207,20 @@ type sandboxEnvJSON struct {
 }
 
 func newSandboxEnvCmd(c *cli, o *sandboxOptions) *cobra.Command {
-	return &cobra.Command{
+	as := ""
+	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print the shell exports that point dbops and other clients at the sandbox",
 		Long: `Print the shell exports that point dbops, the aws command, cloud-sql-proxy and gcloud at the sandbox. Variables that
-would lead back to a real cloud are unset.
+would lead back to a real cloud are unset. --as alice is a second person, who can approve what the first one asks for.
 
 Exit status: 0 printed; 1 the sandbox was never brought up.`,
 		Example: `  eval "$(dbops sandbox env)"
+  eval "$(dbops sandbox env --as alice)"
   dbops sandbox env -o json | jq .set`,
 		Args: cobra.NoArgs,
 		RunE: o.run(func(ctx context.Context) error {
-			e, err := sandbox.Environ(o.dir)
+			e, err := sandbox.Environ(o.dir, as)
 			if err != nil {
 				return err
 			}
@@ -237,6 +239,8 @@ Exit status: 0 printed; 1 the sandbox was never brought up.`,
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&as, "as", "", "be somebody else: alice")
+	return cmd
 }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

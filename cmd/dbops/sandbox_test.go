@@ -69,7 +69,7 @@ func TestTheSandboxComesBackAfterACrashAndLeavesNothingBehind(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &before); err != nil || len(before.Servers) != 5 || !before.Ready {
 		t.Fatalf("status: %v: %s", err, out)
 	}
-	e, err := sandbox.Environ(dir)
+	e, err := sandbox.Environ(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestTheSandboxComesBackAfterACrashAndLeavesNothingBehind(t *testing.T) {
 	if _, err := sandboxCommand(t, dir, "reset"); err != nil {
 		t.Fatal(err)
 	}
-	if e, err = sandbox.Environ(dir); err != nil { // it has new ports
+	if e, err = sandbox.Environ(dir, ""); err != nil { // it has new ports
 		t.Fatal(err)
 	}
 	if got := psql("admin", "select to_regclass('public.kept') is null"); got != "t" {

@@ -51,32 +51,16 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 		return err
 	}
 	defer a.Close()
-	configured, err := a.Instances(o.env)
+	all, err := c.statuses(ctx, a, o.env, o.instance)
 	if err != nil {
 		return err
 	}
-	stream, err := a.Status(ctx, o.env, o.instance)
-	if err != nil {
-		return err
-	}
-	var all []app.Status
 	failed := 0
-	for s := range stream {
-		all = append(all, s)
+	for _, s := range all {
 		if s.Err != nil {
 			failed++
 		}
 	}
-	if ctx.Err() != nil {
-		return fault.New(fault.Interrupted, "show status", ctx.Err())
-	}
-	place := map[string]int{}
-	for n, i := range configured {
-		place[i.Environment+"/"+i.Name] = n
-	}
-	slices.SortFunc(all, func(x, y app.Status) int {
-		return cmp.Compare(place[x.Environment+"/"+x.Name], place[y.Environment+"/"+y.Name])
-	})
 	if c.json() {
 		err = printStatusJSON(c, all)
 	} else {
@@ -88,6 +72,33 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 		return &exitStatus{1} // the table has said why
 	}
 	return err
+}
+
+// statuses asks for instances, in the order of dbops.yaml.
+func (c *cli) statuses(ctx context.Context, a *app.App, env, instance string) ([]app.Status, error) {
+	configured, err := a.Instances(env)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := a.Status(ctx, env, instance)
+	if err != nil {
+		return nil, err
+	}
+	var all []app.Status
+	for s := range stream {
+		all = append(all, s)
+	}
+	if ctx.Err() != nil {
+		return nil, fault.New(fault.Interrupted, "show status", ctx.Err())
+	}
+	place := map[string]int{}
+	for n, i := range configured {
+		place[i.Environment+"/"+i.Name] = n
+	}
+	slices.SortFunc(all, func(x, y app.Status) int {
+		return cmp.Compare(place[x.Environment+"/"+x.Name], place[y.Environment+"/"+y.Name])
+	})
+	return all, nil
 }
 
 // statusJSON is dbops/status/v1.

@@ -23,6 +23,8 @@ type Options struct {
 	Getenv  func(string) string // defaults to os.Getenv
 	// RuntimeDir is where open proxies are listed for other commands of the same user. Defaults to [DefaultRuntimeDir].
 	RuntimeDir string
+	// StateDir is where this user's own state, audit key and witness are. Defaults to [DefaultStateDir].
+	StateDir string
 }
 
 // App serves one configuration. Its methods may be called from any goroutine; Close ends it.
@@ -32,6 +34,7 @@ type App struct {
 
 	secrets *secret.Resolver
 	cas     caFiles
+	engine  engineRoom
 
 	mu         sync.Mutex
 	providers  map[providerKey]cloud.Provider
@@ -49,6 +52,9 @@ func New(cfg *config.Config, opts Options) *App {
 	}
 	if opts.RuntimeDir == "" {
 		opts.RuntimeDir = DefaultRuntimeDir(opts.Getenv)
+	}
+	if opts.StateDir == "" {
+		opts.StateDir = DefaultStateDir(opts.Getenv)
 	}
 	return &App{
 		cfg: cfg, opts: opts,
@@ -71,6 +77,12 @@ func (a *App) Close() error {
 		errs = append(errs, c.Close())
 	}
 	clear(a.connectors)
+	a.engine.mu.Lock()
+	defer a.engine.mu.Unlock()
+	if a.engine.store != nil {
+		errs = append(errs, a.engine.store.Close())
+		a.engine.store, a.engine.engine = nil, nil
+	}
 	return errors.Join(errs...)
 }
 

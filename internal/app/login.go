@@ -24,15 +24,26 @@ func (a *App) connection(ctx context.Context, env, instance, database string, ac
 	if err != nil {
 		return nil, err
 	}
+	return a.connectionTo(ctx, env, instance, inst, database, access, func(ctx context.Context) (cloud.Endpoint, error) {
+		return a.endpoint(ctx, env, instance)
+	})
+}
+
+// connectionTo is connection to an instance of which dbops.yaml need not know: inst says which it is, endpoint where it listens (rds).
+func (a *App) connectionTo(
+	ctx context.Context, env, instance string, inst *config.Instance, database string, access config.Access,
+	endpoint func(context.Context) (cloud.Endpoint, error),
+) (*pgconn.Config, error) {
 	op := fmt.Sprintf("log in to %s/%s for %s", env, instance, access)
 	login := inst.Login(access)
 	if login == nil {
 		login = &config.Login{}
 	}
 	p := pg.Params{Database: database, User: login.User, Runtime: runtime(access, login)}
+	var err error
 	switch inst.Kind() {
 	case cloud.RDS:
-		err = a.connectRDS(ctx, op, env, instance, inst, login, &p)
+		err = a.connectRDS(ctx, op, env, instance, inst, login, &p, endpoint)
 	case cloud.CloudSQL:
 		err = a.connectCloudSQL(ctx, op, env, instance, inst, login, &p)
 	default:
@@ -61,8 +72,11 @@ func runtime(access config.Access, login *config.Login) map[string]string {
 	return rt
 }
 
-func (a *App) connectRDS(ctx context.Context, op, env, name string, inst *config.Instance, login *config.Login, p *pg.Params) error {
-	e, err := a.endpoint(ctx, env, name)
+func (a *App) connectRDS(
+	ctx context.Context, op, env, name string, inst *config.Instance, login *config.Login, p *pg.Params,
+	endpoint func(context.Context) (cloud.Endpoint, error),
+) error {
+	e, err := endpoint(ctx)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ const (
 	awsConfigFile = "aws.conf"
 	awsKeysFile   = "aws-credentials"
 	googleKeyFile = "google.json"
+	aliceKeyFile  = "google-alice.json"
+	stateDir      = "state"
 	caDir         = "ca"
 	secretsDir    = "secrets"
 	migrationsDir = "migrations"
@@ -39,8 +41,11 @@ type Environment struct {
 	Unset []string // would lead back to a real cloud
 }
 
-// Environ returns the environment of the sandbox in dir. One that was never brought up is a fault.Usage.
-func Environ(dir string) (Environment, error) {
+// Alice is the sandbox's second person, who approves what the first one asks for.
+const Alice = "alice"
+
+// Environ returns the environment of the sandbox in dir for its robot, or as [Alice]. One that was never brought up is a fault.Usage.
+func Environ(dir, as string) (Environment, error) {
 	var m meta
 	ok, err := play.Load(dir, markerFile, &m)
 	if err != nil {
@@ -50,10 +55,20 @@ func Environ(dir string) (Environment, error) {
 		return Environment{}, fault.Newf(fault.Usage, "read the sandbox in "+dir, "there is none").Hint("dbops sandbox up --dir %s", dir)
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
+	key, profile := in(googleKeyFile), "default"
+	switch as {
+	case "":
+	case Alice:
+		key, profile = in(aliceKeyFile), Alice
+	default:
+		return Environment{}, fault.Newf(fault.Usage, "read the sandbox in "+dir, "nobody in it is called %q", as).Hint("want --as alice, or leave it out")
+	}
 	awsURL := "http://" + m.AWS
 	return Environment{
 		Set: map[string]string{
 			"DBOPS_CONFIG":                        in(configFile),
+			"DBOPS_STATE_DIR":                     in(stateDir),
+			"AWS_PROFILE":                         profile,
 			"AWS_CONFIG_FILE":                     in(awsConfigFile),
 			"AWS_SHARED_CREDENTIALS_FILE":         in(awsKeysFile),
 			"AWS_REGION":                          awsRegion,
@@ -62,26 +77,29 @@ func Environ(dir string) (Environment, error) {
 			"AWS_ENDPOINT_URL_STS":                awsURL,
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER":    awsURL,
 			"AWS_EC2_METADATA_DISABLED":           "true",
-			"GOOGLE_APPLICATION_CREDENTIALS":      in(googleKeyFile),
+			"GOOGLE_APPLICATION_CREDENTIALS":      key,
 			"GOOGLE_CLOUD_PROJECT":                projects[0],
 			"CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL": "http://" + m.Google + "/",
 		},
 		Unset: []string{
-			"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL",
+			"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL",
 			"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE",
 		},
 	}, nil
 }
 
-// googleKey is the service account key file of the sandbox's robot.
-func (s *Sandbox) googleKey() string { return filepath.Join(s.opts.Dir, googleKeyFile) }
-
-// writeGoogleKey makes the key once; it stays good.
-func (s *Sandbox) writeGoogleKey() error {
-	if _, err := os.Stat(s.googleKey()); err == nil {
-		return nil
+// writeGoogleKeys makes the service accounts' keys once; they stay good.
+func (s *Sandbox) writeGoogleKeys() error {
+	for who, name := range map[string]string{robot: googleKeyFile, alice: aliceKeyFile} {
+		path := filepath.Join(s.opts.Dir, name)
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		if err := s.google.Identity().WriteKey(who, path, "http://"+s.meta.Google+"/token"); err != nil {
+			return err
+		}
 	}
-	return s.google.Identity().WriteKey(robot, s.googleKey(), "http://"+s.meta.Google+"/token")
+	return nil
 }
 
 // writeFiles writes what clients need. What a person may have edited is left as it is.

@@ -122,7 +122,7 @@ func (s *Sandbox) start(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := s.writeGoogleKey(); err != nil {
+	if err := s.writeGoogleKeys(); err != nil {
 		return err
 	}
 	if err := s.fillSecrets(ctx); err != nil {

@@ -106,7 +106,7 @@ func awsSecretName(i instance) string { return i.env + "/" + i.name + "/dbops-ad
 
 func (s *Sandbox) fillGoogle(ctx context.Context, i instance) error {
 	client, err := secretmanager.NewRESTClient(ctx, option.WithEndpoint("http://"+s.meta.Google),
-		option.WithAuthCredentialsFile(option.ServiceAccount, s.googleKey()))
+		option.WithAuthCredentialsFile(option.ServiceAccount, filepath.Join(s.opts.Dir, googleKeyFile)))
 	if err != nil {
 		return err
 	}

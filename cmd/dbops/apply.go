@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+type applyOptions struct {
+	changeFlags
+	plan string
+}
+
+func newApplyCmd(c *cli) *cobra.Command {
+	o := &applyOptions{}
+	cmd := &cobra.Command{
+		Use:   "apply FILE|APPROVAL",
+		Short: "Run a saved or approved plan",
+		Long: `Run a plan that was saved with --plan --out FILE, or that waits under the name of its approval. The world is compared
+with what the plan was made from: if it moved, nothing is changed. A plan is run once; applying it again goes on with its run.
+` + changeStatuses,
+		Example: `  dbops availability set zonal -e staging main --plan --out plan.json
+  dbops apply plan.json
+  dbops apply a1b2c3d4 --confirm main      an approved plan of a protected environment`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.plan = args[0]
+			return runApply(cmd.Context(), c, o)
+		},
+	}
+	o.addRun(cmd)
+	return cmd
+}
+
+func runApply(ctx context.Context, c *cli, o *applyOptions) error {
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	p, err := a.FindPlan(ctx, o.plan)
+	if err != nil {
+		return err
+	}
+	if p.Nothing() && len(p.Blocked()) == 0 {
+		return c.nothing(p)
+	}
+	c.showPlan(c.err, p)
+	return c.run(ctx, a, o.changeFlags, p)
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"dbops/internal/app"
+)
+
+type workerOptions struct{ queue string }
+
+func newWorkerCmd(c *cli) *cobra.Command {
+	o := &workerOptions{}
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Work on the runs of a team",
+		Long: `Work on the runs of a team until SIGTERM: a container next to the databases, with the permissions that the changes need. Any number
+may serve a queue; each run is worked on by one. A worker that loses its lease ends with status 1, and is to be started again.
+
+Exit status: 0 told to end; 1 failed; 2 usage or configuration.`,
+		Example: `  dbops worker
+  dbops worker --queue eu-west-1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runWorker(cmd.Context(), c, o) },
+	}
+	cmd.Flags().StringVar(&o.queue, "queue", "", "the queue to serve (default: default)")
+	return cmd
+}
+
+func runWorker(ctx context.Context, c *cli, o *workerOptions) error {
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	e, err := a.Engine(ctx, app.EngineOptions{Queue: o.queue})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.err, "working until SIGTERM or Ctrl-C")
+	return e.Work(ctx)
+}

@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/adrg/xdg"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dbops/internal/availability"
+	"dbops/internal/backup"
+	"dbops/internal/cloud"
+	"dbops/internal/drift"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/pg"
+	"dbops/internal/state"
+	"dbops/internal/state/audit"
+	"dbops/internal/state/db"
+)
+
+// engineRoom is what changes go through, opened when the first command needs it.
+type engineRoom struct {
+	mu     sync.Mutex
+	store  *state.Store
+	engine *op.Engine
+}
+
+// EngineOptions are the choices of a face that works on runs.
+type EngineOptions struct {
+	Queue string // of a worker
+}
+
+// Engine opens the state and returns the engine over it, with every operation that this dbops knows. It is opened once.
+func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
+	store, err := a.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.engine.mu.Lock()
+	defer a.engine.mu.Unlock()
+	if a.engine.engine != nil {
+		return a.engine.engine, nil
+	}
+	kinds := availability.New(availability.Deps{
+		Cloud: func(ctx context.Context, t op.Target) (availability.Cloud, string, error) {
+			if c, name, err := a.changer(ctx, t.Environment, t.Instance); err == nil {
+				return c, name, nil
+			}
+			p, name, err := a.managed(ctx, t.Environment, t.Instance)
+			if err != nil {
+				return nil, "", err
+			}
+			return availability.Unmanaged(p), name, nil
+		},
+		Probe: a.probe,
+	})
+	kinds = append(kinds, a.backups().Kinds()...)
+	kinds = append(kinds, a.drift(store).Fix())
+	registry, err := op.NewRegistry(kinds...)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "start the engine", err)
+	}
+	a.engine.engine = op.New(store, registry, op.Options{
+		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Locker: marks{a},
+	})
+	return a.engine.engine, nil
+}
+
+// Backups is the room of backups, for what changes nothing.
+func (a *App) backups() *backup.Room {
+	return backup.New(backup.Deps{
+		Cloud: func(ctx context.Context, t op.Target) (backup.Cloud, string, error) {
+			return a.changer(ctx, t.Environment, t.Instance)
+		},
+		Connect: a.connectTo,
+	})
+}
+
+// Backups lists the backups of an instance, newest first.
+func (a *App) Backups(ctx context.Context, env, instance string) ([]cloud.Backup, error) {
+	t, err := a.Target(env, instance)
+	if err != nil {
+		return nil, err
+	}
+	return a.backups().List(ctx, t)
+}
+
+func (a *App) drift(store *state.Store) *drift.Drift {
+	d := drift.Deps{Config: a.cfg, Open: func(ctx context.Context, env, instance string) (drift.Cloud, string, error) {
+		return a.changer(ctx, env, instance)
+	}}
+	d.Baselines, d.Record = drift.Stored(store)
+	return drift.New(d)
+}
+
+// Drift compares what is declared with what is live. See [drift.Drift.Look].
+func (a *App) Drift(ctx context.Context, env, instance string, all bool) (*drift.Report, error) {
+	store, err := a.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.drift(store).Look(ctx, env, instance, all)
+}
+
+// Store opens the state: a team's PostgreSQL database if dbops.yaml names one, else a file of this user.
+func (a *App) Store(ctx context.Context) (*state.Store, error) {
+	a.engine.mu.Lock()
+	defer a.engine.mu.Unlock()
+	if a.engine.store != nil {
+		return a.engine.store, nil
+	}
+	dir := a.opts.StateDir
+	d, err := a.openState(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	a.engine.store, err = state.Open(ctx, d, audit.Keys{
+		File: filepath.Join(dir, "audit.key"), Witness: filepath.Join(dir, "witness.json"), Trusted: a.cfg.Audit.Keys,
+	})
+	return a.engine.store, err
+}
+
+func (a *App) openState(ctx context.Context, dir string) (*db.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fault.New(fault.Config, "make the folder of the state", err)
+	}
+	if _, _, team := a.cfg.StateServer(); !team {
+		return db.OpenSQLite(ctx, filepath.Join(dir, "state.db"))
+	}
+	return db.OpenPostgres(ctx, a.stateLogin)
+}
+
+// stateLogin is the login of a team's state, asked for each connection.
+func (a *App) stateLogin(ctx context.Context) (*pgconn.Config, error) {
+	const what = "log in to the state"
+	server, database, _ := a.cfg.StateServer()
+	p := pg.Params{Host: server.Host, Port: server.Port, Database: database, User: server.User, SSLMode: server.SSLMode}
+	if server.Socket() {
+		p.SSLMode = "disable"
+	}
+	var err error
+	if a.cfg.StateCAFile != "" {
+		if p.CAs, err = a.cas.load(a.cfg.StateCAFile); err != nil {
+			return nil, fault.New(fault.Config, what, err).Hint("check state_ca_file in dbops.yaml")
+		}
+	}
+	if p.SSLMode == "disable" || p.SSLMode == "require" {
+		p.RequireAuth = "!password"
+	}
+	if err := a.password(ctx, what, stateSecret(a.cfg.StateSecret), &p); err != nil {
+		return nil, err
+	}
+	cfg, err := pg.Config(p)
+	if err != nil {
+		return nil, fault.New(fault.Config, what, err)
+	}
+	return cfg, nil
+}
+
+// DefaultStateDir is where a user's own state, audit key and witness are.
+func DefaultStateDir(getenv func(string) string) string {
+	if d := getenv("DBOPS_STATE_DIR"); d != "" {
+		return d
+	}
+	if d := getenv("XDG_STATE_HOME"); d != "" {
+		return filepath.Join(d, "dbops")
+	}
+	return filepath.Join(xdg.StateHome, "dbops")
+}
