@@ -24,6 +24,13 @@ type Check struct {
 	Text     string `json:"text"`
 }
 
+// summarizes tells whether others of all name what c counts.
+func (c Check) summarizes(all []Check) bool {
+	return c.Object == "" && slices.ContainsFunc(all, func(o Check) bool {
+		return o.Object != "" && o.Check == c.Check && o.Database == c.Database && o.Result == c.Result
+	})
+}
+
 // mostDifferences of one sort are named; the rest is counted.
 const mostDifferences = 20
 
@@ -42,9 +49,9 @@ func (c comparison) checks() (out []Check) {
 		}
 		switch {
 		case a.Problem != "":
-			say("database", Unknown, "it could not be read on the source: %s", a.Problem)
+			say("database", Mismatch, "it could not be read on the source, so that nothing is known: %s", a.Problem)
 		case b == nil || b.Problem != "":
-			say("database", Unknown, "it could not be read on the source a second time")
+			say("database", Mismatch, "it could not be read on the source a second time: %s", problem(b))
 		case r == nil || r.Problem != "":
 			say("database", c.worst(), "it cannot be read in what was restored: %s", problem(r))
 		default:
@@ -95,7 +102,7 @@ func (c comparison) schema(name string, a, b, r *dbReading) (out []Check) {
 		}
 		out = append(out, Check{Check: "schema", Database: name, Object: o, Result: result, Text: text})
 	}
-	return summed(out, Check{Check: "schema", Database: name, Result: OK, Text: fmt.Sprintf("%d objects are as on the source", len(r.Objects))})
+	return summed(out, Check{Check: "schema", Database: name, Result: OK, Text: fmt.Sprintf("%d objects compared", len(objects))})
 }
 
 func (c comparison) rows(name string, a, b, r *dbReading) (out []Check) {
@@ -138,12 +145,8 @@ func (c comparison) count(was, is, got *count) (result, text string) {
 	if got.Unlogged && got.Rows == 0 {
 		return OK, "it is unlogged, and so empty after every recovery"
 	}
-	low, high := min(was.Rows, is.Rows), max(was.Rows, is.Rows)
 	churn := is.Writes - was.Writes
-	if churn < 0 { // the statistics were reset
-		churn = high
-	}
-	low, high = min(low, was.Rows-churn), max(high, was.Rows+churn)
+	low, high := min(is.Rows, was.Rows-max(churn, 0)), max(is.Rows, was.Rows+max(churn, 0))
 	about := ""
 	if !was.Exact || !is.Exact || !got.Exact {
 		low, high, about = low-low/10, high+high/10+1, "about "
@@ -152,6 +155,9 @@ func (c comparison) count(was, is, got *count) (result, text string) {
 		return OK, ""
 	}
 	text = fmt.Sprintf("%s%d rows, and on the source %d before and %d after", about, got.Rows, was.Rows, is.Rows)
+	if churn < 0 { // the statistics were reset: how much came and went is not known
+		return Differs, text
+	}
 	return c.worst(), text
 }
 

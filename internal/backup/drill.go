@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"dbops/internal/cloud"
@@ -21,6 +22,7 @@ type DrillRequest struct {
 type drillFacts struct {
 	Source cloud.Instance `json:"source"`
 	Reach  reach          `json:"reach,omitempty"`
+	Closed []string       `json:"closed,omitempty"` // databases of the source that cannot be logged in to
 }
 
 // scratch is the name of a run's scratch instance.
@@ -40,11 +42,25 @@ func (r *Room) drill() op.Operation[DrillRequest, drillFacts] {
 			if q.Time.IsZero() && !live.Backups.PITR {
 				f.Reach = noPITR // a clone of the present would prove nothing
 			}
+			f.Closed = r.closed(ctx, t, live.Name, q.Databases)
 			return f, err
 		},
 		Derive: deriveDrill,
 		Steps:  r.drillSteps,
 	}
+}
+
+// closed are the databases that cannot be logged in to.
+func (r *Room) closed(ctx context.Context, t op.Target, instance string, databases []string) (out []string) {
+	if len(databases) == 0 {
+		databases = []string{firstDatabase}
+	}
+	for _, name := range databases {
+		if err := r.ask(ctx, t, instance, name); err != nil {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func deriveDrill(t op.Target, q DrillRequest, f drillFacts) op.Draft {
@@ -59,6 +75,9 @@ func deriveDrill(t op.Target, q DrillRequest, f drillFacts) op.Draft {
 		Downtime: op.Downtime{Expected: "none", Text: t.String() + " is only read: catalogs, sizes, and a count of the rows of small tables"},
 		Cost:     "up: one more instance like " + f.Source.Name + " while the drill runs",
 		Notes:    []string{"nothing is written to " + t.String(), "other changes of " + t.String() + " wait until the drill has ended"},
+	}
+	if len(f.Closed) > 0 {
+		d.Findings = append(d.Findings, block("login", "see dbops psql: what cannot be read cannot be compared", "these databases of "+f.Source.Name+" cannot be logged in to: "+strings.Join(f.Closed, ", ")))
 	}
 	if q.Keep {
 		d.Changes[0].To = "made of " + f.Source.Name + ", compared, and kept"

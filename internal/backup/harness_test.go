@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,12 +32,13 @@ import (
 	"dbops/internal/sandbox/rdsapi"
 	"dbops/internal/sandbox/world"
 	"dbops/internal/secret"
-	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // TestMain takes the environment of the person who runs the tests away.
 func TestMain(m *testing.M) {
+	if child() {
+		return
+	}
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") || strings.HasSuffix(strings.ToLower(name), "_proxy") {
 			_ = os.Unsetenv(name)
@@ -46,9 +46,6 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	if child() {
-		return
-	}
 	os.Exit(pgtest.Main(m))
 }
 
@@ -94,7 +91,15 @@ func newStage(t *testing.T, kind cloud.Kind) *stage {
 		g.playGoogle(t, dir, w)
 	}
 	g.relay(t)
-	g.cloud = g.open(t.Context(), t)
+	// Not t.Setenv: stages stand side by side. One of each kind sets its own variable.
+	if err := os.Setenv(g.keysVariable(), g.Keys); err != nil { //nolint:usetesting // as above
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	if g.cloud, err = g.open(t.Context(), transport); err != nil {
+		t.Fatal(err)
+	}
 	g.spare(t, source)
 	g.query(t, source, `create table item (id int primary key, name text not null); insert into item select i, 'item ' || i from generate_series(1, 200) i;
 		create table note (id int references item, at timestamptz default now()); create unlogged table cache (id int); insert into cache values (1);
@@ -184,23 +189,19 @@ func (g *stage) serve(t *testing.T, h http.Handler) {
 }
 
 // open is a client of the played cloud, by the files and variables a person would have.
-func (p place) open(ctx context.Context, t testing.TB) Cloud {
-	t.Helper()
-	var c Cloud
-	var err error
+func (p place) open(ctx context.Context, transport *http.Transport) (Cloud, error) {
 	if p.Kind == cloud.RDS {
-		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", p.Keys)
-		transport := &http.Transport{}
-		t.Cleanup(transport.CloseIdleConnections)
-		c, err = rds.New(ctx, rds.Options{Region: "eu-west-1", Profile: "played", Endpoint: p.URL, HTTPClient: &http.Client{Transport: transport}})
-	} else {
-		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", p.Keys)
-		c, err = cloudsql.New(ctx, cloudsql.Options{Project: "shop-prod", Endpoint: p.URL, TokenInfo: p.URL + "/tokeninfo", UserAgent: "dbops-test"})
+		return rds.New(ctx, rds.Options{Region: "eu-west-1", Profile: "played", Endpoint: p.URL, HTTPClient: &http.Client{Transport: transport}})
 	}
-	if err != nil {
-		t.Fatal(err)
+	return cloudsql.New(ctx, cloudsql.Options{Project: "shop-prod", Endpoint: p.URL, TokenInfo: p.URL + "/tokeninfo", UserAgent: "dbops-test"})
+}
+
+// keysVariable names the file with the credentials.
+func (p place) keysVariable() string {
+	if p.Kind == cloud.RDS {
+		return "AWS_SHARED_CREDENTIALS_FILE"
 	}
-	return c
+	return "GOOGLE_APPLICATION_CREDENTIALS"
 }
 
 // relay lets clients reach the servers of the world, whose own clients prove themselves with a certificate: a line with the instance's
@@ -316,7 +317,7 @@ func (g *stage) query(t testing.TB, instance, sql string) (text string) {
 // busy is the cloud of a source that is used: what it does gets into the archive, as it would within minutes.
 type busy struct {
 	Cloud
-	g    *stage
+	p    place
 	mu   sync.Mutex
 	last time.Time
 }
@@ -329,176 +330,10 @@ func (b *busy) Get(ctx context.Context, name string) (*cloud.Instance, error) {
 	}
 	b.mu.Unlock()
 	if ship {
-		if conn, err := b.g.connect(ctx, op.Target{}, name, "postgres"); err == nil {
+		if conn, err := b.p.connect(ctx, op.Target{}, name, "postgres"); err == nil {
 			_, _ = conn.Exec(ctx, `insert into note values (1); select pg_switch_wal()`, pgx.QueryExecModeSimpleProtocol)
 			_ = conn.Close(ctx)
 		}
 	}
 	return b.Cloud.Get(ctx, name)
-}
-
-// bench is an engine over a store and a stage.
-type bench struct {
-	*op.Engine
-	g     *stage
-	store *state.Store
-	name  string // what the target is called at the provider
-	cloud Cloud
-	deps  Deps
-}
-
-var pace = op.Pace{First: 5 * time.Millisecond, Most: 50 * time.Millisecond, Patience: time.Minute}
-
-func newBench(t *testing.T, g *stage, s *state.Store) *bench {
-	t.Helper()
-	b := &bench{g: g, store: s, name: source, cloud: &busy{Cloud: g.cloud, g: g}}
-	b.deps = Deps{
-		Cloud:   func(context.Context, op.Target) (Cloud, string, error) { return b.cloud, b.name, nil },
-		Connect: g.connect, Pace: pace, Reach: 20 * time.Second, Settle: 20 * time.Second,
-	}
-	b.Engine = engine(t, b.store, b.deps)
-	return b
-}
-
-func engine(t testing.TB, s *state.Store, d Deps) *op.Engine {
-	t.Helper()
-	kinds, err := op.NewRegistry(New(d).Kinds()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return op.New(s, kinds, op.Options{Version: "test", Poll: 20 * time.Millisecond, TTL: 20 * time.Second, Host: "here"})
-}
-
-// scenario is a test over a played cloud; b's store holds the runs of others, too.
-type scenario struct {
-	name   string
-	stores []string
-	test   func(t *testing.T, b *bench)
-}
-
-// play runs scenarios over both clouds, one stage each, and the stores that they name.
-func play(t *testing.T, all ...scenario) {
-	t.Helper()
-	for _, kind := range clouds {
-		t.Run(string(kind), func(t *testing.T) {
-			g := newStage(t, kind)
-			for _, store := range statetest.Kinds {
-				t.Run(store, func(t *testing.T) {
-					s := statetest.New(t, store).Store(t)
-					for _, sc := range all {
-						if slices.Contains(sc.stores, store) {
-							t.Run(sc.name, func(t *testing.T) { sc.test(t, newBench(t, g, s)) })
-						}
-					}
-				})
-			}
-		})
-	}
-}
-
-var (
-	tester = op.Actor{Name: robot, Via: op.ViaGoogle}
-	target = op.Target{Environment: "prod", Instance: "shop"}
-)
-
-func (b *bench) plan(t testing.TB, kind string, request any) *op.Plan {
-	t.Helper()
-	p, err := b.Plan(t.Context(), op.PlanRequest{Kind: kind, Target: target, Request: request, Requester: tester})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// run plans, submits and attaches.
-func (b *bench) run(t testing.TB, kind string, request any) state.Run {
-	t.Helper()
-	return b.attach(t, b.submit(t, b.plan(t, kind, request)))
-}
-
-func (b *bench) submit(t testing.TB, p *op.Plan) string {
-	t.Helper()
-	r, _, err := b.Submit(t.Context(), p, op.SubmitOptions{Actor: tester})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.ID
-}
-
-func (b *bench) attach(t testing.TB, id string) state.Run {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	r, err := b.Attach(ctx, id, 0, func(e state.Event) { t.Logf("%s %s: %s", e.Kind, e.Step, e.Text) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func (b *bench) tell(t testing.TB, id string, v state.Verb) {
-	t.Helper()
-	if err := b.Tell(t.Context(), id, v, op.Actor{Name: "alice", Via: op.ViaGoogle}, "a test"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// done demands that a run ended well, and that the audit log is whole.
-func (b *bench) done(t testing.TB, r state.Run) {
-	t.Helper()
-	if r.State != state.Done {
-		t.Fatalf("the run is %s: %s (%s)", r.State, r.Problem, r.Hint)
-	}
-	b.verified(t)
-}
-
-func (b *bench) verified(t testing.TB) {
-	t.Helper()
-	if report, err := b.store.Log.Verify(t.Context(), 0); err != nil || !report.OK() {
-		t.Errorf("the audit log does not verify: %v, %+v", err, report)
-	}
-}
-
-// output reads what a step of a run stored.
-func output[T any](t testing.TB, e *op.Engine, run, step string) (v T) {
-	t.Helper()
-	journal, err := e.Journal(t.Context(), run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !outputOf(journal, step, &v) {
-		t.Fatalf("step %s stored nothing in %+v", step, journal)
-	}
-	return v
-}
-
-func (b *bench) report(t testing.TB, run string) DrillReport {
-	t.Helper()
-	journal, err := b.Journal(t.Context(), run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, ok, err := ReportOf(journal)
-	if err != nil || !ok {
-		t.Fatalf("no report: %v", err)
-	}
-	t.Logf("%+v", r)
-	return r
-}
-
-func (g *stage) get(t testing.TB, name string) *cloud.Instance {
-	t.Helper()
-	live, err := g.cloud.Get(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return live
-}
-
-// gone demands that there is no instance of a name.
-func (g *stage) gone(t testing.TB, name string) {
-	t.Helper()
-	if live, err := g.cloud.Get(t.Context(), name); err == nil {
-		t.Errorf("%s is left: %s", name, live.RawState)
-	}
 }
