@@ -31,8 +31,18 @@ was edited, dropped, inserted or reordered is found, and so is a log that was cu
 	return cmd
 }
 
-// auditLog opens the log. The caller closes the app.
-func (c *cli) auditLog(ctx context.Context) (*app.App, *state.Store, error) {
+// auditLog opens the log for reading, whatever was done to it. The caller closes it.
+func (c *cli) auditLog(ctx context.Context) (*state.Store, error) {
+	a, err := c.app()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.ReadStore(ctx)
+	return s, closing(a, err)
+}
+
+// store opens the state. The caller closes the app.
+func (c *cli) store(ctx context.Context) (*app.App, *state.Store, error) {
 	a, err := c.app()
 	if err != nil {
 		return nil, nil, err
@@ -74,11 +84,11 @@ type entryJSON struct {
 }
 
 func runAuditList(ctx context.Context, c *cli, o *auditListOptions) error {
-	a, s, err := c.auditLog(ctx)
+	s, err := c.auditLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer s.Close()
 	f := audit.Filter{Run: o.run, Target: o.target, Actor: o.actor, Limit: o.limit}
 	if o.since > 0 {
 		f.Since = time.Now().Add(-o.since)
@@ -134,11 +144,11 @@ func runAuditVerify(ctx context.Context, c *cli, since int64, anchor, proof stri
 	if proof != "" {
 		return c.verifyProof(proof)
 	}
-	a, s, err := c.auditLog(ctx)
+	s, err := c.auditLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer s.Close()
 	start := time.Now()
 	r, err := s.Log.Verify(ctx, since)
 	if err != nil {
@@ -244,11 +254,11 @@ func runAuditProve(ctx context.Context, c *cli, run, target, out string) error {
 	if run == "" && target == "" {
 		return fault.Newf(fault.Usage, "read the flags", "which entries to prove is not said").Hint("give --run RUN or --target ENV/INSTANCE")
 	}
-	a, s, err := c.auditLog(ctx)
+	s, err := c.auditLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer s.Close()
 	p, err := s.Log.Prove(ctx, s.DB.Read(), audit.Filter{Run: run, Target: target})
 	if err != nil {
 		return err
@@ -276,11 +286,11 @@ func newAuditExportCmd(c *cli) *cobra.Command {
 }
 
 func runAuditExport(ctx context.Context, c *cli) error {
-	a, s, err := c.auditLog(ctx)
+	s, err := c.auditLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer s.Close()
 	_, err = s.Log.Export(ctx, c.out)
 	return err
 }
@@ -295,11 +305,11 @@ func newAuditAnchorCmd(c *cli) *cobra.Command {
 }
 
 func runAuditAnchor(ctx context.Context, c *cli) error {
-	a, s, err := c.auditLog(ctx)
+	s, err := c.auditLog(ctx)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer s.Close()
 	p, err := s.Log.Anchor(ctx)
 	if err != nil {
 		return err
@@ -326,7 +336,7 @@ func newAuditKeyCmd(c *cli) *cobra.Command {
 }
 
 func runAuditKey(ctx context.Context, c *cli) error {
-	a, s, err := c.auditLog(ctx)
+	a, s, err := c.store(ctx)
 	if err != nil {
 		return err
 	}

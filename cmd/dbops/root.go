@@ -72,7 +72,7 @@ func newRootCmd(c *cli) *cobra.Command {
 	cmd.AddCommand(
 		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c),
 		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c),
-		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c),
+		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newStateCmd(c),
 		newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
 	)
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"dbops/internal/backup"
 	"dbops/internal/config"
@@ -39,7 +40,28 @@ func (a *App) PlanChange(ctx context.Context, c Change) (*op.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.apart(ctx, t); err != nil {
+		return nil, err
+	}
 	return engine.Plan(ctx, op.PlanRequest{Kind: c.Kind, Target: t, Request: c.Request, Requester: who, Approvals: e.ApprovalsNeeded()})
+}
+
+// apart refuses to change the server on which the state itself lives: who restarts it loses sight of the run.
+func (a *App) apart(ctx context.Context, t op.Target) error {
+	server, _, team := a.cfg.StateServer()
+	if !team {
+		return nil
+	}
+	live, err := a.get(ctx, t.Environment, t.Instance)
+	if err != nil {
+		return err
+	}
+	for _, e := range live.Endpoints {
+		if strings.EqualFold(e.Host, server.Host) && e.Port == int(server.Port) {
+			return fault.Newf(fault.Blocked, "change "+t.String(), "the state of dbops lives on it").Hint("keep the state on a server that dbops does not change")
+		}
+	}
+	return nil
 }
 
 // MayRun refuses a plan that asks for less approval than the environment wants now, or is about another protection.

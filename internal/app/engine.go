@@ -117,10 +117,26 @@ func (a *App) Store(ctx context.Context) (*state.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.engine.store, err = state.Open(ctx, d, audit.Keys{
-		File: filepath.Join(dir, "audit.key"), Witness: filepath.Join(dir, "witness.json"), Trusted: a.cfg.Audit.Keys,
-	})
+	a.engine.store, err = state.Open(ctx, d, a.auditKeys(true))
 	return a.engine.store, err
+}
+
+// ReadStore opens the state for looking at its audit log only: also one that was manipulated, on which nothing may be changed any more. The
+// caller closes it.
+func (a *App) ReadStore(ctx context.Context) (*state.Store, error) {
+	d, err := a.openState(ctx, a.opts.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	return state.Open(ctx, d, a.auditKeys(false))
+}
+
+func (a *App) auditKeys(write bool) audit.Keys {
+	k := audit.Keys{Witness: filepath.Join(a.opts.StateDir, "audit-witness.json"), Trusted: a.cfg.Audit.Keys}
+	if write {
+		k.File = filepath.Join(a.opts.StateDir, "audit.key")
+	}
+	return k
 }
 
 func (a *App) openState(ctx context.Context, dir string) (*db.DB, error) {

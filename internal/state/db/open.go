@@ -59,10 +59,27 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	}
 	h.SetMaxOpenConns(4)
 	d := &DB{SQL: h, Path: path, Name: path, again: func(ctx context.Context) (*DB, error) { return OpenSQLite(ctx, path) }}
-	if err := checkSQLite(ctx, d); err != nil {
-		return nil, errors.Join(Fault(op, err), h.Close())
+	// Two processes that open a new file at once: the switch to WAL does not wait for the other one by itself.
+	for deadline := time.Now().Add(busyTimeout); ; {
+		err := checkSQLite(ctx, d)
+		if err == nil {
+			return d, nil
+		}
+		if !conflicts(err) || time.Now().After(deadline) || waitBusy(ctx) != nil {
+			return nil, errors.Join(Fault(op, err), h.Close())
+		}
 	}
-	return d, nil
+}
+
+func waitBusy(ctx context.Context) error {
+	t := time.NewTimer(20 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func checkSQLite(ctx context.Context, d *DB) error {
