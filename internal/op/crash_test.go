@@ -2,14 +2,15 @@ package op
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,57 +20,31 @@ import (
 	"dbops/internal/state/statetest"
 )
 
-// Variables that a child process of a crash test reads.
-const (
-	crashWorld = "DBOPS_TEST_WORLD" // the folder of the toys
-	crashPlan  = "DBOPS_TEST_PLAN"  // the plan to submit
-	crashAt    = "DBOPS_TEST_CRASH" // the number of the point at which to die; 0: live
-	crashTold  = "DBOPS_TEST_TOLD"  // what to tell a run that waits
-)
+// A process is killed at each point of a run, and this one goes on with it.
 
-// child runs a plan in a process that may be told to kill itself. It returns false in the test's own process.
-func child() bool {
-	p, ok := statetest.FromEnv()
-	if !ok {
-		return false
-	}
-	if err := runChild(p); err != nil {
-		fmt.Fprintln(os.Stderr, "child:", err)
-		os.Exit(1) //nolint:forbidigo // this is a program of its own
-	}
-	return true
-}
-
-func runChild(p statetest.Place) error {
-	at, err := strconv.Atoi(os.Getenv(crashAt))
-	if err != nil {
-		return err
-	}
-	n := 0
+// crashChild is the process that dies: it works on its plan, and answers the questions of the run with a word.
+func crashChild(ctx context.Context, c childSpec) error {
+	var mu sync.Mutex
+	var points []string
 	point := func(name string) {
-		if n++; n == at {
+		mu.Lock()
+		defer mu.Unlock()
+		if points = append(points, name); len(points) == c.DieAt {
 			fmt.Fprintln(os.Stderr, "dies", name)
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	s, err := p.Open(ctx, "tester")
+	s, err := c.Place.Open(ctx, "tester")
 	if err != nil {
 		return err
 	}
-	y := &toys{world: toyWorld{os.Getenv(crashWorld)}, hook: point}
-	kinds, err := NewRegistry(y.kind())
+	y := &toys{world: toyWorld{c.World}, hook: point}
+	e, err := c.engine(s, y, func(o *Options) { o.hook = point })
 	if err != nil {
 		return err
 	}
-	e := New(s, kinds, Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here", hook: point})
-	plan := &Plan{}
-	if err := json.Unmarshal([]byte(os.Getenv(crashPlan)), plan); err != nil {
-		return err
-	}
-	run, _, err := e.Submit(ctx, plan, SubmitOptions{Actor: robot})
+	run, _, err := e.Submit(ctx, c.Plan, SubmitOptions{Actor: robot})
 	if err != nil {
 		return err
 	}
@@ -78,98 +53,161 @@ func runChild(p statetest.Place) error {
 			return err
 		}
 		if run.State.Ended() {
-			fmt.Println(run.State, n) //nolint:forbidigo // for the parent
+			fmt.Printf("%s\n%s\n", strings.Join(points, "\n"), run.State)
 			return s.Close()
 		}
 		point("before it is told")
-		if err := e.Tell(ctx, run.ID, state.Verb(os.Getenv(crashTold)), robot, "the test"); err != nil {
+		if err := e.Tell(ctx, run.ID, c.Told, robot, "the test"); err != nil {
 			return err
 		}
 		point("after it was told")
 	}
 }
 
-// start runs a child and returns the last line that it wrote, and whether it was killed.
-func (c crash) start(t *testing.T, at int) (last string, killed bool) {
+// crashes are runs of one plan, each in a world and an instance of its own.
+type crashes struct {
+	request toyRequest
+	told    state.Verb
+	end     state.RunState
+
+	template statetest.Place
+	shared   *state.Store // PostgreSQL; a SQLite file has one runner at a time, so there each run has its own
+}
+
+func newCrashes(t *testing.T, kind string, r toyRequest, told state.Verb, end state.RunState) *crashes {
 	t.Helper()
-	self, err := os.Executable()
+	c := &crashes{request: r, told: told, end: end, template: statetest.New(t, kind)}
+	s, err := c.template.Open(t.Context(), "tester")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(os.Environ(), c.place.Env(t), crashWorld+"="+c.world.dir, crashPlan+"="+c.plan, crashTold+"="+string(c.told), crashAt+"="+strconv.Itoa(at))
+	b := &bench{Engine: newEngine(t, s, &toys{world: toyWorld{t.TempDir()}}), T: t}
+	b.attach(t, b.submit(t, b.plan(t, toyRequest{Settings: []string{"a"}, Value: "1"})).ID) // makes the engine's tables
+	if kind == "postgres" {
+		c.shared = s
+		t.Cleanup(func() { _ = s.Close() })
+	} else if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// crash is one of them.
+type crash struct {
+	*bench
+	spec childSpec
+}
+
+func (c *crashes) new(t *testing.T, name string) crash {
+	t.Helper()
+	place, s := c.template, c.shared
+	if s == nil {
+		place.Dir = copyOf(t, c.template.Dir)
+		s = place.Store(t)
+	}
+	y := &toys{world: toyWorld{t.TempDir()}}
+	b := &bench{Engine: newEngine(t, s, y), T: t, toys: y, place: place}
+	b.o.Poll = 10 * time.Millisecond
+	plan := b.plan(t, c.request, func(q *PlanRequest) { q.Target.Instance = name })
+	return crash{b, childSpec{Do: "crash", Place: place, World: y.world.dir, Plan: plan, Told: c.told}}
+}
+
+// copyOf is a copy of the files of a folder, for this user alone.
+func copyOf(t *testing.T, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, f.Name()), b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+// start runs the child and returns the lines that it wrote, and whether it was killed.
+func (c crash) start(t *testing.T, at int) (lines []string, killed bool) {
+	t.Helper()
+	c.spec.DieAt = at
+	cmd := c.spec.command(t)
 	out, err := cmd.CombinedOutput()
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	last = lines[len(lines)-1]
+	lines = strings.Split(strings.TrimSpace(string(out)), "\n")
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return last, true
+		c.endLease(t, cmd.Process.Pid)
+		return lines, true
 	}
 	if err != nil {
 		t.Fatalf("the child that dies at point %d failed: %v\n%s", at, err, out)
 	}
-	return last, false
+	return lines, false
 }
 
-// endLeases ends the leases of the dead, as time would. In a file nobody waits for that: a lock tells who is alive.
-func (c crash) endLeases(t *testing.T) {
+// endLease ends the lease of a dead process, as time would. In a file nobody waits for that: a lock tells who is alive.
+func (c crash) endLease(t *testing.T, pid int) {
 	t.Helper()
-	if c.place.Host == "" {
+	if !c.store.Team() {
 		return
 	}
-	err := c.place.Store(t).Tx(t.Context(), "end leases", func(ctx context.Context, tx *state.Tx) error { return tx.RemoveOtherRunners(ctx, "") })
+	err := c.store.Tx(t.Context(), "end a lease", func(ctx context.Context, tx *state.Tx) error {
+		all, err := tx.Runners(ctx)
+		for _, r := range all {
+			if r.PID == pid && err == nil {
+				err = tx.RemoveRunner(ctx, r.ID)
+			}
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-type crash struct {
-	place statetest.Place
-	world toyWorld
-	plan  string
-	told  state.Verb
-}
-
-func newCrash(t *testing.T, kind string, r toyRequest, told state.Verb) crash {
+// goOn brings the run to its end in this process.
+func (c crash) goOn(t *testing.T) state.Run {
 	t.Helper()
-	c := crash{place: statetest.New(t, kind), world: toyWorld{t.TempDir()}, told: told}
-	b := &bench{Engine: newEngine(t, c.place.Store(t), &toys{world: c.world})}
-	body, err := b.plan(t, r).Encode()
+	run, _, err := c.Submit(t.Context(), c.spec.Plan, SubmitOptions{Actor: robot})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.plan = string(body)
-	return c
+	for {
+		run = c.attach(t, run.ID)
+		if run.State.Ended() || t.Failed() {
+			return run
+		}
+		c.tell(t, run.ID, c.spec.Told)
+	}
 }
 
-// everyPoint kills a process at each point of a run, lets another go on, and calls check on what is left. It returns the number of points.
-func everyPoint(t *testing.T, kind string, r toyRequest, told state.Verb, end state.RunState, check func(t *testing.T, c crash, died string)) {
+// everyPoint kills a process at each point of a run from the first that is called so, goes on with the run, and calls check on what is left.
+func (c *crashes) everyPoint(t *testing.T, from string, check func(c crash, died string)) {
 	t.Helper()
-	c := newCrash(t, kind, r, told)
-	last, _ := c.start(t, 0)
-	var points int
-	var state state.RunState
-	if _, err := fmt.Sscan(last, &state, &points); err != nil || state != end {
-		t.Fatalf("without a crash it said %q, want %s and the number of points", last, end)
+	first := c.new(t, "alive")
+	points, _ := first.start(t, 0)
+	end := points[len(points)-1]
+	points = points[:len(points)-1]
+	start := slices.Index(points, from)
+	if state.RunState(end) != c.end || start < 0 || len(points)-start < 25 {
+		t.Fatalf("without a crash it passed %q and was %s, want %s, and %d points from %q", points, end, c.end, len(points)-start, from)
 	}
-	check(t, c, "without a crash")
-	if points < 20 {
-		t.Errorf("there are %d points", points)
-	}
-	for n := 1; n <= points; n++ {
-		t.Run(strconv.Itoa(n), func(t *testing.T) {
+	check(first, "without a crash")
+	for n := start; n < len(points); n++ {
+		t.Run(points[n], func(t *testing.T) {
 			t.Parallel()
-			c := newCrash(t, kind, r, told)
-			died, killed := c.start(t, n)
-			if !killed {
-				t.Fatalf("it did not die at point %d of %d, and said %q", n, points, died)
+			one := c.new(t, "i"+strconv.Itoa(n))
+			if said, killed := one.start(t, n+1); !killed || said[len(said)-1] != "dies "+points[n] {
+				t.Fatalf("it did not die where it should (killed: %v), and said %q", killed, said)
 			}
-			c.endLeases(t)
-			if last, killed := c.start(t, 0); killed || !strings.HasPrefix(last, string(end)+" ") {
-				t.Errorf("after it %s, the next process said %q (killed: %v), want %s", died, last, killed, end)
+			if run := one.goOn(t); run.State != c.end {
+				t.Errorf("it ended as %+v, want %s", run, c.end)
 			}
-			check(t, c, died)
+			check(one, points[n])
 		})
 	}
 }
@@ -178,11 +216,11 @@ func TestAProcessKilledAtAnyPointLosesNothing(t *testing.T) {
 	for _, kind := range statetest.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			everyPoint(t, kind, toyRequest{Settings: []string{"a", "b", "c"}, Value: "1", Gate: true}, state.Continue, state.Done,
-				func(t *testing.T, c crash, died string) {
-					wants(t, died+": effects", c.world.effects(), []string{"a=1", "b=1", "c=1"})
-					whole(t, c, died, state.Done)
-				})
+			c := newCrashes(t, kind, toyRequest{Settings: []string{"a", "b", "c"}, Value: "1", Gate: true}, state.Continue, state.Done)
+			c.everyPoint(t, "before the run is taken", func(c crash, died string) {
+				wants(c.T, died+": effects", c.toys.world.effects(), []string{"a=1", "b=1", "c=1"})
+				c.whole(died)
+			})
 		})
 	}
 }
@@ -191,41 +229,43 @@ func TestAnUndoKilledAtAnyPointLosesNothing(t *testing.T) {
 	for _, kind := range statetest.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			everyPoint(t, kind, toyRequest{Settings: []string{"a", "b", "fail"}, Value: "1"}, state.UndoRun, state.Undone,
-				func(t *testing.T, c crash, died string) {
-					wants(t, died+": effects", c.world.effects(), []string{"a=1", "b=1", "b=", "a="})
-					whole(t, c, died, state.Undone)
-				})
+			c := newCrashes(t, kind, toyRequest{Settings: []string{"a", "b", "fail"}, Value: "1"}, state.UndoRun, state.Undone)
+			// Until then it is as above.
+			c.everyPoint(t, "before begin do 3 fail #1", func(c crash, died string) {
+				wants(c.T, died+": effects", c.toys.world.effects(), []string{"a=1", "b=1", "b=", "a="})
+				c.whole(died)
+			})
 		})
 	}
 }
 
-// whole demands that the journal and the audit log of the run are complete: each attempt that began has ended, and everything that was
-// changed has an intent before it and a result after.
-func whole(t *testing.T, c crash, died string, end state.RunState) {
+// whole demands that the journal and the audit log of the run are complete: each attempt that began has ended, everything that was
+// changed has an intent before it and a result after, and nothing is held any more.
+func (c crash) whole(died string) {
+	t := c.T
 	t.Helper()
-	s := c.place.Store(t)
-	b := &bench{Engine: newEngine(t, s, &toys{world: c.world})}
-	runs, err := b.Runs(t.Context(), state.RunFilter{})
-	if err != nil || len(runs) != 1 || runs[0].State != end {
-		t.Fatalf("%s: runs %+v, %v", died, runs, err)
-	}
-	steps, err := b.Journal(t.Context(), runs[0].ID)
-	if err != nil {
-		t.Fatal(err)
+	id := c.spec.Plan.RunID()
+	steps, err := c.Journal(t.Context(), id)
+	if err != nil || len(steps) == 0 {
+		t.Fatalf("%s: journal %+v, %v", died, steps, err)
 	}
 	for _, step := range steps {
 		if step.State == state.StepRunning {
 			t.Errorf("%s: %s %s #%d never ended", died, step.Phase, step.Name, step.Attempt)
 		}
 	}
-	report, err := s.Log.Verify(t.Context(), 0)
-	if err != nil || !report.OK() || len(report.OpenIntents) > 0 {
+	report, err := c.store.Log.Verify(t.Context(), 0)
+	if err != nil || !report.OK() {
 		t.Errorf("%s: the audit log: %v, %+v", died, err, report)
 	}
-	if err := s.Read(t.Context(), "look at leases", func(ctx context.Context, tx *state.Tx) error {
+	for _, open := range report.OpenIntents {
+		if open.Run == id {
+			t.Errorf("%s: an intent without a result: %+v", died, open)
+		}
+	}
+	if err := c.store.Read(t.Context(), "look at leases", func(ctx context.Context, tx *state.Tx) error {
 		held, err := tx.Leases(ctx)
-		if len(held) > 0 {
+		if slices.ContainsFunc(held, func(l state.Lease) bool { return l.Run == id }) {
 			t.Errorf("%s: leases are left: %+v", died, held)
 		}
 		return err
@@ -243,12 +283,12 @@ func TestStepsThatDoNotLookAreCaught(t *testing.T) {
 			t.Error("no crash doubled an effect of a step that acts without looking")
 		}
 	})
-	everyPoint(t, "sqlite", toyRequest{Settings: []string{"a", "b"}, Value: "1", Naive: true}, state.Continue, state.Done,
-		func(_ *testing.T, c crash, _ string) {
-			e := c.world.effects()
-			slices.Sort(e)
-			if len(slices.Compact(slices.Clone(e))) != len(e) {
-				doubled.Store(true)
-			}
-		})
+	c := newCrashes(t, "sqlite", toyRequest{Settings: []string{"a"}, Value: "1", Naive: true, Gate: true}, state.Continue, state.Done)
+	c.everyPoint(t, "before the run is taken", func(c crash, _ string) {
+		e := c.toys.world.effects()
+		slices.Sort(e)
+		if len(slices.Compact(slices.Clone(e))) != len(e) {
+			doubled.Store(true)
+		}
+	})
 }

@@ -273,6 +273,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	case run.State.Ended():
 		return nil
 	}
+	r.e.o.hook("the run is begun")
 	p, kind, steps, err := r.known(ctx, run)
 	if err != nil {
 		return err
@@ -281,6 +282,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	if err != nil || leases == nil {
 		return err
 	}
+	r.e.o.hook("the lease is held")
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: p.Requester}
 	m := &machine{
 		book: b, steps: append([]Step{r.checkStep(kind, p, id)}, steps...), act: b.act,

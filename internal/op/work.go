@@ -112,17 +112,21 @@ func (r *runner) take(ctx context.Context, run state.Run, queue string, w dbos.W
 	if !there && r.worker { // whoever works on it says so; until then it waits for all
 		return false, db.Fault(what, enqueue(r.dbos, run, queue))
 	}
+	r.e.o.hook("before the run is taken")
 	err = r.e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) (err error) {
 		mine, err = tx.TakeRun(ctx, run.ID, run.Runner, r.id)
 		return err
 	})
-	switch {
-	case err != nil || !mine:
+	if err != nil || !mine {
 		return false, err
-	case !there:
-		return true, db.Fault(what, enqueue(r.dbos, run, queue))
 	}
-	_, err = dbos.ResumeWorkflow[string](r.dbos, run.ID, dbos.WithResumeQueue(queueName(queue)))
+	r.e.o.hook("the run is taken")
+	if there {
+		_, err = dbos.ResumeWorkflow[string](r.dbos, run.ID, dbos.WithResumeQueue(queueName(queue)))
+	} else {
+		err = enqueue(r.dbos, run, queue)
+	}
+	r.e.o.hook("the run waits in the queue")
 	return true, db.Fault(what, err)
 }
 

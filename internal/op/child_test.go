@@ -1,0 +1,90 @@
+package op
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"dbops/internal/state"
+	"dbops/internal/state/statetest"
+)
+
+// childSpec is what a child process of a test is told.
+type childSpec struct {
+	Do    string // crash, work, attach
+	Place statetest.Place
+	World string // the folder of the toys
+	Plan  *Plan  // to submit
+	Run   string // to attach to
+	Told  state.Verb
+	DieAt int // the number of the point at which to die; 0: live
+	TTL   time.Duration
+	Poll  time.Duration
+	Limit uint64 // of the size of a file, in bytes; 0: none
+	Name  string // the version, and the host
+}
+
+const childVariable = "DBOPS_TEST_CHILD"
+
+// child does what a parent process wants; it returns false in the test's own process.
+func child() bool {
+	spec := os.Getenv(childVariable)
+	if spec == "" {
+		return false
+	}
+	var c childSpec
+	err := json.Unmarshal([]byte(spec), &c)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		do := map[string]func(context.Context, childSpec) error{"crash": crashChild}
+		err = do[c.Do](ctx, c)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// command starts this test binary again, as a child.
+func (c childSpec) command(t *testing.T) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), childVariable+"="+string(b))
+	return cmd
+}
+
+// engine is the child's.
+func (c childSpec) engine(s *state.Store, y *toys, change ...func(*Options)) (*Engine, error) {
+	kinds, err := NewRegistry(y.kind())
+	if err != nil {
+		return nil, err
+	}
+	o := Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here"}
+	if c.TTL > 0 {
+		o.TTL = c.TTL
+	}
+	if c.Poll > 0 {
+		o.Poll = c.Poll
+	}
+	if c.Name != "" {
+		o.Version, o.Host = c.Name, c.Name
+	}
+	for _, change := range change {
+		change(&o)
+	}
+	return New(s, kinds, o), nil
+}
