@@ -151,7 +151,7 @@ func (r *Room) remove(ctx context.Context, s *op.Session, c Cloud, m made) (op.R
 			_, err := c.Modify(ctx, m.Target, cloud.Modify{Settings: cloud.Settings{DeletionProtection: new(false)}})
 			if live.State == cloud.Failed && err != nil { // it will never be at rest
 				err = fault.New(fault.Invalid, "remove "+m.Target, err).
-					Hint("it failed when it was made, and its deletion protection cannot be turned off: remove it in the provider's console, then dbops runs retry")
+					Hint("it failed when it was made, and its deletion protection cannot be turned off: remove it in the provider's console, then dbops runs decide %s retry", s.Run)
 			}
 			if is(err, fault.Stale) {
 				err = nil

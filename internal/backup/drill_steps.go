@@ -3,6 +3,8 @@ package backup
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"dbops/internal/fault"
@@ -11,20 +13,21 @@ import (
 
 func (d *drilling) readSource(ctx context.Context, s *op.Session) (op.Result, error) {
 	to := d.r.to(s.Plan.Target, d.m.Source)
-	names := d.q.Databases
+	names := slices.Clone(d.q.Databases)
 	var err error
 	if len(names) == 0 {
 		if names, err = listDatabases(ctx, to); err != nil {
 			return op.Result{}, err
 		}
 	}
+	slices.Sort(names)
 	var out sourceRead
 	now, err := read(ctx, s, to, names, d.r.d.ExactBytes)
 	if err != nil {
 		return op.Result{}, err
 	}
 	out.reading = *now
-	if out.Commits, err = newestCommit(ctx, to, now.At); err != nil {
+	if out.Commits, err = newestCommit(ctx, to, names[0], now.At, false); err != nil {
 		return op.Result{}, err
 	}
 	tables := 0
@@ -72,7 +75,7 @@ func (d *drilling) choose(ctx context.Context, s *op.Session) (op.Result, error)
 // idle tells whether nothing was written to the source since it was read.
 func (d *drilling) idle(ctx context.Context, s *op.Session) func() bool {
 	return func() bool {
-		c, err := d.r.d.Connect(ctx, s.Plan.Target, d.m.Source, firstDatabase)
+		c, err := d.r.d.Connect(ctx, s.Plan.Target, d.m.Source, slices.Sorted(maps.Keys(d.before.Databases))[0])
 		if err != nil {
 			return false
 		}
@@ -150,14 +153,11 @@ func (d *drilling) compare(ctx context.Context, s *op.Session) (op.Result, error
 	case d.answered.Failed != "":
 		return failed("login", d.answered.Failed)
 	}
-	names := make([]string, 0, len(d.before.Databases))
-	for name := range d.before.Databases {
-		names = append(names, name)
-	}
+	names := slices.Sorted(maps.Keys(d.before.Databases))
 	target := s.Plan.Target
 	restored, err := read(ctx, s, d.r.to(target, d.m.Target), names, d.r.d.ExactBytes)
 	if err == nil {
-		out.Reached, err = newestCommit(ctx, d.r.to(target, d.m.Target), d.point.Time)
+		out.Reached, err = newestCommit(ctx, d.r.to(target, d.m.Target), names[0], d.point.Time, true)
 	}
 	if err != nil {
 		if r, err := d.settle(ctx, s, time.Time{}, err); err != nil {

@@ -20,9 +20,10 @@ type commits struct {
 	Newest time.Time `json:"newest,omitzero"`
 }
 
-// newestCommit is the newest transaction up to a moment that a server can tell. Nothing is written to find out.
-func newestCommit(ctx context.Context, to dial, upTo time.Time) (commits, error) {
-	c, err := to(ctx, firstDatabase)
+// newestCommit is the newest transaction up to a moment that a server can tell. Nothing is written to find out. restored tells that the
+// server's last recovery is the one in question, and not one of long ago.
+func newestCommit(ctx context.Context, to dial, database string, upTo time.Time, restored bool) (commits, error) {
+	c, err := to(ctx, database)
 	if err != nil {
 		return commits{}, err
 	}
@@ -33,7 +34,7 @@ func newestCommit(ctx context.Context, to dial, upTo time.Time) (commits, error)
 	if err != nil {
 		return commits{}, err
 	}
-	if replayed != nil {
+	if restored && replayed != nil {
 		return commits{byReplay, replayed.UTC()}, nil
 	}
 	if !tracked {

@@ -36,7 +36,7 @@ func (r *Room) reachable(ctx context.Context, s *op.Session, instance, database 
 		return false, instance + " does not answer yet: " + oneLine(last), nil
 	})
 	if is(err, fault.Unavailable) && last != nil { // not to be waited for nine times over
-		err = fault.New(fault.Invalid, what, last).Hint("look at its state, its network and its login; then dbops runs retry, or undo")
+		err = fault.New(fault.Invalid, what, last).Hint("look at its state, its network and its login; then dbops runs decide %s retry, or undo", s.Run)
 	}
 	return at, err
 }

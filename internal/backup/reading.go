@@ -65,6 +65,9 @@ func read(ctx context.Context, s *op.Session, to dial, databases []string, exact
 	for _, name := range databases {
 		s.Progress(ctx, "reading database %s", name)
 		d, err := r.database(ctx, to, name, exact)
+		if err != nil && ctx.Err() == nil { // an object may have been dropped under it
+			d, err = r.database(ctx, to, name, exact)
+		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

@@ -164,7 +164,14 @@ func (r *Room) answers(ctx context.Context, s *op.Session, name string) (op.Resu
 	if _, err := r.reachable(ctx, s, name, firstDatabase); err != nil {
 		return op.Result{}, err
 	}
-	return op.Result{Output: RestoreReport{Instance: name, Endpoints: live.Endpoints}, Text: name + " answers"}, nil
+	out := op.Result{}
+	if _, marked := live.Labels[cloud.LeaseLabel]; marked { // under its old name, by which it will be looked for when the run ends
+		if out, err = r.modify(ctx, s, c, name, cloud.Settings{Labels: []cloud.Label{{Key: cloud.LeaseLabel, Remove: true}}}); err != nil {
+			return out, err
+		}
+	}
+	out.Output, out.Text = RestoreReport{Instance: name, Endpoints: live.Endpoints}, name+" answers"
+	return out, nil
 }
 
 func (r *Room) cloneSteps(t op.Target, q RenameRequest, f renameFacts) []op.Step {

@@ -25,7 +25,8 @@ type RestoreReport struct {
 	Instance  string           `json:"instance"`
 	From      string           `json:"from"`
 	Endpoints []cloud.Endpoint `json:"endpoints"`
-	Lost      []string         `json:"lost,omitempty"` // what of the source could not be carried over
+	Lost      []string         `json:"lost,omitempty"`    // what of the source could not be carried over
+	Problem   string           `json:"problem,omitempty"` // why it could not be logged in to from here; it is there all the same
 }
 
 // Reach says whether a moment can be restored to.

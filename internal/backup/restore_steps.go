@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"strings"
+	"time"
 
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
@@ -62,7 +63,40 @@ func (r *Room) undoRestore(ctx context.Context, s *op.Session, m made) (op.Resul
 	if m.claimed, err = claimed(s); err != nil {
 		return op.Result{}, err
 	}
+	if m.claimed {
+		if err := r.unused(ctx, s, m); err != nil {
+			return op.Result{}, err
+		}
+	}
 	return r.remove(ctx, s, c, m)
+}
+
+// unused refuses to remove what somebody works with by now.
+func (r *Room) unused(ctx context.Context, s *op.Session, m made) error {
+	sessions := 0
+	for range 5 { // some are over in a moment
+		ask, cancel := context.WithTimeout(ctx, 20*time.Second)
+		err := r.sessions(ask, s.Plan.Target, m.Target, &sessions)
+		cancel()
+		if err != nil || sessions == 0 {
+			return nil //nolint:nilerr // what cannot be reached is used by nobody that could be seen
+		}
+		if err := op.Sleep(ctx, r.d.Pace.First); err != nil {
+			return err
+		}
+	}
+	return fault.Newf(fault.Blocked, "remove "+m.Target, "%d sessions use it", sessions).
+		Hint("end them and retry the undo, or abandon the run to keep it")
+}
+
+func (r *Room) sessions(ctx context.Context, t op.Target, instance string, n *int) error {
+	c, err := r.d.Connect(ctx, t, instance, firstDatabase)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	return c.QueryRow(ctx, `select count(*) from pg_stat_activity where datname is not null and pid <> pg_backend_pid()
+		and backend_type = 'client backend' and usename not in ('rdsadmin', 'cloudsqladmin', 'cloudsqlagent')`).Scan(n)
 }
 
 // follow waits for the change that an earlier step asked for.
@@ -118,6 +152,10 @@ func (r *Room) conform(ctx context.Context, s *op.Session, m made, pick func(str
 		left = left.Part(pick)
 		ok = left.Empty()
 	}
+	if _, marked := target.Labels[cloud.LeaseLabel]; marked { // of the source, and cloned with it
+		left.Labels = append(left.Labels, cloud.Label{Key: cloud.LeaseLabel, Remove: true})
+		ok = false
+	}
 	var out op.Result
 	if !ok {
 		if out, err = r.modify(ctx, s, c, m.Target, left); err != nil {
@@ -143,15 +181,19 @@ func (r *Room) verify(ctx context.Context, s *op.Session, m made, from string) (
 	if err != nil {
 		return op.Result{}, err
 	}
-	if _, err := r.reachable(ctx, s, m.Target, firstDatabase); err != nil {
-		return op.Result{}, err
-	}
 	var done conformed
 	if _, err := s.Output("conform", &done); err != nil {
 		return op.Result{}, err
 	}
-	return op.Result{
-		Output: RestoreReport{Instance: m.Target, From: from, Endpoints: live.Endpoints, Lost: done.Lost},
-		Text:   m.Target + " answers",
-	}, nil
+	out := RestoreReport{Instance: m.Target, From: from, Endpoints: live.Endpoints, Lost: done.Lost}
+	text := m.Target + " answers"
+	if _, err := r.reachable(ctx, s, m.Target, firstDatabase); err != nil {
+		if ctx.Err() != nil {
+			return op.Result{}, err
+		}
+		// What was restored is wanted, whether this machine may log in to it or not: undoing would remove it.
+		out.Problem = oneLine(err)
+		text = m.Target + " is there, and cannot be logged in to from here: " + out.Problem
+	}
+	return op.Result{Output: out, Text: text}, nil
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ func TestOverPlayedClouds(t *testing.T) {
 		scenario{"a backup is made, and restored", "sqlite postgres", aBackupIsMadeAndRestored},
 		scenario{"a drill measures, and leaves nothing", "sqlite postgres", aDrillMeasuresAndLeavesNothing},
 		scenario{"a drill of the past, kept", "postgres", aDrillOfThePast},
+		scenario{"a drill of a source on which nothing happens", "cloudsql/postgres", aDrillOfAnIdleSource},
 		scenario{"a tampered scratch is found", "rds/sqlite cloudsql/postgres", aTamperedScratchIsFound},
 		scenario{"the backups are configured, and back", "sqlite", theBackupsAreConfiguredAndBack},
 		scenario{"deletion protection is switched", "postgres", deletionProtectionIsSwitched},
@@ -23,7 +25,8 @@ func TestOverPlayedClouds(t *testing.T) {
 		scenario{"another name", "rds/sqlite cloudsql/postgres", anotherName},
 		scenario{"a restore that fails is the result of a drill", "postgres", aRestoreThatFailsIsTheResultOfADrill},
 		scenario{"a scratch that somebody removes is the result", "rds/postgres", aScratchThatSomebodyRemovesIsTheResult},
-		scenario{"a login that fails can be undone", "rds/sqlite cloudsql/postgres", aLoginThatFailsCanBeUndone},
+		scenario{"a restore is cancelled, and undone", "rds/sqlite cloudsql/postgres", aRestoreIsCancelledAndUndone},
+		scenario{"a restore is done also if nobody may log in", "rds/sqlite", aRestoreIsDoneAlsoIfNobodyMayLogIn},
 		scenario{"what somebody took over is left", "cloudsql/sqlite", whatSomebodyTookOverIsLeft},
 		scenario{"a name that is taken meanwhile is somebody's", "rds/postgres cloudsql/sqlite", aNameThatIsTakenMeanwhileIsSomebodys},
 		scenario{"what passes is asked again", "sqlite", whatPassesIsAskedAgain},
@@ -48,7 +51,24 @@ func aBackupIsMadeAndRestored(t *testing.T, b *bench) {
 
 func theLatestIsRestored(t *testing.T, b *bench) {
 	t.Helper()
+	b.g.label(t, source, cloud.Label{Key: cloud.LeaseLabel, Value: "somebody-1"})
+	defer b.g.label(t, source, cloud.Label{Key: cloud.LeaseLabel, Remove: true})
 	b.restored(t, RestoreRequest{Latest: true, To: newNameOf("copy")}, "200")
+}
+
+// label labels an instance, and waits until that is so.
+func (g *stage) label(t testing.TB, name string, l cloud.Label) {
+	t.Helper()
+	want := cloud.Settings{Labels: []cloud.Label{l}}
+	r, err := g.cloud.Modify(t.Context(), name, cloud.Modify{Settings: want})
+	for p := (cloud.Progress{}); err == nil && !p.Done; {
+		if p, err = g.cloud.Progress(t.Context(), r); err == nil && !p.Done {
+			err = op.Sleep(t.Context(), 5*time.Millisecond)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // restored restores, and demands that the new instance is like the source, and how many items it has.
@@ -57,7 +77,7 @@ func (b *bench) restored(t *testing.T, q RestoreRequest, items string) {
 	run := b.run(t, RestoreKind, q)
 	b.done(t, run)
 	live, like := b.g.get(t, q.To), b.g.get(t, source)
-	if live.Labels[RunLabel] != run.ID || live.Labels["environment"] != "prod" || !live.DeletionProtection || live.Class != like.Class ||
+	if _, marked := live.Labels[cloud.LeaseLabel]; marked || live.Labels[RunLabel] != run.ID || live.Labels["environment"] != "prod" || !live.DeletionProtection || live.Class != like.Class ||
 		live.Backups.RetentionDays != like.Backups.RetentionDays || live.Backups.Window != like.Backups.Window || live.IAMLogin != like.IAMLogin ||
 		live.Availability != like.Availability || live.PublicAccess != like.PublicAccess || live.TLS.Required != like.TLS.Required {
 		t.Errorf("got %+v", live)
@@ -143,6 +163,35 @@ func aDrillOfThePast(t *testing.T, b *bench) {
 	g.drop(t, r.Instance)
 }
 
+// A drill does not wait for ever for a moment that is not to come, and says what it is worth then.
+func aDrillOfAnIdleSource(t *testing.T, b *bench) {
+	t.Helper()
+	at := b.g.now(t)
+	b.g.restorable(t, at)
+	d := b.g.deps(stuck{b.g.cloud, at}, source)
+	d.Settle = time.Second
+	b.with(t, d)
+	run := b.run(t, DrillKind, DrillRequest{Databases: []string{"postgres"}, Targets: Targets{RPO: Span(time.Millisecond)}})
+	b.done(t, run)
+	if r := b.report(t, run.ID); r.Met || r.Exact || !strings.Contains(r.Text, "could have been lost, and 1ms is the target") || strings.Contains(r.Text, "rows") {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// stuck is a cloud that can restore to one moment and no later one.
+type stuck struct {
+	Cloud
+	at time.Time
+}
+
+func (s stuck) Get(ctx context.Context, name string) (*cloud.Instance, error) {
+	live, err := s.Cloud.Get(ctx, name)
+	if err == nil {
+		live.Backups.LatestRestorable = s.at
+	}
+	return live, err
+}
+
 // now is the clock of the source, after what it has done and before what it will do.
 func (g *stage) now(t testing.TB) time.Time {
 	t.Helper()
@@ -172,6 +221,7 @@ func anotherName(t *testing.T, b *bench) {
 	old, to := newNameOf("old"), newNameOf("new")
 	g.spare(t, old)
 	g.query(t, old, "create table item (id int); insert into item values (1)")
+	g.label(t, old, cloud.Label{Key: cloud.LeaseLabel, Value: "somebody-1"})
 	b.use(t, g.cloud, old)
 	id := b.submit(t, b.plan(t, RenameKind, RenameRequest{To: to, Names: []string{"dbops.yaml: prod.instances.shop"}}))
 	run := b.attach(t, id)
@@ -194,6 +244,9 @@ func anotherName(t *testing.T, b *bench) {
 	}
 	if n := g.query(t, to, "select count(*) from item"); n != "1" {
 		t.Errorf("%s items", n)
+	}
+	if _, marked := g.get(t, to).Labels[cloud.LeaseLabel]; marked {
+		t.Error("it seems to be changed by somebody")
 	}
 	g.drop(t, to)
 }

@@ -252,24 +252,25 @@ func aHangIsCancelled(t *testing.T, b *bench) {
 	b.verified(t)
 }
 
-func aLoginThatFailsCanBeUndone(t *testing.T, b *bench) {
+// A restore that is cancelled while the provider makes the instance is undone when it is made.
+func aRestoreIsCancelledAndUndone(t *testing.T, b *bench) {
 	t.Helper()
-	d := b.deps
-	connect := d.Connect
-	d.Connect = func(ctx context.Context, at op.Target, instance, database string) (*pgx.Conn, error) {
-		if instance != source {
-			return nil, fault.Newf(fault.Denied, "log in to "+instance, "wrong password")
+	h := b.hook(t)
+	waiting := make(chan struct{})
+	var once sync.Once
+	h.progress = func(r cloud.Receipt) {
+		if r.Change == "restore" {
+			once.Do(func() { close(waiting) })
 		}
-		return connect(ctx, at, instance, database)
 	}
-	b.with(t, d)
 	to := newNameOf("copy")
 	id := b.submit(t, b.plan(t, RestoreKind, RestoreRequest{Latest: true, To: to}))
-	if run := b.attach(t, id); run.State != state.Parked || run.Step != "verify" {
+	end := make(chan state.Run, 1)
+	go func() { end <- b.attach(t, id) }()
+	<-waiting
+	b.tell(t, id, state.Cancel)
+	if run := <-end; run.State != state.Parked || run.Step != "wait" {
 		t.Fatalf("got %+v", run)
-	}
-	if live := b.g.get(t, to); !live.DeletionProtection || live.Labels[RunLabel] != id {
-		t.Errorf("got %+v", live)
 	}
 	b.tell(t, id, state.UndoRun)
 	if run := b.attach(t, id); run.State != state.Undone {
@@ -279,7 +280,7 @@ func aLoginThatFailsCanBeUndone(t *testing.T, b *bench) {
 	b.g.gone(t, to)
 }
 
-func whatSomebodyTookOverIsLeft(t *testing.T, b *bench) {
+func aRestoreIsDoneAlsoIfNobodyMayLogIn(t *testing.T, b *bench) {
 	t.Helper()
 	d := b.deps
 	connect := d.Connect
@@ -290,16 +291,57 @@ func whatSomebodyTookOverIsLeft(t *testing.T, b *bench) {
 		return connect(ctx, at, instance, database)
 	}
 	b.with(t, d)
+	to := newNameOf("closed")
+	run := b.run(t, RestoreKind, RestoreRequest{Latest: true, To: to})
+	b.done(t, run)
+	if r := output[RestoreReport](t, b.Engine, run.ID, "verify"); !strings.Contains(r.Problem, "wrong password") {
+		t.Errorf("got %+v", r)
+	}
+	b.g.drop(t, to)
+}
+
+// What a person made theirs, by taking the label off or by working with it, stays.
+func whatSomebodyTookOverIsLeft(t *testing.T, b *bench) {
+	t.Helper()
+	d := b.deps
+	connect := d.Connect
+	verifying := make(chan struct{})
+	var once sync.Once
+	d.Connect = func(ctx context.Context, at op.Target, instance, database string) (*pgx.Conn, error) {
+		first := false
+		if instance != source {
+			once.Do(func() { first = true; close(verifying) })
+		}
+		if first {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		return connect(ctx, at, instance, database)
+	}
+	b.with(t, d)
 	to := newNameOf("kept")
 	id := b.submit(t, b.plan(t, RestoreKind, RestoreRequest{Latest: true, To: to}))
-	if run := b.attach(t, id); run.Step != "verify" {
+	end := make(chan state.Run, 1)
+	go func() { end <- b.attach(t, id) }()
+	<-verifying
+	b.tell(t, id, state.Cancel)
+	if run := <-end; run.State != state.Parked || run.Step != "verify" {
 		t.Fatalf("got %+v", run)
 	}
-	_, err := b.g.cloud.Modify(t.Context(), to, cloud.Modify{Settings: cloud.Settings{Labels: []cloud.Label{{Key: RunLabel, Remove: true}}}})
+	used, err := connect(t.Context(), target, to, "postgres")
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.tell(t, id, state.UndoRun)
+	if run := b.attach(t, id); run.State != state.Parked || !strings.Contains(run.Problem, "1 sessions use it") {
+		t.Fatalf("got %+v", run)
+	}
+	_ = used.Close(t.Context())
+	_, err = b.g.cloud.Modify(t.Context(), to, cloud.Modify{Settings: cloud.Settings{Labels: []cloud.Label{{Key: RunLabel, Remove: true}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.tell(t, id, state.Retry)
 	if run := b.attach(t, id); run.State != state.Undone {
 		t.Fatalf("got %+v", run)
 	}
