@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -280,6 +281,29 @@ func (b *bench) change(t testing.TB, m cloud.Modify) {
 	}
 }
 
+func TestWhatSomebodyChangesBackIsSeen(t *testing.T) {
+	for _, p := range somewhere(t) {
+		t.Run(p.String(), func(t *testing.T) {
+			t.Parallel()
+			var s spy
+			var b *bench
+			var once sync.Once
+			s.get = func(ctx context.Context, name string) (*cloud.Instance, error) {
+				live, err := s.Cloud.Get(ctx, name)
+				if err == nil && live.Availability == cloud.Zonal && live.State == cloud.Available { // the end of waiting
+					once.Do(func() { b.change(t, cloud.Modify{Settings: cloud.Settings{Availability: new(cloud.Regional)}}) })
+				}
+				return live, err
+			}
+			b = p.bench(t, cloud.Regional, s.between)
+			run := b.does(t, SetKind, SetRequest{Want: cloud.Zonal}, state.Parked)
+			if run.Step != "verify" || !strings.Contains(run.Problem, "it is regional") || !strings.Contains(run.Hint, "dbops runs abandon "+run.ID) {
+				t.Errorf("run %+v", run)
+			}
+		})
+	}
+}
+
 // broken lets the step verify fail until it is mended.
 func (s *spy) broken(p place) (mend func()) {
 	var whole atomic.Bool
@@ -379,5 +403,12 @@ func TestALoginThatFailsMeasuresNothing(t *testing.T) {
 	run := b.does(t, SetKind, SetRequest{Want: cloud.Zonal}, state.Done)
 	if r := b.report(t, run.ID); r.Measured || !strings.Contains(r.text(), "never served") || strings.Contains(r.text(), "hunter2") {
 		t.Errorf("report %s", r.text())
+	}
+	steps, err := b.Journal(t.Context(), run.ID)
+	must(t, err)
+	for _, step := range steps {
+		if step.Name == stepModify && !strings.Contains(string(step.Output), `"before":"no connection"`) {
+			t.Errorf("it is not known that nobody was served before either: %s", step.Output)
+		}
 	}
 }
