@@ -89,8 +89,9 @@ func ReadReport(output []byte) (Report, error) {
 	return r, nil
 }
 
-// gap is what may lie between asking and looking without a word: two steps of a run are not one moment.
-const gap = 2 * time.Second
+// gap is what may lie between asking and looking without a word: two steps of a run are not one moment. An outage that is shorter may
+// be missed.
+const gap = 500 * time.Millisecond
 
 // add takes the stretches that were watched into the report.
 func (r *Report) add(stretches ...*Watched) {
@@ -133,7 +134,7 @@ func (r *Report) annotate(asked Asked) {
 		r.Notes = append(r.Notes, "the database did not answer before the change either: "+asked.Before)
 	}
 	if hole := r.unwatched(); hole > gap && n > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("nobody looked for %s of it: the process that did was interrupted", brief(hole)))
+		r.Notes = append(r.Notes, fmt.Sprintf("nobody looked for %s of it: no process worked on the run, or it was slow from one step to the next", brief(hole)))
 	}
 	if asked.Found != "" {
 		r.Notes = append(r.Notes, "the change was found "+asked.Found+", so what was before that is not known")

@@ -38,10 +38,10 @@ func TestWhatAReportSays(t *testing.T) {
 		"a process that was killed leaves a gap": {
 			Asked{},
 			[]*Watched{stretch(-1, 0), stretch(42, 60)},
-			"no downtime measured (200 attempts); nobody looked for 42s of it: the process that did was interrupted",
+			"no downtime measured (200 attempts); nobody looked for 42s of it: no process worked on the run, or it was slow from one step to the next",
 		},
 		"it ended before anybody looked again": {
-			Asked{}, []*Watched{stretch(-1, 0)}, "no downtime measured (100 attempts); nobody looked for 1m0s of it: the process that did was interrupted",
+			Asked{}, []*Watched{stretch(-1, 0)}, "no downtime measured (100 attempts); nobody looked for 1m0s of it: no process worked on the run, or it was slow from one step to the next",
 		},
 		"no login":           {Asked{}, nil, "downtime not measured; no login to probe with is configured"},
 		"a login that fails": {Asked{Before: "28P01 no"}, []*Watched{stretch(0, 60, dead)}, "downtime not measured; the probe was never served: 57P03 starting; at the end the database did not answer yet: 57P03 starting"},
