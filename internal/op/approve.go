@@ -44,7 +44,10 @@ func (e *Engine) Request(ctx context.Context, p *Plan) (a state.Approval, err er
 			return err
 		}
 		for _, open := range all {
-			if !open.Expired && open.State != state.Refused {
+			if open.State == state.Refused {
+				return fault.Newf(fault.Unapproved, what, "it was refused by %s", refuser(open.Votes)).Hint("make another plan")
+			}
+			if !open.Expired {
 				a = open
 				return nil
 			}

@@ -109,7 +109,7 @@ func (w *watcher) work(ctx context.Context) (run state.Run, over bool, err error
 	if run, err = e.Run(ctx, w.id); err != nil {
 		return run, false, err
 	}
-	if mine, err := r.adopt(ctx, queue, run); err != nil || len(mine) == 0 {
+	if mine, err := r.adopt(ctx, run, queue); err != nil || !mine {
 		return run, false, err
 	}
 	for {

@@ -41,7 +41,7 @@ func child() bool {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		do := map[string]func(context.Context, childSpec) error{"crash": crashChild}
+		do := map[string]func(context.Context, childSpec) error{"crash": crashChild, "work": workChild}
 		err = do[c.Do](ctx, c)
 	}
 	if err != nil {
@@ -52,7 +52,7 @@ func child() bool {
 }
 
 // command starts this test binary again, as a child.
-func (c childSpec) command(t *testing.T) *exec.Cmd {
+func (c childSpec) command(t testing.TB) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {

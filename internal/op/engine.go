@@ -163,6 +163,9 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		if now.After(p.Expires) {
 			return fault.Newf(fault.Stale, what, "the plan expired at %s", p.Expires.Format(time.RFC3339)).Hint("make the plan again")
 		}
+		if err := e.unheld(ctx, tx, what, p); err != nil {
+			return err
+		}
 		if err := e.useApproval(ctx, tx, what, p, hash); err != nil {
 			return err
 		}

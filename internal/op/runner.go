@@ -356,6 +356,9 @@ func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []
 		if !ok {
 			return leases, err
 		}
+		if !r.e.store.Team() && held.Run != run.ID { // this process is the only one that works: it would wait for itself
+			return nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
+		}
 		if text := held.Error(); text != told && held.Run != run.ID {
 			told = text
 			_ = r.e.store.Tx(ctx, "say what is waited for", func(ctx context.Context, tx *state.Tx) error { // only told

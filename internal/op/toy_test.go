@@ -65,6 +65,8 @@ type toyFacts struct{ Was map[string]string }
 type toys struct {
 	world toyWorld
 	hook  func(at string)
+	// inside is told when a step of a target is entered and left.
+	inside func(target string, in bool)
 
 	mu sync.Mutex
 	do map[string]func(ctx context.Context, s *Session) error // by step, called before it acts
@@ -122,6 +124,10 @@ func (y *toys) kind() Kind {
 
 func (y *toys) setter(setting, value string, naive bool) func(context.Context, *Session) (Result, error) {
 	return func(ctx context.Context, s *Session) (Result, error) {
+		if y.inside != nil {
+			y.inside(s.Plan.Target.String(), true)
+			defer y.inside(s.Plan.Target.String(), false)
+		}
 		y.mu.Lock()
 		do := y.do[setting]
 		y.mu.Unlock()

@@ -41,93 +41,121 @@ func (e *Engine) Work(ctx context.Context) (err error) {
 // sweepSize is how many abandoned runs a worker looks at in one go, oldest first.
 const sweepSize = 500
 
-// sweep adopts the runs of this queue that nobody works on: those whose runner died, and those that nobody handed over.
+// sweep makes the runs of this queue that nobody works on wait for whoever is free: those whose runner died, and those that nobody handed
+// over. Each is taken while that happens, so that two workers do not do it to one run after each other.
 func (r *runner) sweep(ctx context.Context) error {
 	var orphans []state.Run
 	err := r.e.store.Read(ctx, "look for abandoned runs", func(ctx context.Context, tx *state.Tx) (err error) {
 		orphans, err = tx.Orphans(ctx, r.e.o.Queue, sweepSize)
 		return err
 	})
+	if err != nil || len(orphans) == 0 {
+		return err
+	}
+	strays, err := r.strays(ctx, r.e.o.Queue, orphans...)
 	if err != nil {
 		return err
 	}
-	mine, err := r.adopt(ctx, r.e.o.Queue, orphans...)
-	for _, run := range mine {
-		if run.Runner != "" {
-			r.e.o.Log.Info("adopted a run whose runner is dead", "run", run.ID, "runner", run.Runner)
+	var errs []error
+	for _, one := range strays {
+		ok, err := r.take(ctx, one.Run)
+		if err != nil || !ok {
+			errs = append(errs, err)
+			continue
 		}
+		if one.Runner != "" {
+			r.e.o.Log.Info("adopting a run whose runner is dead", "run", one.ID, "runner", one.Runner)
+		}
+		errs = append(errs, r.requeue(ctx, r.e.o.Queue, one.Run), r.leave(ctx, one.Run))
 	}
-	return err
+	return errors.Join(errs...)
 }
 
-// adopt makes runs that nobody alive works on wait in a queue of this runner, as far as nobody else was faster: mine are those.
-func (r *runner) adopt(ctx context.Context, queue string, orphans ...state.Run) (mine []state.Run, err error) {
-	if len(orphans) == 0 {
-		return nil, nil
-	}
-	what := "take run " + orphans[0].ID
-	known, err := r.workflows(ctx, orphans)
+// adopt takes a run that nobody alive works on, and makes it wait in a queue that only this runner serves. mine is false if somebody else
+// was faster.
+func (r *runner) adopt(ctx context.Context, run state.Run, queue string) (mine bool, err error) {
+	records, err := r.records(ctx, []state.Run{run})
 	if err != nil {
-		return nil, db.Fault(what, err)
+		return false, err
+	}
+	alive, err := r.alive(ctx)
+	if err != nil {
+		return false, err
+	}
+	if w := records[run.ID]; w.Status == dbos.WorkflowStatusPending && w.ExecutorID != r.id && alive[w.ExecutorID] {
+		return false, nil // it waits there for its lease
+	}
+	if mine, err = r.take(ctx, run); err != nil {
+		return false, err
+	}
+	if !mine { // unless this runner's queue had it already
+		now, err := r.e.Run(ctx, run.ID)
+		return now.Runner == r.id, err
+	}
+	return true, r.requeue(ctx, queue, run)
+}
+
+// stray is a run that neither waits in its queue nor is in the hands of somebody alive.
+type stray struct {
+	state.Run
+	record dbos.WorkflowStatus // the engine's; zero if it has none
+}
+
+func (r *runner) strays(ctx context.Context, queue string, runs ...state.Run) (out []stray, err error) {
+	records, err := r.records(ctx, runs)
+	if err != nil {
+		return nil, err
 	}
 	alive, err := r.alive(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var errs []error
-	for _, run := range orphans {
-		if err := r.mustHold(); err != nil {
-			return mine, errors.Join(append(errs, err)...)
-		}
-		w, there := known[run.ID]
-		if there && r.waits(w, queue, alive) {
-			continue
-		}
-		ok, err := r.take(ctx, run, queue, w, there)
-		if errs = append(errs, err); ok {
-			mine = append(mine, run)
+	for _, run := range runs {
+		w := records[run.ID]
+		waits := w.Status == dbos.WorkflowStatusEnqueued && w.QueueName == queueName(queue)
+		if !waits && (w.Status != dbos.WorkflowStatusPending || !alive[w.ExecutorID]) {
+			out = append(out, stray{run, w})
 		}
 	}
-	return mine, errors.Join(errs...)
+	return out, nil
 }
 
-// waits tells whether an orphan needs nobody: it waits in the queue already, or in the hands of somebody alive for its turn.
-func (r *runner) waits(w dbos.WorkflowStatus, queue string, alive map[string]bool) bool {
-	switch w.Status {
-	case dbos.WorkflowStatusEnqueued:
-		return r.worker && w.QueueName == queueName(queue)
-	case dbos.WorkflowStatusPending:
-		return alive[w.ExecutorID]
-	default:
-		return false
-	}
-}
-
-// take makes one run wait in a queue of this runner.
-func (r *runner) take(ctx context.Context, run state.Run, queue string, w dbos.WorkflowStatus, there bool) (mine bool, err error) {
-	what := "take run " + run.ID
-	if there && (w.Status == dbos.WorkflowStatusSuccess || w.Status == dbos.WorkflowStatusError) {
-		return false, r.contradiction(ctx, what, run, w)
-	}
-	if !there && r.worker { // whoever works on it says so; until then it waits for all
-		return false, db.Fault(what, enqueue(r.dbos, run, queue))
-	}
+// take makes a run this runner's.
+func (r *runner) take(ctx context.Context, run state.Run) (mine bool, err error) {
 	r.e.o.hook("before the run is taken")
-	err = r.e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) (err error) {
+	err = r.e.store.Tx(ctx, "take run "+run.ID, func(ctx context.Context, tx *state.Tx) (err error) {
 		mine, err = tx.TakeRun(ctx, run.ID, run.Runner, r.id)
 		return err
 	})
-	if err != nil || !mine {
-		return false, err
-	}
 	r.e.o.hook("the run is taken")
-	if there {
-		_, err = dbos.ResumeWorkflow[string](r.dbos, run.ID, dbos.WithResumeQueue(queueName(queue)))
-	} else {
+	return mine, err
+}
+
+// leave makes a run that was taken nobody's again, unless somebody has begun it.
+func (r *runner) leave(ctx context.Context, run state.Run) error {
+	return r.e.store.Tx(ctx, "leave run "+run.ID, func(ctx context.Context, tx *state.Tx) error { return tx.LeaveRun(ctx, run.ID, r.id) })
+}
+
+// requeue makes a run that was taken wait in a queue, if it is still astray now that nobody else touches it.
+func (r *runner) requeue(ctx context.Context, queue string, run state.Run) error {
+	strays, err := r.strays(ctx, queue, run)
+	if err != nil || len(strays) == 0 {
+		return err
+	}
+	if err := r.mustHold(); err != nil {
+		return err
+	}
+	what := "take run " + run.ID
+	switch record := strays[0].record; record.Status {
+	case "":
 		err = enqueue(r.dbos, run, queue)
+	case dbos.WorkflowStatusSuccess, dbos.WorkflowStatusError:
+		return r.contradiction(ctx, what, run, record)
+	default:
+		_, err = dbos.ResumeWorkflow[string](r.dbos, run.ID, dbos.WithResumeQueue(queueName(queue)))
 	}
 	r.e.o.hook("the run waits in the queue")
-	return true, db.Fault(what, err)
+	return db.Fault(what, err)
 }
 
 // contradiction is a run that the engine holds for ended, unless it ended since it was read.
@@ -139,8 +167,8 @@ func (r *runner) contradiction(ctx context.Context, what string, run state.Run, 
 		Hint("report this; dbops runs show %s", run.ID)
 }
 
-// workflows are the engine's records of runs.
-func (r *runner) workflows(ctx context.Context, runs []state.Run) (map[string]dbos.WorkflowStatus, error) {
+// records are what the engine knows of runs.
+func (r *runner) records(ctx context.Context, runs []state.Run) (map[string]dbos.WorkflowStatus, error) {
 	if err := ctx.Err(); err != nil { // the engine's context is its own
 		return nil, err
 	}
@@ -150,7 +178,7 @@ func (r *runner) workflows(ctx context.Context, runs []state.Run) (map[string]db
 	}
 	ws, err := dbos.ListWorkflows(r.dbos, dbos.WithFilterWorkflowIDs(ids...), dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
 	if err != nil {
-		return nil, err
+		return nil, db.Fault("look for runs in the engine", err)
 	}
 	known := make(map[string]dbos.WorkflowStatus, len(ws))
 	for _, w := range ws {

@@ -189,3 +189,8 @@ func (t *Tx) TakeRun(ctx context.Context, id, from, to string) (ok bool, err err
 		and not exists (select 1 from runners n where n.id = $3 and n.expires_ms > `+t.now()+`)`, to, id, from)
 	return n == 1, err
 }
+
+// LeaveRun makes a run nobody's, if it is that runner's.
+func (t *Tx) LeaveRun(ctx context.Context, id, runner string) error {
+	return t.exec(ctx, `update runs set runner = '', updated_ms = `+t.now()+` where id = $1 and runner = $2`, id, runner)
+}
