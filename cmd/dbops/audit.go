@@ -120,7 +120,7 @@ func runAuditList(ctx context.Context, c *cli, o *auditListOptions) error {
 }
 
 func newAuditVerifyCmd(c *cli) *cobra.Command {
-	since, anchor, proof := int64(0), "", ""
+	since, anchor, proof, keys := int64(0), "", "", ""
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Find manipulation of the log", Args: cobra.NoArgs,
 		Long: `Compute the whole tree anew from the entries, and compare it with what was signed, and with what this machine has seen before. --anchor compares
@@ -129,21 +129,24 @@ it with a checkpoint that was kept elsewhere, too. --proof verifies a bundle of 
 Exit status: 0 the log is what was signed; 1 it could not be read; 5 it is not.`,
 		Example: `  dbops audit verify
   dbops audit verify --anchor checkpoint.txt
-  dbops audit verify --proof ticket-4711.json`,
+  dbops audit verify --proof ticket-4711.json --keys keys.txt`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runAuditVerify(cmd.Context(), c, since, anchor, proof)
+
+			if proof != "" {
+				return c.verifyProof(proof, keys)
+			}
+			return runAuditVerify(cmd.Context(), c, since, anchor)
+
 		},
 	}
 	cmd.Flags().Int64Var(&since, "since", 0, "read the entries from this number on only; what is before is taken from its hashes")
 	cmd.Flags().StringVar(&anchor, "anchor", "", "a file with a checkpoint that dbops audit anchor wrote; - is standard input")
 	cmd.Flags().StringVar(&proof, "proof", "", "verify a bundle of dbops audit prove instead")
+	cmd.Flags().StringVar(&keys, "keys", "", "with --proof: a file of verifier keys that may sign, one a line (default: audit.keys of dbops.yaml)")
 	return cmd
 }
 
-func runAuditVerify(ctx context.Context, c *cli, since int64, anchor, proof string) error {
-	if proof != "" {
-		return c.verifyProof(proof)
-	}
+func runAuditVerify(ctx context.Context, c *cli, since int64, anchor string) error {
 	s, err := c.auditLog(ctx)
 	if err != nil {
 		return err
@@ -193,16 +196,26 @@ func (c *cli) printVerify(r audit.Report, took time.Duration) error {
 	return err
 }
 
-func (c *cli) verifyProof(path string) error {
-	cfg, err := c.load()
-	if err != nil {
-		return err
+func (c *cli) verifyProof(path, keysFile string) error {
+	var keys []string
+	if keysFile != "" {
+		text, err := c.readText(keysFile)
+		if err != nil {
+			return err
+		}
+		keys = strings.Fields(text)
+	} else {
+		cfg, err := c.load()
+		if err != nil {
+			return err
+		}
+		keys = cfg.Audit.Keys
 	}
 	text, err := c.readText(path)
 	if err != nil {
 		return err
 	}
-	e, err := audit.VerifyProof([]byte(text), cfg.Audit.Keys)
+	e, err := audit.VerifyProof([]byte(text), keys)
 	if err != nil {
 		return err
 	}

@@ -106,6 +106,9 @@ func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 // The scripts of this folder break the sandbox that all share, so they run after the others.
 func TestScriptsWithFaults(t *testing.T) { runScripts(t, "testdata/faults") }
 
+// The scripts of this folder change the instances of the sandbox, and change them back.
+func TestScriptsWithChanges(t *testing.T) { runScripts(t, "testdata/changes") }
+
 func runScripts(t *testing.T, dir string) {
 	t.Helper()
 	testscript.Run(t, testscript.Params{
@@ -118,12 +121,16 @@ func runScripts(t *testing.T, dir string) {
 				e.Setenv(k, v)
 			}
 			e.Setenv("SANDBOX", filepath.Join(shared.dir, "cloud"))
+			e.Setenv("DBOPS_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 			return os.MkdirAll(e.Getenv("XDG_RUNTIME_DIR"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fault":  cmdFault,
 			"status": cmdExitStatus,
 			"field":  cmdField,
+			"edit":   cmdEdit,
+			"tamper": cmdTamper,
+			"run_id": cmdRunID,
 		},
 	})
 }

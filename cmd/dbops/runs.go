@@ -30,6 +30,9 @@ with dbops runs resume, or with a worker of a team.`,
 	}
 	cmd.AddCommand(newRunsListCmd(c), newRunsShowCmd(c), newRunsWatchCmd(c), newRunsResumeCmd(c), newRunsDecideCmd(c),
 		newRunsVerbCmd(c, "cancel", state.Cancel, "Stop the step that runs", `The step stops, and the run waits for a decision: retry, undo or abandon.`),
+		newRunsVerbCmd(c, "retry", state.Retry, "Take the step again that failed", `The step is taken again. It looks before it acts, so nothing is done twice.`),
+		newRunsVerbCmd(c, "continue", state.Continue, "Pass a gate", `The run goes on with the step after the gate.`),
+		newRunsVerbCmd(c, "abandon", state.Abandon, "End a run as it is", `Nothing more is done, and nothing is changed back. The instance is free again.`),
 		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. The run must wait for a decision: cancel it first if a step runs.`))
 	return cmd
 }

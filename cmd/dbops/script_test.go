@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"os"
@@ -85,4 +87,47 @@ func cmdField(ts *testscript.TestScript, neg bool, args []string) {
 	if (text == args[2]) == neg {
 		ts.Fatalf("%s is %s", args[1], got)
 	}
+}
+
+// cmdEdit copies a file with one word in place of another: edit FILE TO OLD NEW.
+func cmdEdit(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: edit FILE TO OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[2]) {
+		ts.Fatalf("%s has no %q", args[0], args[2])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.ReplaceAll(text, args[2], args[3])), 0o600))
+}
+
+// cmdTamper runs a statement on the script's state, past dbops, and demands that it changed a row.
+func cmdTamper(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: tamper STATEMENT")
+	}
+	db, err := sql.Open("sqlite", filepath.Join(ts.Getenv("DBOPS_STATE_DIR"), "state.db"))
+	ts.Check(err)
+	defer db.Close()
+	r, err := db.ExecContext(context.Background(), args[0])
+	ts.Check(err)
+	if n, err := r.RowsAffected(); err != nil || n != 1 {
+		ts.Fatalf("it changed %d rows, %v", n, err)
+	}
+}
+
+// cmdRunID sets a variable to the newest run: run_id NAME.
+func cmdRunID(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: run_id NAME")
+	}
+	ts.Check(ts.Exec("dbops", "runs", "list", "-o", "json"))
+	var list struct {
+		Runs []struct{ ID string } `json:"runs"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &list))
+	if len(list.Runs) == 0 {
+		ts.Fatalf("there are no runs")
+	}
+	ts.Setenv(args[0], list.Runs[0].ID)
 }
