@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
+	"dbops/internal/fault"
 	"dbops/internal/state"
 	"dbops/internal/state/statetest"
 )
@@ -26,6 +29,8 @@ type childSpec struct {
 	Poll  time.Duration
 	Limit uint64 // of the size of a file, in bytes; 0: none
 	Name  string // the version, and the host
+
+	Program string // in place of this test binary
 }
 
 const childVariable = "DBOPS_TEST_CHILD"
@@ -41,14 +46,38 @@ func child() bool {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		do := map[string]func(context.Context, childSpec) error{"crash": crashChild, "work": workChild}
+		do := map[string]func(context.Context, childSpec) error{"crash": crashChild, "work": workChild, "attach": attachChild}
 		err = do[c.Do](ctx, c)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "child:", err)
+		fmt.Fprintf(os.Stderr, "child: %s: %v (%s)\n", fault.KindOf(err), err, fault.HintOf(err))
 		os.Exit(1)
 	}
 	return true
+}
+
+// attachChild works on one run.
+func attachChild(ctx context.Context, c childSpec) error {
+	if c.Limit > 0 {
+		signal.Ignore(syscall.SIGXFSZ) // so that the write fails
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: c.Limit, Max: c.Limit}); err != nil {
+			return err
+		}
+	}
+	s, err := c.Place.Open(ctx, "tester")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	e, err := c.engine(s, &toys{world: toyWorld{c.World}})
+	if err != nil {
+		return err
+	}
+	run, err := e.Attach(ctx, c.Run, 0, nil)
+	if err == nil {
+		fmt.Println(run.State)
+	}
+	return err
 }
 
 // command starts this test binary again, as a child.
@@ -61,6 +90,9 @@ func (c childSpec) command(t testing.TB) *exec.Cmd {
 	b, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c.Program != "" {
+		self = c.Program
 	}
 	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Env = append(os.Environ(), childVariable+"="+string(b))

@@ -51,6 +51,38 @@ func (w toyWorld) effects() []string {
 	return strings.Fields(string(b))
 }
 
+// wait makes a step whose name begins with wait last until the world says go; one that begins with stubborn does not even heed its context.
+func (w toyWorld) wait(ctx context.Context, setting string) error {
+	stubborn := strings.HasPrefix(setting, "stubborn")
+	if !stubborn && !strings.HasPrefix(setting, "wait") {
+		return nil
+	}
+	if stubborn {
+		stop := context.AfterFunc(ctx, func() { w.say("told " + setting) })
+		defer stop()
+		ctx = context.WithoutCancel(ctx)
+	}
+	w.say("at " + setting)
+	for !w.said("go") {
+		if err := Sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// say and said are signs between processes.
+func (w toyWorld) say(what string) {
+	if err := os.WriteFile(filepath.Join(w.dir, "said "+what), nil, 0o600); err != nil {
+		panic(err)
+	}
+}
+
+func (w toyWorld) said(what string) bool {
+	_, err := os.Stat(filepath.Join(w.dir, "said "+what))
+	return err == nil
+}
+
 // toyRequest asks for settings to get a value, one step each.
 type toyRequest struct {
 	Settings []string
@@ -94,6 +126,9 @@ func (y *toys) kind() Kind {
 		Derive: func(t Target, r toyRequest, f toyFacts) Draft {
 			d := Draft{Title: "set toys of " + t.String() + " to " + r.Value, Downtime: Downtime{Expected: "none", Text: "toys"}}
 			for _, s := range r.Settings {
+				if s == "blocked" {
+					d.Findings = append(d.Findings, Finding{Severity: Block, Check: "toy", Text: "it must not be set", Remedy: "leave it"})
+				}
 				if f.Was[s] != r.Value {
 					d.Changes = append(d.Changes, Change{Setting: s, From: f.Was[s], To: r.Value})
 				}
@@ -135,6 +170,9 @@ func (y *toys) setter(setting, value string, naive bool) func(context.Context, *
 			if err := do(ctx, s); err != nil {
 				return Result{}, err
 			}
+		}
+		if err := y.world.wait(ctx, setting); err != nil {
+			return Result{}, err
 		}
 		was := y.world.get(setting)
 		if was != value || naive {
@@ -233,6 +271,18 @@ func (b *bench) verified(t testing.TB) {
 	report, err := b.store.Log.Verify(t.Context(), 0)
 	if err != nil || !report.OK() {
 		t.Errorf("the audit log does not verify: %v, %+v", err, report)
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for !is() {
+		if Sleep(ctx, 10*time.Millisecond) != nil {
+			t.Fatalf("it did not happen: %s", what)
+		}
 	}
 }
 
