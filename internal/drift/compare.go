@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"dbops/internal/cloud"
+	"dbops/internal/config"
 	"dbops/internal/state"
 )
 
@@ -44,6 +45,7 @@ type view struct {
 	Window   string            `json:"window,omitempty"`  // when it is applied
 	Group    string            `json:"group,omitempty"`   // RDS: the parameter group
 	NoLast   bool              `json:"no_last,omitempty"` // what was last applied could not be read
+	Private  bool              `json:"private"`           // it can be reached without a public address
 }
 
 // viewOf looks at the declared settings of an instance, and with all at the others, too.
@@ -73,6 +75,9 @@ func viewOf(declared map[string]string, live *cloud.Instance, last []state.Basel
 			v.Last[b.Setting] = b.Value
 		}
 	}
+	v.Private = live.Provider == cloud.RDS || slices.ContainsFunc(live.Endpoints, func(e cloud.Endpoint) bool {
+		return e.Kind == cloud.EndpointPrivate || e.Kind == cloud.EndpointPSC
+	})
 	if len(live.Pending) > 0 {
 		v.Window = live.Maintenance.Window
 	}
@@ -140,4 +145,9 @@ func (v view) cause(declared, live, last string, hasLast bool) Cause {
 // elsewhere tells whether somebody has changed the setting other than through dbops, or may have.
 func (j verdict) elsewhere() bool {
 	return slices.Contains([]Cause{Console, Both, PendingChange, NoBaseline}, j.Cause)
+}
+
+// lonely tells whether nobody could reach the instance with the declared value.
+func (v view) lonely(j verdict) bool {
+	return j.name == config.PublicAccess && j.Declared == "false" && !v.Private
 }

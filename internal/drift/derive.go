@@ -78,7 +78,7 @@ func (p *planner) judge(j verdict) {
 	if named || len(p.changes) == 0 {
 		left = op.Block
 	}
-	switch why := p.request.why(j); why {
+	switch why := p.facts.why(p.request, j); why {
 	case "":
 		p.consented(j, evidence)
 	case asDeclared:
@@ -89,6 +89,8 @@ func (p *planner) judge(j verdict) {
 		p.add(left, why, j.name+" cannot be compared: "+detail, evidence, remedy)
 	case notInPlace:
 		p.add(left, why, j.name+" cannot be changed in place", evidence, remedy)
+	case noPrivateAddress:
+		p.add(left, why, j.name+": the instance has no private address, and nobody could reach it", evidence, remedy)
 	case accepted:
 		p.add(op.Info, why, j.name+": "+detail, evidence, remedy)
 	case comesAlong:
@@ -120,8 +122,6 @@ func (p *planner) consented(j verdict, evidence string) {
 		p.add(op.Warn, "weakens", change+" makes the instance less safe", evidence, "")
 	}
 	switch {
-	case j.name == config.PublicAccess && j.Declared == "false" && !p.facts.Private:
-		p.add(op.Block, "no-private-address", "without its public address nobody could reach it", "", "give it a private network or Private Service Connect first")
 	case j.name == config.PublicAccess && j.Declared == "false":
 		p.add(op.Warn, "clients", "clients that use the public address lose their connections, dbops's own among them", "", "see that all can use the private address")
 	case j.name == config.TLSRequired && j.Declared == "true":

@@ -87,7 +87,11 @@ func TestDerive(t *testing.T) {
 		},
 		"a public address and no other": {
 			kind: sql, live: func(i *cloud.Instance) { i.PublicAccess = true }, facts: func(f *facts) { f.Private = false },
-			changes: "public_access true>false", findings: []string{"block no-private-address"}, says: "Private Service Connect",
+			findings: []string{"block no-private-address"}, says: "Private Service Connect first; or declare public_access: true for prod/main in dbops.yaml",
+		},
+		"a public address and no other, among others": {
+			kind: sql, live: func(i *cloud.Instance) { i.PublicAccess, i.DeletionProtection = true, false }, facts: func(f *facts) { f.Private = false },
+			changes: "deletion_protection false>true", findings: []string{"warn no-private-address"},
 		},
 		"changed elsewhere": {
 			kind: rds, last: production(), live: func(i *cloud.Instance) { i.Availability, i.DeletionProtection = cloud.Zonal, false },
@@ -168,7 +172,7 @@ func TestDerive(t *testing.T) {
 			if c.declared == nil {
 				c.declared = production()
 			}
-			f := facts{Name: "main", Profile: "production", Waits: live.Pending, Private: true, TLSMode: live.TLS.Mode, view: viewOf(c.declared, live, baselines(c.last), false)}
+			f := facts{Name: "main", Profile: "production", Waits: live.Pending, TLSMode: live.TLS.Mode, view: viewOf(c.declared, live, baselines(c.last), false)}
 			if c.facts != nil {
 				c.facts(&f)
 			}

@@ -40,7 +40,6 @@ type facts struct {
 	Profile string         `json:"profile"`
 	Down    cloud.State    `json:"down,omitempty"` // a state in which nothing can be changed
 	Waits   []cloud.Change `json:"waits,omitempty"`
-	Private bool           `json:"private"` // it can be reached without a public address
 	TLSMode string         `json:"tls_mode,omitempty"`
 	view
 }
@@ -84,9 +83,6 @@ func (x *Drift) observe(ctx context.Context, t op.Target) (facts, error) {
 		return facts{}, err
 	}
 	f := facts{Name: name, Profile: declared.Profile, Waits: live.Pending, view: viewOf(declared.Values, live, last, false), TLSMode: live.TLS.Mode}
-	f.Private = live.Provider == cloud.RDS || slices.ContainsFunc(live.Endpoints, func(e cloud.Endpoint) bool {
-		return e.Kind == cloud.EndpointPrivate || e.Kind == cloud.EndpointPSC
-	})
 	f.Down = notChangeable(live.State)
 	return f, nil
 }
@@ -122,7 +118,7 @@ func notChangeable(s cloud.State) cloud.State {
 func (f facts) changes(r FixRequest) []verdict {
 	var out []verdict
 	for _, j := range f.compare() {
-		if r.chooses(j.name) && r.why(j) == "" {
+		if r.chooses(j.name) && f.why(r, j) == "" {
 			out = append(out, j)
 		}
 	}
@@ -138,10 +134,11 @@ const (
 	comesAlong       = "comes-along"
 	changedElsewhere = "changed-elsewhere"
 	destroysBackups  = "destroys-backups"
+	noPrivateAddress = "no-private-address"
 )
 
 // why a setting that the request chooses is not changed; empty if it is.
-func (r FixRequest) why(j verdict) string {
+func (f facts) why(r FixRequest, j verdict) string {
 	consent := slices.Contains(r.Overwrite, j.name)
 	switch {
 	case j.Status == InSync || j.Status == Unmanaged:
@@ -152,6 +149,8 @@ func (r FixRequest) why(j verdict) string {
 		return comesAlong
 	case j.want == nil:
 		return notInPlace
+	case f.lonely(j):
+		return noPrivateAddress
 	case j.Status == Pending && !consent:
 		return accepted
 	case j.elsewhere() && !consent:

@@ -158,6 +158,8 @@ func (v view) remedy(environment, instance string, j verdict) string {
 		return "it comes with " + j.comes + ": declare and fix that"
 	case j.want == nil:
 		return v.byHand(j)
+	case v.lonely(j):
+		return "give it a private network or Private Service Connect first; or " + adopt
 	case j.Cause == PendingChange:
 		return fix + " --overwrite " + j.name + " takes that back; or declare " + j.name + ": " + j.Soon + " in dbops.yaml"
 	case j.elsewhere() || destroys(j.name, j.Live, j.Declared):

@@ -30,7 +30,11 @@ func TestAFixOutlivesTrouble(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, at)
 			defer b.faults.Clear()
-			for _, effect := range []play.Effect{play.Throttle, play.Unavailable, play.Drop} {
+			effects := []play.Effect{play.Throttle, play.Unavailable, play.Drop}
+			if at.kind == cloud.CloudSQL {
+				effects = append(effects, play.Stale) // some other setting moved
+			}
+			for _, effect := range effects {
 				b.elsewhere(t, cloud.Settings{DeletionProtection: new(false)})
 				p := b.plan(t, FixRequest{Overwrite: []string{"deletion_protection"}})
 				b.fail(effect, 2)
@@ -51,6 +55,55 @@ func TestAFixOutlivesTrouble(t *testing.T) {
 			}
 			same(t, "in the end", b.statuses(t), "")
 			b.verified(t)
+		})
+	}
+}
+
+// A run that waits for a person may go on days after its comparison: what somebody did since is neither overwritten nor applied along.
+func TestWhatSomebodyDoesDuringTheRunIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, at := range eachCloud() {
+		t.Run(at.String(), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, at)
+			defer b.faults.Clear()
+			days := func(n int) cloud.Settings {
+				if at.kind == cloud.RDS {
+					return cloud.Settings{RetentionDays: &n}
+				}
+				return cloud.Settings{Retained: &n}
+			}
+			b.elsewhere(t, days(3))
+			b.fail(play.Deny, 1)
+			r := b.run(t, b.plan(t, FixRequest{}))
+			if r.State != state.Parked || r.Step != stepModify {
+				t.Fatalf("denied: %+v", r)
+			}
+			retry := func(problem string) {
+				t.Helper()
+				b.tell(t, r.ID, state.Retry)
+				if r = b.attach(t, r.ID); r.State != state.Parked || r.Step != stepModify || r.Hint == "" {
+					t.Fatalf("%+v", r)
+				}
+				same(t, "problem", r.Problem, problem)
+			}
+			b.elsewhere(t, days(5))
+			retry("change prod/main: somebody changed backups_kept_days to 5 in the meantime; it was 3")
+			b.elsewhere(t, days(3))
+			if at.kind == cloud.RDS {
+				later := cloud.Modify{Settings: cloud.Settings{IAMLogin: new(true)}, When: cloud.InWindow}
+				_, err := b.foreign.Modify(t.Context(), b.name, later)
+				must(t, err)
+				retry("change prod/main: somebody asked for a change of iam_login to true in the meantime, which would be applied along")
+				later.Settings.IAMLogin = new(false)
+				_, err = b.foreign.Modify(t.Context(), b.name, later)
+				must(t, err)
+			}
+			b.tell(t, r.ID, state.Retry)
+			if r = b.attach(t, r.ID); r.State != state.Done {
+				t.Fatalf("%+v", r)
+			}
+			same(t, "in the end", b.statuses(t), "")
 		})
 	}
 }
