@@ -232,7 +232,11 @@ func (r *runner) workflow(ctx dbos.Context, id string) (string, error) {
 	case ok && r.worker: // others have runs here, too
 		r.refuse(ctx, id, foreign)
 	default:
-		r.halt(fault.New(fault.KindOf(err), "work on run "+id, err).Hint("dbops runs resume %s", id))
+		f := fault.New(fault.KindOf(err), "work on run "+id, err)
+		if fault.HintOf(err) == "" {
+			f = f.Hint("dbops runs resume %s", id)
+		}
+		r.halt(f)
 	}
 	<-ctx.Done()
 	return "", context.Canceled

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,6 +97,8 @@ type toyFacts struct{ Was map[string]string }
 // toys let a test act in the middle of steps.
 type toys struct {
 	world toyWorld
+	name  string // of the kind. Defaults to toy
+	extra string // a step that this version has and others have not
 	hook  func(at string)
 	// inside is told when a step of a target is entered and left.
 	inside func(target string, in bool)
@@ -115,7 +118,7 @@ func (y *toys) on(step string, do func(ctx context.Context, s *Session) error) {
 
 func (y *toys) kind() Kind {
 	return Operation[toyRequest, toyFacts]{
-		Kind: "toy",
+		Kind: cmp.Or(y.name, "toy"),
 		Observe: func(_ context.Context, _ Target, r toyRequest) (toyFacts, error) {
 			f := toyFacts{Was: map[string]string{}}
 			for _, s := range r.Settings {
@@ -148,6 +151,9 @@ func (y *toys) kind() Kind {
 					}
 				}
 				steps = append(steps, step)
+			}
+			if y.extra != "" {
+				steps = append(steps, Step{Name: y.extra, Title: y.extra, Do: y.setter(y.extra, r.Value, false)})
 			}
 			if r.Gate {
 				steps = slices.Insert(steps, len(steps)-1, Step{Name: "ask", Title: "wait for somebody", Gate: "look at it"})

@@ -22,10 +22,23 @@ func conflicts(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code == "40001" || e.Code == "40P01"
 	}
+	return false // SQLite has waited for busyTimeout already, and a transaction that has begun loses against nobody
+}
+
+// sqliteCode is SQLite's code of an error. The engine's errors are only text.
+func sqliteCode(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code()&0xff == sqlite3.SQLITE_BUSY
+		return e.Code() & 0xff
 	}
-	return false
+	for text, code := range map[string]int{
+		"database or disk is full": sqlite3.SQLITE_FULL, "disk I/O error": sqlite3.SQLITE_IOERR, "attempt to write a readonly database": sqlite3.SQLITE_READONLY,
+		"database is locked": sqlite3.SQLITE_BUSY, "database disk image is malformed": sqlite3.SQLITE_CORRUPT,
+	} {
+		if strings.Contains(err.Error(), text) {
+			return code
+		}
+	}
+	return 0
 }
 
 // Fault is err of the store as a person sees it: full, read-only, locked, gone, or not permitted. An error that is one already
@@ -40,17 +53,15 @@ func Fault(op string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return fault.New(fault.Interrupted, op, err)
 	}
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		switch e.Code() & 0xff {
-		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-			return fault.New(fault.Unavailable, op, err).Hint("the disk that holds the state is full or failing: nothing was changed; make room and try again")
-		case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-			return fault.New(fault.Config, op, err).Hint("dbops must be able to write the state file and its folder")
-		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-			return fault.New(fault.Busy, op, err).Hint("another process holds the state file: see who with fuser, then try again")
-		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
-			return fault.New(fault.Internal, op, err).Hint("the state file is damaged: keep it for analysis, and restore it from a backup")
-		}
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
+		return fault.New(fault.Unavailable, op, err).Hint("the disk that holds the state is full or failing: nothing was changed; make room and try again")
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return fault.New(fault.Config, op, err).Hint("dbops must be able to write the state file and its folder")
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return fault.New(fault.Busy, op, err).Hint("another process holds the state file: see who with fuser, then try again")
+	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		return fault.New(fault.Internal, op, err).Hint("the state file is damaged: keep it for analysis, and restore it from a backup")
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
