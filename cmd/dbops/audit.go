@@ -131,12 +131,10 @@ Exit status: 0 the log is what was signed; 1 it could not be read; 5 it is not.`
   dbops audit verify --anchor checkpoint.txt
   dbops audit verify --proof ticket-4711.json --keys keys.txt`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-
 			if proof != "" {
 				return c.verifyProof(proof, keys)
 			}
 			return runAuditVerify(cmd.Context(), c, since, anchor)
-
 		},
 	}
 	cmd.Flags().Int64Var(&since, "since", 0, "read the entries from this number on only; what is before is taken from its hashes")

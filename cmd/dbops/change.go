@@ -105,8 +105,7 @@ func (c *cli) planned(ctx context.Context, a *app.App, f changeFlags, p *op.Plan
 	if p.Approvals == 0 {
 		return nil
 	}
-	_, err := c.request(ctx, a, p)
-	return err
+	return c.request(ctx, a, p)
 }
 
 // planJSON is dbops/plan-result/v1.
@@ -125,18 +124,18 @@ func blocked(p *op.Plan) error {
 }
 
 // request asks others for their approval.
-func (c *cli) request(ctx context.Context, a *app.App, p *op.Plan) (state.Approval, error) {
+func (c *cli) request(ctx context.Context, a *app.App, p *op.Plan) error {
 	engine, err := a.Engine(ctx, app.EngineOptions{})
 	if err != nil {
-		return state.Approval{}, err
+		return err
 	}
 	approval, err := engine.Request(ctx, p)
 	if err != nil {
-		return approval, err
+		return err
 	}
 	fmt.Fprintf(c.err, "approval %s asked for, by %s, until %s: somebody else runs dbops approvals approve %s\n",
 		approval.ID, approval.Requester, approval.Expires.Local().Format("2006-01-02 15:04"), approval.ID)
-	return approval, nil
+	return nil
 }
 
 func (c *cli) nothing(p *op.Plan) error {
@@ -195,7 +194,7 @@ func (c *cli) approved(ctx context.Context, a *app.App, engine *op.Engine, p *op
 		return err
 	}
 	if approval.State == state.Requested {
-		if _, err := c.request(ctx, a, p); err != nil {
+		if err := c.request(ctx, a, p); err != nil {
 			return err
 		}
 		return fault.Newf(fault.Unapproved, p.Title, "it needs the approval of somebody else").Hint("when it is approved: dbops apply %s", approval.ID)

@@ -251,10 +251,10 @@ func (m marks) Unlock(ctx context.Context, t op.Target, run string) error {
 		return nil //nolint:nilerr // see Lock
 	}
 	live, err := c.Get(ctx, name)
-	if fault.KindOf(err) == fault.NotFound && err != nil {
-		return nil // renamed or removed by the run
-	}
 	if err != nil {
+		if fault.KindOf(err) == fault.NotFound { // renamed or removed by the run
+			err = nil
+		}
 		return err
 	}
 	if held, _, ok := mark(live); !ok || held != run {
