@@ -55,7 +55,16 @@ for sql in "" "set default_transaction_read_only = off"; do
   fi
 done
 
-say "5. Errors say what to do next"
+say "5. A change is a plan first. This one needs a colleague's approval, and the instance's name typed"
+show availability set zonal -e prod main --plan
+
+say "6. Staging needs only a yes; what was done is signed, and can be verified"
+show protect -e staging main --yes
+show unprotect -e staging main --yes
+show audit list --target staging/main --limit 4
+show audit verify
+
+say "7. Errors say what to do next"
 printf '$ dbops status -e prdo\n'
 "$dbops" status -e prdo || true
 
@@ -68,6 +77,9 @@ What to try next (the sandbox stays up; "./dbops sandbox down" stops it):
   ./dbops proxy -e prod                     URIs for psql, pgbench, DBeaver, Metabase ...
   ./dbops psql -e staging shop --access write
   ./dbops sandbox fault throttle --service rds --count 3 && ./dbops status
+  ./dbops backup drill -e staging main      prove that a restore works, and measure it
+  ./dbops availability set zonal -e prod main --plan --out plan.json
+  (eval "$(./dbops sandbox env --as alice)"; ./dbops approvals approve plan.json); ./dbops apply plan.json
   docs/                                     a page for each task
 TXT
 cleanup
