@@ -25,7 +25,7 @@ type bench struct {
 	deps  Deps
 }
 
-var pace = op.Pace{First: 5 * time.Millisecond, Most: 50 * time.Millisecond, Patience: time.Minute}
+var pace = op.Pace{First: 20 * time.Millisecond, Most: 100 * time.Millisecond, Patience: time.Minute}
 
 func newBench(t *testing.T, g *stage, p statetest.Place, s *state.Store) *bench {
 	t.Helper()
@@ -54,7 +54,7 @@ func engine(s *state.Store, d Deps) (*op.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return op.New(s, kinds, op.Options{Version: "test", Poll: 20 * time.Millisecond, TTL: 20 * time.Second, Host: "here"}), nil
+	return op.New(s, kinds, op.Options{Version: "test", Poll: 50 * time.Millisecond, TTL: 20 * time.Second, Host: "here"}), nil
 }
 
 // deps are those of a process that works against a played cloud.

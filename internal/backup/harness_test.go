@@ -314,7 +314,7 @@ func (g *stage) query(t testing.TB, instance, sql string) (text string) {
 	return text
 }
 
-// busy is the cloud of a source that is used: what it does gets into the archive, as it would within minutes.
+// busy is the cloud of a source that is used: who asks again soon how far it can be restored sees that move, as it would within minutes.
 type busy struct {
 	Cloud
 	p    place
@@ -323,17 +323,20 @@ type busy struct {
 }
 
 func (b *busy) Get(ctx context.Context, name string) (*cloud.Instance, error) {
-	b.mu.Lock()
-	ship := name == source && time.Since(b.last) > time.Second
-	if ship {
-		b.last = time.Now()
+	live, err := b.Cloud.Get(ctx, name)
+	if err != nil || name != source {
+		return live, err
 	}
-	b.mu.Unlock()
-	if ship {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.last) < time.Second && live.Backups.LatestRestorable.Before(b.last) {
 		if conn, err := b.p.connect(ctx, op.Target{}, name, "postgres"); err == nil {
 			_, _ = conn.Exec(ctx, `insert into note values (1); select pg_switch_wal()`, pgx.QueryExecModeSimpleProtocol)
 			_ = conn.Close(ctx)
 		}
+		b.last = time.Time{}
+	} else {
+		b.last = time.Now()
 	}
-	return b.Cloud.Get(ctx, name)
+	return live, nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/cloud"
-	"dbops/internal/fault"
 	"dbops/internal/op"
 	played "dbops/internal/sandbox/play"
 	"dbops/internal/state"
@@ -278,26 +277,6 @@ func aRestoreIsCancelledAndUndone(t *testing.T, b *bench) {
 	}
 	b.verified(t)
 	b.g.gone(t, to)
-}
-
-func aRestoreIsDoneAlsoIfNobodyMayLogIn(t *testing.T, b *bench) {
-	t.Helper()
-	d := b.deps
-	connect := d.Connect
-	d.Connect = func(ctx context.Context, at op.Target, instance, database string) (*pgx.Conn, error) {
-		if instance != source {
-			return nil, fault.Newf(fault.Denied, "log in to "+instance, "wrong password")
-		}
-		return connect(ctx, at, instance, database)
-	}
-	b.with(t, d)
-	to := newNameOf("closed")
-	run := b.run(t, RestoreKind, RestoreRequest{Latest: true, To: to})
-	b.done(t, run)
-	if r := output[RestoreReport](t, b.Engine, run.ID, "verify"); !strings.Contains(r.Problem, "wrong password") {
-		t.Errorf("got %+v", r)
-	}
-	b.g.drop(t, to)
 }
 
 // What a person made theirs, by taking the label off or by working with it, stays.
