@@ -118,11 +118,20 @@ func (s *Stage) restores(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.restore.Source, c.restore.Labels = s.Known, map[string]string{"purpose": "drill"}
+			since := time.Now()
+			_, err := p.Restoring(t.Context(), c.restore, since)
+			failed(t, err, fault.NotFound)
 			r, err := p.Restore(t.Context(), c.restore)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if c.restore.Backup != "" { // as if the answer was lost
+				if r, err = p.Restoring(t.Context(), c.restore, since); err != nil {
+					t.Fatal(err)
+				}
+			}
 			s.finish(t, r)
+			s.lost(t, c.restore, since)
 			if got := s.Query(t, c.restore.Target, count); got != c.items {
 				t.Errorf("%s items, want %s", got, c.items)
 			}
@@ -157,6 +166,26 @@ func (s *Stage) restores(t *testing.T) {
 			}
 		}
 	})
+}
+
+// lost checks that the receipt of a restore can be had again, and none for what somebody else made.
+func (s *Stage) lost(t *testing.T, r cloud.Restore, since time.Time) {
+	t.Helper()
+	again, err := s.Changer.Restoring(t.Context(), r, since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.finish(t, again)
+	for _, name := range []string{s.Known, r.Target} {
+		other, after := r, since
+		other.Target, other.Labels = name, map[string]string{"purpose": "another"}
+		if name == r.Target {
+			after = time.Now().Add(time.Hour)
+		}
+		if _, err = s.Changer.Restoring(t.Context(), other, after); !errors.Is(err, cloud.ErrExists) {
+			t.Errorf("%s is not said to be somebody else's: %v", name, err)
+		}
+	}
 }
 
 // now is the clock of the real server of the known instance, after what it has done and before what it will do.
