@@ -2,7 +2,9 @@ package db
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -73,15 +75,32 @@ func Fault(op string, err error) error {
 			return fault.New(fault.Denied, op, err).Hint("the role needs the rights that docs/state.md lists")
 		case e.Code == "3D000":
 			return fault.New(fault.Config, op, err).Hint("create it: CREATE DATABASE ...; or correct state in dbops.yaml")
-		case strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08"):
+		case e.Code == "53300":
+			return fault.New(fault.Unavailable, op, err).Hint("the state's server has no connection left: end some sessions, or raise max_connections")
+		case e.Code == "40001" || e.Code == "40P01" || e.Code == "55P03":
+			return fault.New(fault.Busy, op, err).Hint("others change the same: try again")
+		case strings.HasPrefix(e.Code, "57") || strings.HasPrefix(e.Code, "08"):
 			return fault.New(fault.Unavailable, op, err).Hint("the state's server went away: nothing that was recorded is lost; try again when it is back")
 		}
 		return fault.New(fault.Internal, op, err)
 	}
-	_, network := errors.AsType[net.Error](err)
-	_, connect := errors.AsType[*pgconn.ConnectError](err)
-	if network || connect || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if gone(err) {
 		return fault.New(fault.Unavailable, op, err).Hint("the state's server does not answer: no change is made without it; open proxies go on")
 	}
 	return fault.New(fault.Internal, op, err)
+}
+
+// gone tells whether the connection is, or never came about.
+func gone(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	_, connect := errors.AsType[*pgconn.ConnectError](err)
+	if network || connect || strings.Contains(err.Error(), "conn closed") { // the driver's word, without a type
+		return true
+	}
+	for _, e := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, driver.ErrBadConn} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
