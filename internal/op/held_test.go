@@ -5,12 +5,11 @@ import (
 
 	"dbops/internal/fault"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 func TestATargetOfARunThatWaitsIsRefused(t *testing.T) {
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
-		b := newBench(t, p)
+	each(t, func(b *bench) {
+		t := b.T
 		waiting := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "fail"}, Value: "1"})).ID
 		wants(t, "state", b.attach(t, waiting).State, state.Parked)
 		next := b.plan(t, toyRequest{Settings: []string{"b"}, Value: "1"})

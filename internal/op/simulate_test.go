@@ -31,7 +31,6 @@ type simulation struct {
 	// Of this process.
 	next   int    // the entry that is read or written next
 	begun  string // the attempt that may act
-	died   bool
 	deaths int
 }
 
