@@ -17,7 +17,7 @@ import (
 func TestOverPlayedClouds(t *testing.T) {
 	play(
 		t,
-		scenario{"a backup is made, and restored", "sqlite postgres", aBackupIsMadeAndRestored},
+		scenario{"a backup is made, and restored", "rds/sqlite cloudsql/postgres", aBackupIsMadeAndRestored},
 		scenario{"a drill measures, and leaves nothing", "sqlite postgres", aDrillMeasuresAndLeavesNothing},
 		scenario{"a drill of the past, kept", "postgres", aDrillOfThePast},
 		scenario{"a drill of a source on which nothing happens", "cloudsql/postgres", aDrillOfAnIdleSource},
