@@ -95,7 +95,7 @@ func (w *watcher) work(ctx context.Context) (run state.Run, over bool, err error
 	}
 	defer func() {
 		r.forgetQueue(queue)
-		err = errors.Join(err, r.close(ctx))
+		err = errors.Join(r.close(ctx), err) // why the runner stopped says more
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil && !errors.Is(err, errBusy) {
 			err = fault.New(fault.Interrupted, "run "+w.id, context.Cause(ctx)).Hint("nothing is lost: dbops runs resume %s", w.id)
 		}
@@ -169,11 +169,11 @@ func (w *watcher) look(ctx context.Context) (run state.Run, over bool, err error
 // enqueue hands a run to the workers of its queue. Again changes nothing.
 func (e *Engine) enqueue(ctx context.Context, run state.Run) error {
 	what := "hand run " + run.ID + " to the workers"
-	c, err := e.client(ctx)
+	c, done, err := e.client(ctx)
 	if err != nil {
 		return db.Fault(what, err)
 	}
-	defer func() { _ = dbos.Shutdown(c, time.Second) }()
+	defer done()
 	ws, err := dbos.ListWorkflows(c, dbos.WithFilterWorkflowIDs(run.ID), dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
 	if err != nil || len(ws) > 0 {
 		return db.Fault(what, err)
@@ -189,23 +189,25 @@ func enqueue(c dbos.Client, run state.Run, queue string) error {
 }
 
 // client is the durable execution engine for who runs nothing.
-func (e *Engine) client(ctx context.Context) (dbos.Client, error) {
+func (e *Engine) client(ctx context.Context) (c dbos.Client, done func(), err error) {
 	if err := MigrateEngine(ctx, e.store.DB); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	own, err := e.store.DB.Again(ctx) // the engine closes what it is given
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cfg := dbos.ClientConfig{AppName: appName, DatabaseSchema: db.EngineSchema, Logger: e.engineLog(), SystemDBPool: own.Pool}
 	if !own.Postgres() {
 		cfg.SQLiteSystemDB = own.SQL
 	}
-	c, err := dbos.NewClient(context.WithoutCancel(ctx), cfg)
-	if err != nil {
-		return nil, errors.Join(err, own.Close())
+	if c, err = dbos.NewClient(context.WithoutCancel(ctx), cfg); err != nil {
+		return nil, nil, errors.Join(err, own.Close())
 	}
-	return c, nil
+	return c, func() {
+		_ = dbos.Shutdown(c, time.Second)
+		_ = own.Close() // what the engine was not given
+	}, nil
 }
 
 func (e *Engine) engineLog() *slog.Logger { return slog.New(warnings{e.o.Log.Handler()}) }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"dbops/internal/fault"
 	"dbops/internal/state"
 	"dbops/internal/state/statetest"
@@ -119,4 +121,13 @@ func (c childSpec) engine(s *state.Store, y *toys, change ...func(*Options)) (*E
 		change(&o)
 	}
 	return New(s, kinds, o), nil
+}
+
+// withoutLeaks fails when goroutines are left.
+func withoutLeaks(code int) int {
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }

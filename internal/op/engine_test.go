@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	if child() {
 		return
 	}
-	os.Exit(pgtest.Main(m))
+	os.Exit(withoutLeaks(pgtest.Main(m)))
 }
 
 func TestARunDoesItsStepsOnce(t *testing.T) {

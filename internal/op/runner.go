@@ -37,6 +37,7 @@ type runner struct {
 	fence  *fence
 	dbos   dbos.Context
 	ds     *dbos.DataSource
+	own    *db.DB // the engine's
 	clock  func(context.Context, time.Duration) error
 
 	stopping context.Context // ends when nothing may be recorded any more
@@ -72,10 +73,11 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	if err = MigrateEngine(ctx, e.store.DB); err != nil {
 		return nil, err
 	}
-	own, err := e.store.DB.Again(ctx) // the engine closes what it is given
+	own, err := e.store.DB.Again(ctx)
 	if err != nil {
 		return nil, err
 	}
+	r.own = own
 	cfg := dbos.Config{
 		AppName: appName, ExecutorID: r.id, ApplicationVersion: appVersion, EnablePatching: true, Logger: e.engineLog(),
 		DatabaseSchema: db.EngineSchema, SystemDBPool: own.Pool,
@@ -85,7 +87,7 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	}
 	// Not this context: its end would be taken for a wish to cancel every run.
 	if r.dbos, err = dbos.NewContext(context.WithoutCancel(ctx), cfg); err != nil {
-		return nil, errors.Join(db.Fault("start the engine", err), own.Close())
+		return nil, db.Fault("start the engine", err)
 	}
 	if own.Postgres() {
 		r.ds, err = dbos.NewDataSource(r.dbos, own.Pool)
@@ -204,6 +206,9 @@ func (r *runner) close(ctx context.Context) (err error) {
 	r.wg.Wait()
 	if why := context.Cause(r.stopping); !errors.Is(why, errEnded) { //nolint:contextcheck // why the runner stopped, not the caller
 		err = why
+	}
+	if r.own != nil { // the engine has closed what it was given, and not the rest
+		err = errors.Join(err, r.own.Close())
 	}
 	r.mu.Lock()
 	busy := slices.Sorted(maps.Keys(r.running))
