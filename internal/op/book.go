@@ -32,7 +32,6 @@ var _ book = (*dbosBook)(nil)
 // record runs fn in a transaction that holds the engine's checkpoint, too. When that is there already, fn is not called and what it
 // returned then is returned. An error of fn must not be checkpointed: it stops the runner.
 func record[T any](b *dbosBook, name string, fn func(context.Context, *state.Tx) (T, error)) (T, error) {
-	b.r.e.o.hook("before " + name)
 	var zero T
 	out, err := dbos.RunAsTransaction(b.ctx, b.r.ds, func(ctx context.Context, tx dbos.Tx) (T, error) {
 		t := b.r.e.store.On(engineTx{tx})
@@ -57,7 +56,7 @@ func record[T any](b *dbosBook, name string, fn func(context.Context, *state.Tx)
 		b.fail(name, err)
 		return zero, errStopped
 	}
-	b.r.e.o.hook("after " + name)
+	b.r.e.o.hook(name)
 	return out, nil
 }
 
@@ -147,9 +146,7 @@ func (b *dbosBook) act(ctx context.Context, p point, do func(context.Context) (R
 		delete(b.r.running, b.run.ID)
 		b.r.mu.Unlock()
 	}()
-	b.r.e.o.hook("before act " + p.String())
 	result, err := guarded(ctx, do)
-	b.r.e.o.hook("after act " + p.String())
 	if held := b.r.mustHold(); held != nil {
 		if !errors.Is(held, errStopped) {
 			b.fail("what "+p.Name+" did", held)

@@ -33,7 +33,7 @@ type Options struct {
 	// Locker marks targets where they are. Nil: only the store tells who works on them.
 	Locker Locker
 
-	// hook is called at each place where a process may die, for the tests that let it.
+	// hook is called after each thing that outlives the process, for the tests that let it die there.
 	hook func(at string)
 	// patience is how long a runner that stops waits for its steps to notice. Defaults to 20 s.
 	patience time.Duration

@@ -122,7 +122,6 @@ func (r *runner) strays(ctx context.Context, queue string, runs ...state.Run) (o
 
 // take makes a run this runner's.
 func (r *runner) take(ctx context.Context, run state.Run) (mine bool, err error) {
-	r.e.o.hook("before the run is taken")
 	err = r.e.store.Tx(ctx, "take run "+run.ID, func(ctx context.Context, tx *state.Tx) (err error) {
 		mine, err = tx.TakeRun(ctx, run.ID, run.Runner, r.id)
 		return err
