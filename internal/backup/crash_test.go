@@ -164,6 +164,9 @@ func killedAtEveryCall(t *testing.T, b *bench) {
 	t.Run("a backup, and a restore from it", func(t *testing.T) {
 		c := b.crash(t, CreateKind, CreateRequest{Label: "killed"}, source)
 		c.effects("CreateBackup")
+		if g.kind == cloud.RDS {
+			return // it restores backups as it restores moments, in one request; Cloud SQL in two
+		}
 		made := output[CreateReport](t, b.Engine, c.run, "backup")
 		to := newNameOf("copy")
 		c = b.crash(t, RestoreKind, RestoreRequest{Backup: made.ID, To: to}, source)

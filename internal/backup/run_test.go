@@ -18,7 +18,7 @@ func TestOverPlayedClouds(t *testing.T) {
 	play(
 		t,
 		scenario{"a backup is made, and restored", "rds/sqlite cloudsql/postgres", aBackupIsMadeAndRestored},
-		scenario{"a drill measures, and leaves nothing", "sqlite postgres", aDrillMeasuresAndLeavesNothing},
+		scenario{"a drill measures, and leaves nothing", "postgres", aDrillMeasuresAndLeavesNothing},
 		scenario{"a drill of the past, kept", "postgres", aDrillOfThePast},
 		scenario{"a drill of a source on which nothing happens", "cloudsql/postgres", aDrillOfAnIdleSource},
 		scenario{"a tampered scratch is found", "rds/sqlite cloudsql/postgres", aTamperedScratchIsFound},
