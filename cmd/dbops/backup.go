@@ -87,13 +87,13 @@ func runBackupList(ctx context.Context, c *cli, o *backupOptions, instance strin
 		if !b.Ready {
 			ready = "! " + strings.ToLower(b.State)
 		}
-		ended := "-"
-		if !b.Ended.IsZero() {
-			ended = b.Ended.Local().Format(time.DateTime)
+		started := "-"
+		if !b.Started.IsZero() {
+			started = b.Started.Local().Format(time.DateTime)
 		}
-		rows[i] = []string{b.ID, b.Kind, ready, ended, orText(b.Text, "-")}
+		rows[i] = []string{b.ID, b.Kind, ready, started, orText(b.Text, "-")}
 	}
-	return printTable(c.out, []string{"BACKUP", "KIND", "STATE", "ENDED", "TEXT"}, rows)
+	return printTable(c.out, []string{"BACKUP", "KIND", "STATE", "STARTED", "TEXT"}, rows)
 }
 
 // newBackupChange is a command that changes one instance.
