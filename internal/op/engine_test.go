@@ -3,6 +3,7 @@ package op
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ func TestMain(m *testing.M) {
 	if child() {
 		return
 	}
+	_ = flag.Set("test.parallel", "5") // most wait for other processes
 	os.Exit(withoutLeaks(pgtest.Main(m)))
 }
 

@@ -224,5 +224,5 @@ func killedFleet(tb testing.TB, place statetest.Place, n int) (took time.Duratio
 
 func TestKilledWorkersLoseNothingAndNeverWorkTogether(t *testing.T) {
 	t.Parallel()
-	killedFleet(t, statetest.New(t, "postgres"), 200)
+	killedFleet(t, statetest.New(t, "postgres"), 80)
 }
