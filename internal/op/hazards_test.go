@@ -252,6 +252,12 @@ func TestACancelReachesAnotherProcessAndFreesNothingWhileTheStepRuns(t *testing.
 
 func TestAStepThatDoesNotStopKeepsItsInstance(t *testing.T) {
 	each(t, func(b *bench) {
+		left := make(chan struct{})
+		b.toys.inside = func(_ string, in bool) {
+			if !in {
+				close(left)
+			}
+		}
 		id := b.submit(b.T, b.plan(b.T, toyRequest{Settings: []string{"stubborn"}, Value: "1"})).ID
 		other := b.submit(b.T, b.plan(b.T, toyRequest{Settings: []string{"b"}, Value: "1"}, func(q *PlanRequest) { q.Target.Instance = "other" })).ID
 		ctx, cancel := context.WithCancel(b.T.Context())
@@ -270,6 +276,8 @@ func TestAStepThatDoesNotStopKeepsItsInstance(t *testing.T) {
 			b.T.Errorf("another run: may be worked on %v, %v", letGo != nil, err)
 		}
 		b.toys.world.say("go")
+		<-left
+		wants(b.T, "effects of who has stopped", len(b.toys.world.effects()), 0)
 	}, func(o *Options) { o.patience = 50 * time.Millisecond })
 }
 

@@ -19,27 +19,27 @@ import (
 	"dbops/internal/state/statetest"
 )
 
-// toyWorld is a world of files: settings that steps change, and every effect in the order in which the world saw it.
+// toyWorld is a world in a folder: every effect of a step on a setting, in the order in which the world saw them.
 type toyWorld struct{ dir string }
 
-func (w toyWorld) get(setting string) string {
-	b, err := os.ReadFile(filepath.Join(w.dir, setting))
-	if errors.Is(err, fs.ErrNotExist) {
-		return ""
+// get is what a setting was set to last.
+func (w toyWorld) get(setting string) (value string) {
+	for _, e := range w.effects() {
+		if v, ok := strings.CutPrefix(e, setting+"="); ok {
+			value = v
+		}
 	}
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
+	return value
 }
 
+// set is one write, so that a process that is killed has done it or not.
 func (w toyWorld) set(setting, value string) {
 	f, err := os.OpenFile(filepath.Join(w.dir, "effects"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		panic(err)
 	}
 	_, err = f.WriteString(setting + "=" + value + "\n")
-	if err = errors.Join(err, f.Close(), os.WriteFile(filepath.Join(w.dir, setting), []byte(value), 0o600)); err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		panic(err)
 	}
 }
