@@ -43,8 +43,10 @@ func runApply(ctx context.Context, c *cli, o *applyOptions) error {
 		return err
 	}
 	if p.Nothing() && len(p.Blocked()) == 0 {
-		return c.nothing(p)
+		return c.nothing(ctx, a, p)
 	}
-	c.showPlan(c.err, p)
+	if err := c.present(p); err != nil {
+		return err
+	}
 	return c.run(ctx, a, o.changeFlags, p)
 }

@@ -5,10 +5,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"dbops/internal/app"
+	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
 )
@@ -69,7 +70,11 @@ func runApprovalsList(ctx context.Context, c *cli, everything bool) error {
 	}
 	rows := make([][]string, len(shown))
 	for i, one := range shown {
-		rows[i] = []string{one.ID, one.Environment + "/" + one.Instance, approvalWord(one), one.Kind, one.PlanHash[:12], one.Expires.Local().Format(time.DateTime), one.Requester}
+		what := one.Kind
+		if p, err := e.PlanOf(ctx, one.PlanHash); err == nil { // of another version: its kind says something
+			what = p.Title
+		}
+		rows[i] = []string{one.ID, one.Environment + "/" + one.Instance, approvalWord(one), what, one.PlanHash[:12], stamp(one.Expires), one.Requester}
 	}
 	return printTable(c.out, []string{"APPROVAL", "INSTANCE", "STATE", "WHAT", "PLAN", "UNTIL", "ASKED BY"}, rows)
 }
@@ -118,9 +123,9 @@ func (c *cli) showApproval(one state.Approval, p *op.Plan) error {
 	}
 	var b bytes.Buffer
 	c.showPlan(&b, p)
-	fmt.Fprintf(&b, "\nAPPROVAL  %s, %s, asked for by %s, until %s\n", one.ID, approvalWord(one), one.Requester, one.Expires.Local().Format(time.DateTime))
+	fmt.Fprintf(&b, "\nAPPROVAL  %s, %s, asked for by %s, until %s\n", one.ID, approvalWord(one), one.Requester, stamp(one.Expires))
 	for _, v := range one.Votes {
-		line := fmt.Sprintf("  %s  %s: %s (known by %s)", v.At.Local().Format(time.DateTime), v.Actor, v.Verdict, v.Method)
+		line := fmt.Sprintf("  %s  %s: %s (known by %s)", stamp(v.At), v.Actor, v.Verdict, v.Method)
 		if v.Reason != "" {
 			line += ": " + oneBlock(v.Reason)
 		}
@@ -161,12 +166,32 @@ Exit status: 0 said; 1 failed, or you may not; 2 usage or configuration.`,
 	return cmd
 }
 
+// read shows a person what is to be approved, and asks.
+func (c *cli) read(ctx context.Context, a *app.App, word string) error {
+	_, p, err := a.FindApproval(ctx, word)
+	if err != nil {
+		return err
+	}
+	c.showPlan(c.err, p)
+	fmt.Fprint(c.err, "Type yes to approve it: ")
+	answer, err := readLine(ctx, c.in)
+	if err != nil || answer != "yes" {
+		return fault.Newf(fault.Unapproved, "approve "+word, "nobody said yes").Hint("nothing was said")
+	}
+	return nil
+}
+
 func runVote(ctx context.Context, c *cli, o *voteOptions) error {
 	a, err := c.app()
 	if err != nil {
 		return err
 	}
 	defer a.Close()
+	if o.approve && terminal(c.in) && terminal(c.err) {
+		if err := c.read(ctx, a, o.word); err != nil {
+			return err
+		}
+	}
 	one, p, err := a.Vote(ctx, o.word, o.approve, o.reason, c.sshKey(o.key))
 	if err != nil {
 		return err

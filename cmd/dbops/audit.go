@@ -112,7 +112,7 @@ func runAuditList(ctx context.Context, c *cli, o *auditListOptions) error {
 			what = strings.TrimSpace(what + fmt.Sprintf(" [%s: %s -> %s]", ch.Setting, orText(ch.From, "-"), orText(ch.To, "-")))
 		}
 		rows[i] = []string{
-			fmt.Sprint(e.Seq), e.At.Local().Format(time.DateTime), e.Actor, e.Target, orText(e.Run, "-"),
+			fmt.Sprint(e.Seq), stamp(e.At), e.Actor, e.Target, orText(e.Run, "-"),
 			strings.TrimSpace(string(e.Phase) + " " + e.Step), orText(e.Outcome, "-"), oneBlock(what),
 		}
 	}
@@ -185,7 +185,7 @@ func (c *cli) printVerify(r audit.Report, took time.Duration) error {
 		fmt.Fprintf(c.out, "x entry %d: %s\n", p.Seq, oneBlock(p.Text))
 	}
 	for _, e := range r.OpenIntents {
-		fmt.Fprintf(c.out, "! entry %d: %s %s of run %s began at %s, and has no result\n", e.Seq, e.Target, e.Step, e.Run, e.At.Local().Format(time.DateTime))
+		fmt.Fprintf(c.out, "! entry %d: %s %s of run %s began at %s, and has no result\n", e.Seq, e.Target, e.Step, e.Run, stamp(e.At))
 	}
 	if !r.OK() {
 		return nil // the error says it

@@ -89,7 +89,7 @@ func runBackupList(ctx context.Context, c *cli, o *backupOptions, instance strin
 		}
 		started := "-"
 		if !b.Started.IsZero() {
-			started = b.Started.Local().Format(time.DateTime)
+			started = stamp(b.Started)
 		}
 		rows[i] = []string{b.ID, b.Kind, ready, started, orText(b.Text, "-")}
 	}
@@ -204,9 +204,9 @@ func moment(s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	at, err := time.Parse(time.RFC3339, s)
+	at, err := time.Parse(time.RFC3339, strings.Replace(s, " ", "T", 1)) // as the tables show it
 	if err != nil {
-		return at, fault.Newf(fault.Usage, "read the flags", "%q is no moment", s).Hint("write it as in 2026-11-28T03:15:00Z")
+		return at, fault.Newf(fault.Usage, "read the flags", "%q is no moment", s).Hint("write it as in 2026-11-28T03:15:00Z or 2026-11-28T04:15:00+01:00")
 	}
 	return at, nil
 }

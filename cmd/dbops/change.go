@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,10 +78,21 @@ func (c *cli) change(ctx context.Context, f changeFlags, want app.Change) error 
 		return c.planned(ctx, a, f, p)
 	}
 	if p.Nothing() && len(p.Blocked()) == 0 {
-		return c.nothing(p)
+		return c.nothing(ctx, a, p)
+	}
+	if err := c.present(p); err != nil {
+		return err
+	}
+	return c.run(ctx, a, f, p)
+}
+
+// present shows a plan before it is run: to a person, or as the first line of the JSON stream.
+func (c *cli) present(p *op.Plan) error {
+	if c.json() {
+		return printJSON(c.out, planJSON{"dbops/plan-result/v1", p.Hash(), p})
 	}
 	c.showPlan(c.err, p)
-	return c.run(ctx, a, f, p)
+	return nil
 }
 
 // planned ends a command with --plan.
@@ -133,16 +145,31 @@ func (c *cli) request(ctx context.Context, a *app.App, p *op.Plan) error {
 	if err != nil {
 		return err
 	}
+	if c.json() {
+		return printJSON(c.out, approvalJSON{"dbops/approval/v1", approval, p})
+	}
 	fmt.Fprintf(c.err, "approval %s asked for, by %s, until %s: somebody else runs dbops approvals approve %s\n",
-		approval.ID, approval.Requester, approval.Expires.Local().Format("2006-01-02 15:04"), approval.ID)
+		approval.ID, approval.Requester, stamp(approval.Expires), approval.ID)
 	return nil
 }
 
-func (c *cli) nothing(p *op.Plan) error {
+// nothing ends a command whose plan changes nothing, unless a run that has not ended may change that.
+func (c *cli) nothing(ctx context.Context, a *app.App, p *op.Plan) error {
+	engine, err := a.Engine(ctx, app.EngineOptions{})
+	if err != nil {
+		return err
+	}
+	active, err := engine.Runs(ctx, state.RunFilter{Environment: p.Environment, Instance: p.Instance, Active: true})
+	if err != nil {
+		return err
+	}
+	if len(active) > 0 {
+		return fault.Newf(fault.Busy, p.Title, "it is so now, and run %s has not ended: %s", active[0].ID, active[0].Title).Hint("dbops runs show %s", active[0].ID)
+	}
 	if c.json() {
 		return printJSON(c.out, planJSON{"dbops/plan-result/v1", p.Hash(), p})
 	}
-	_, err := fmt.Fprintf(c.out, "nothing to do: %s\n", p.Title)
+	_, err = fmt.Fprintf(c.out, "nothing to do: %s\n", p.Title)
 	return err
 }
 
@@ -151,11 +178,14 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 	if err := blocked(p); err != nil {
 		return err
 	}
-	if err := a.MayRun(p); err != nil {
-		return err
-	}
 	engine, err := a.Engine(ctx, app.EngineOptions{})
 	if err != nil {
+		return err
+	}
+	if r, err := engine.Run(ctx, p.RunID()); err == nil && r.State.Ended() {
+		return c.wasRun(ctx, engine, r)
+	}
+	if err := a.MayRun(p); err != nil {
 		return err
 	}
 	who, err := a.Identity(ctx, p.Environment, p.Instance, c.sshKey(f.key))
@@ -179,6 +209,14 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 		return c.detached(ctx, engine, r)
 	}
 	return c.follow(ctx, engine, r.ID)
+}
+
+// wasRun ends the second run of a plan, which changes nothing.
+func (c *cli) wasRun(ctx context.Context, engine *op.Engine, r state.Run) error {
+	if !c.json() {
+		fmt.Fprintf(c.err, "this plan was run at %s: %s, %s. Nothing was done now; for the same change again make a new plan\n", stamp(r.Ended), r.ID, r.State)
+	}
+	return c.concluded(ctx, engine, r)
 }
 
 // approved asks for the approval of a plan that needs one and has none.
@@ -254,13 +292,17 @@ func readLine(ctx context.Context, in io.Reader) (string, error) {
 }
 
 func (c *cli) detached(ctx context.Context, engine *op.Engine, r state.Run) error {
-	if err := engine.HandOver(ctx, r.ID); err != nil {
+	served, err := engine.HandOver(ctx, r.ID)
+	if err != nil {
 		return err
+	}
+	if !served {
+		fmt.Fprintf(c.err, "no worker serves the queue %s now: the run begins when one does\n", r.Queue)
 	}
 	if c.json() {
 		return printJSON(c.out, runJSON{"dbops/run/v1", r, nil})
 	}
-	_, err := fmt.Fprintf(c.out, "%s: the workers have it; dbops runs watch %s\n", r.ID, r.ID)
+	_, err = fmt.Fprintf(c.out, "%s: left to the workers; dbops runs watch %s\n", r.ID, r.ID)
 	return err
 }
 
@@ -311,6 +353,9 @@ func (c *cli) concluded(ctx context.Context, engine *op.Engine, r state.Run) err
 	if !c.json() {
 		var b bytes.Buffer
 		printEnd(&b, r, steps)
+		if r.State == state.Done {
+			c.printBack(ctx, &b, engine, r)
+		}
 		if _, err := b.WriteTo(c.out); err != nil {
 			return err
 		}
@@ -331,11 +376,11 @@ func runError(r state.Run) error {
 		if r.Hint != "" {
 			hint = r.Hint + "; then " + hint
 		}
-		return fault.Newf(fault.Internal, what, "step %s: %s", r.Step, r.Problem).Hint("%s", hint)
+		return fault.Newf(fault.Failed, what, "step %s: %s", r.Step, r.Problem).Hint("%s", hint)
 	case state.Cancelled:
-		return fault.Newf(fault.Interrupted, what, "%s; nothing was changed", orText(r.Problem, "cancelled"))
+		return fault.Newf(fault.Failed, what, "%s; nothing was changed", orText(r.Problem, "cancelled"))
 	default:
-		return fault.Newf(fault.Internal, what, "%s", orText(r.Problem, string(r.State))).Hint("%s", orText(r.Hint, "dbops runs show "+r.ID))
+		return fault.Newf(fault.Failed, what, "%s", orText(r.Problem, string(r.State))).Hint("%s", orText(r.Hint, "dbops runs show "+r.ID))
 	}
 }
 
@@ -344,4 +389,14 @@ func orText(s, fallback string) string {
 		return fallback
 	}
 	return s
+}
+
+// stamp is a moment as people compare and paste it: local, with its offset. --at takes it.
+func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05Z07:00") }
+
+// printBack tells how to get back from what a run did.
+func (c *cli) printBack(ctx context.Context, w io.Writer, engine *op.Engine, r state.Run) {
+	if p, err := engine.PlanOf(ctx, r.PlanHash); err == nil && p.Back != "" { // of another version: it is not known
+		fmt.Fprintf(w, "back: %s\n", oneBlock(p.Back))
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"dbops/internal/op"
 )
@@ -63,7 +62,7 @@ func (c *cli) showPlan(w io.Writer, p *op.Plan) {
 		fmt.Fprintf(w, "\n  back      %s\n", p.Back)
 	}
 	fmt.Fprintf(w, "  needs     %s\n", needs(p))
-	fmt.Fprintf(w, "  plan      %s, good until %s\n", p.Hash()[:12], p.Expires.Local().Format(time.DateTime))
+	fmt.Fprintf(w, "  plan      %s, good until %s\n", p.Hash()[:12], stamp(p.Expires))
 }
 
 func severityMark(s op.Severity) string {

@@ -154,6 +154,15 @@ func (c *cli) app() (*app.App, error) {
 	return app.New(cfg, app.Options{Version: version(), Log: c.log(), Getenv: c.getenv}), nil
 }
 
+// appLogging is app for a process that nobody watches: it says what it does.
+func (c *cli) appLogging(log *slog.Logger) (*app.App, error) {
+	cfg, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	return app.New(cfg, app.Options{Version: version(), Log: log, Getenv: c.getenv}), nil
+}
+
 func (c *cli) load() (*config.Config, error) {
 	cwd, err := os.Getwd()
 	if err != nil {

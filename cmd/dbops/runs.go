@@ -94,7 +94,7 @@ func runRunsList(ctx context.Context, c *cli, o *runsListOptions) error {
 	}
 	rows := make([][]string, len(all))
 	for i, r := range all {
-		rows[i] = []string{r.ID, r.Environment + "/" + r.Instance, runWord(r), r.Step, r.Title, r.Created.Local().Format(time.DateTime), r.Requester}
+		rows[i] = []string{r.ID, r.Environment + "/" + r.Instance, runWord(r), r.Step, r.Title, stamp(r.Created), r.Requester}
 	}
 	return printTable(c.out, []string{"RUN", "INSTANCE", "STATE", "STEP", "WHAT", "SINCE", "BY"}, rows)
 }
@@ -160,7 +160,7 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "RUN   %s  %s\n      %s/%s, %s, asked for by %s at %s\n", r.ID, r.Title, r.Environment, r.Instance, runWord(r), r.Requester,
-		r.Created.Local().Format(time.DateTime))
+		stamp(r.Created))
 	if r.Problem != "" {
 		fmt.Fprintf(&b, "      %s\n", oneBlock(r.Problem))
 	}
@@ -170,6 +170,9 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	b.WriteString("\n")
 	printJournal(&b, steps)
 	printEnd(&b, r, steps)
+	if r.State == state.Done {
+		c.printBack(ctx, &b, e, r)
+	}
 	_, err = b.WriteTo(c.out)
 	return err
 }
@@ -213,7 +216,7 @@ func printJournal(w io.Writer, steps []state.Step) {
 		if s.Attempt > 1 {
 			name = fmt.Sprintf("%s (attempt %d)", name, s.Attempt)
 		}
-		fmt.Fprintf(w, "  %s  %s  %-28s %s\n", s.Started.Local().Format("15:04:05"), mark, name, took)
+		fmt.Fprintf(w, "  %s  %s  %-28s %s\n", stamp(s.Started), mark, name, took)
 		if s.Problem != "" {
 			fmt.Fprintf(w, "                %s\n", oneBlock(s.Problem))
 		}
@@ -281,7 +284,7 @@ func runRunsWatch(ctx context.Context, c *cli, id string) error {
 	if err != nil {
 		return err
 	}
-	if r.Interrupted() && r.State != state.Parked && r.State != state.Gate {
+	if r.State == state.Queued || r.Interrupted() && r.State != state.Parked && r.State != state.Gate {
 		return fault.Newf(fault.Interrupted, "watch run "+r.ID, "nobody works on it").Hint("dbops runs resume %s", r.ID)
 	}
 	return c.concluded(ctx, e, r)
@@ -310,7 +313,17 @@ func runRunsResume(ctx context.Context, c *cli, id string) error {
 }
 
 type decideOptions struct {
-	run, verb, reason, key string
+	changeFlags
+	run, verb, reason string
+}
+
+// add adds the flags of a decision.
+func (o *decideOptions) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&o.reason, "reason", "", "why, for the audit log")
+	fs.BoolVar(&o.yes, "yes", false, "do not ask; a protected environment needs --confirm as well")
+	fs.StringVar(&o.confirm, "confirm", "", "the instance's name, for a protected environment")
+	addKeyFlag(cmd, &o.key)
 }
 
 func newRunsDecideCmd(c *cli) *cobra.Command {
@@ -329,8 +342,7 @@ changed; continue passes a gate; abandon ends the run as it is.
 			return runRunsDecide(cmd.Context(), c, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for the audit log")
-	addKeyFlag(cmd, &o.key)
+	o.add(cmd)
 	return cmd
 }
 
@@ -344,8 +356,7 @@ func newRunsVerbCmd(c *cli, name string, verb state.Verb, short, long string) *c
 			return runRunsDecide(cmd.Context(), c, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.reason, "reason", "", "why, for the audit log")
-	addKeyFlag(cmd, &o.key)
+	o.add(cmd)
 	return cmd
 }
 
@@ -370,15 +381,99 @@ func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
 	if err != nil {
 		return err
 	}
+	if verb == state.UndoRun || verb == state.Abandon || verb == state.Continue {
+		if err := c.sure(ctx, e, o, r, verb); err != nil {
+			return err
+		}
+	}
+	if r.Interrupted() && len(r.Verbs) == 0 && verb != state.Cancel && verb != state.Retry { // its step is stopped first, where nobody does
+		if err := e.Tell(ctx, r.ID, state.Cancel, who, o.reason); err != nil {
+			return err
+		}
+		if r, err = e.Attach(ctx, r.ID, 0, nil); err != nil {
+			return err
+		}
+	}
 	if err := e.Tell(ctx, r.ID, verb, who, o.reason); err != nil {
 		return err
 	}
 	if verb == state.Cancel {
-		if c.json() {
-			return printJSON(c.out, runJSON{"dbops/run/v1", r, nil})
-		}
-		_, err := fmt.Fprintf(c.out, "%s is told to stop its step; then decide: dbops runs show %s\n", r.ID, r.ID)
-		return err
+		return c.cancelled(ctx, e, r)
 	}
 	return c.follow(ctx, e, r.ID)
+}
+
+// cancelled ends runs cancel: a run that nobody works on is stopped here.
+func (c *cli) cancelled(ctx context.Context, e *op.Engine, r state.Run) error {
+	if r.Interrupted() {
+		return c.follow(ctx, e, r.ID)
+	}
+	r, err := e.Run(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return printJSON(c.out, runJSON{"dbops/run/v1", r, nil})
+	}
+	if r.State.Ended() {
+		_, err = fmt.Fprintf(c.out, "%s is cancelled; nothing was changed\n", r.ID)
+	} else {
+		_, err = fmt.Fprintf(c.out, "%s is told to stop its step; then decide: dbops runs show %s\n", r.ID, r.ID)
+	}
+	return err
+}
+
+// sure shows what a decision does, and gets the yes that the environment wants.
+func (c *cli) sure(ctx context.Context, e *op.Engine, o *decideOptions, r state.Run, verb state.Verb) error {
+	p, err := e.PlanOf(ctx, r.PlanHash)
+	if err != nil {
+		return err
+	}
+	steps, err := e.Journal(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if !c.json() {
+		fmt.Fprintf(c.err, "%s  %s of %s: %s\n", strings.ToUpper(string(verb)), r.ID, p.Target, p.Title)
+		for _, line := range effects(p, steps, verb) {
+			fmt.Fprintf(c.err, "  %s\n", line)
+		}
+	}
+	if err := c.confirmed(ctx, &o.changeFlags, p); err != nil {
+		return err
+	}
+	if p.Protected && o.confirm != p.Instance {
+		return fault.Newf(fault.Unapproved, string(verb)+" "+r.ID, "the confirmed name %q is not %q", o.confirm, p.Instance).Hint("--confirm %s", p.Instance)
+	}
+	return nil
+}
+
+// effects are what a decision leads to, by the run's plan and journal.
+func effects(p *op.Plan, steps []state.Step, verb state.Verb) (lines []string) {
+	begun := map[string]bool{}
+	for _, s := range steps {
+		if s.Phase == state.Do {
+			begun[s.Name] = true
+		}
+	}
+	switch verb {
+	case state.Abandon:
+		return []string{"nothing more is done, and nothing is changed back"}
+	case state.UndoRun:
+		for i := len(p.Steps) - 1; i >= 0; i-- {
+			if s := p.Steps[i]; begun[s.Name] && s.Undo != "" {
+				lines = append(lines, s.Undo)
+			}
+		}
+	default:
+		for _, s := range p.Steps {
+			if !begun[s.Name] && !s.Gate {
+				lines = append(lines, s.Title)
+			}
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing is changed"}
+	}
+	return lines
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -74,7 +73,7 @@ func runStateShow(ctx context.Context, c *cli) error {
 	}
 	fmt.Fprintf(&b, "state   %s, %s\n", out.Place, kind)
 	for _, w := range out.Workers {
-		fmt.Fprintf(&b, "works   %s, process %d, for %s, since %s\n", w.Host, w.PID, strings.Join(w.Queues, " "), w.Started.Local().Format(time.DateTime))
+		fmt.Fprintf(&b, "works   %s, process %d, for %s, since %s\n", w.Host, w.PID, strings.Join(w.Queues, " "), stamp(w.Started))
 	}
 	for _, l := range out.Leases {
 		fmt.Fprintf(&b, "held    %s by run %s\n", l.Target, l.Run)
@@ -91,6 +90,9 @@ func runStateMigrate(ctx context.Context, c *cli) error {
 	defer a.Close()
 	if err := op.MigrateEngine(ctx, s.DB); err != nil {
 		return err
+	}
+	if c.json() {
+		return printJSON(c.out, stateJSON{Schema: "dbops/state/v1", Place: s.DB.Name, Team: s.Team(), Workers: []state.Runner{}, Leases: []state.Lease{}})
 	}
 	_, err = fmt.Fprintf(c.out, "%s is up to date\n", s.DB.Name)
 	return err

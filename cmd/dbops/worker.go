@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,7 @@ Exit status: 0 told to end; 1 failed; 2 usage or configuration.`,
 }
 
 func runWorker(ctx context.Context, c *cli, o *workerOptions) error {
-	a, err := c.app()
+	a, err := c.appLogging(slog.New(slog.NewTextHandler(c.err, nil)))
 	if err != nil {
 		return err
 	}
@@ -38,6 +39,9 @@ func runWorker(ctx context.Context, c *cli, o *workerOptions) error {
 	e, err := a.Engine(ctx, app.EngineOptions{Queue: o.queue})
 	if err != nil {
 		return err
+	}
+	if !e.Store().Team() {
+		return e.Work(ctx) // which says why not
 	}
 	fmt.Fprintln(c.err, "working until SIGTERM or Ctrl-C")
 	return e.Work(ctx)

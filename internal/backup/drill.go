@@ -69,12 +69,14 @@ func deriveDrill(t op.Target, q DrillRequest, f drillFacts) op.Draft {
 		what = "its state at " + q.Time.UTC().Format(time.RFC3339)
 	}
 	d := op.Draft{
+		Untouched: true,
+
 		Title:    fmt.Sprintf("drill: restore %s to %s in a scratch instance, and compare", t, what),
 		Findings: append(usable(f.Source), unreachable(f.Reach, q.Time)...),
 		Changes:  []op.Change{{Target: t.Environment + "/" + scratch("RUN"), Setting: "instance", To: "made of " + f.Source.Name + ", compared, and removed"}},
 		Downtime: op.Downtime{Expected: "none", Text: t.String() + " is only read: catalogs, sizes, and a count of the rows of small tables"},
 		Cost:     "up: one more instance like " + f.Source.Name + " while the drill runs",
-		Notes:    []string{"nothing is written to " + t.String(), "other changes of " + t.String() + " wait until the drill has ended"},
+		Notes:    []string{"nothing is written to " + t.String(), "what is changed in " + t.String() + " meanwhile may show as a difference"},
 	}
 	if len(f.Closed) > 0 {
 		d.Findings = append(d.Findings, block("login", "see dbops psql: what cannot be read cannot be compared", "these databases of "+f.Source.Name+" cannot be logged in to: "+strings.Join(f.Closed, ", ")))

@@ -14,7 +14,7 @@ type ProtectRequest struct{}
 type protectFacts struct {
 	Name  string `json:"name"`
 	State string `json:"state"`
-	On    bool   `json:"on"`
+	On    bool   `json:"deletion_protection"`
 }
 
 func (r *Room) protect(on bool) op.Operation[ProtectRequest, protectFacts] {

@@ -154,6 +154,8 @@ func nameless(name string, p cloud.Kind) string {
 
 func deriveRestore(t op.Target, q RestoreRequest, f restoreFacts) op.Draft {
 	d := op.Draft{
+		Untouched: true, // a restore is what is wanted when something else went wrong there
+
 		Title:    fmt.Sprintf("restore %s from %s to the new instance %s", t, q.from(), q.To),
 		Findings: usable(f.Source),
 		Changes:  []op.Change{{Target: t.Environment + "/" + q.To, Setting: "instance", To: "made of " + f.Source.Name + ", " + q.from()}},

@@ -61,7 +61,7 @@ func (r *Report) Count(s Status) (n int) {
 func (r *Report) Err() error {
 	const op = "compare what is declared with what is live"
 	if n := r.Count(Drifted); n > 0 {
-		return fault.Newf(fault.Findings, op, "%s drifted", plural(n, "setting")).Hint("dbops drift --fix shows what would be changed")
+		return fault.Newf(fault.Findings, op, "%s drifted", plural(n, "setting")).Hint("dbops drift -e ENV INSTANCE --fix --plan shows what would be changed")
 	}
 	for _, i := range r.Instances {
 		if i.Err != nil {

@@ -28,6 +28,7 @@ const (
 	Blocked     Kind = "blocked"     // a preflight finding forbids it
 	Unapproved  Kind = "unapproved"  // an approval or a confirmation is missing
 	Findings    Kind = "findings"    // it worked, and found something: drift, lint, a mismatch
+	Failed      Kind = "failed"      // it was tried, and did not work: the error says how to go on
 	Interrupted Kind = "interrupted" // stopped by a person; can be resumed
 	Internal    Kind = "internal"    // a bug, or something nobody foresaw
 )

@@ -3,8 +3,10 @@ package op
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
@@ -40,9 +42,16 @@ func (e *Engine) Attach(ctx context.Context, id string, after int64, tell func(s
 				return run, err
 			}
 		}
-		// Somebody else works on it.
+		// Somebody else works on it, or on another run of this file.
+		if !run.Alive {
+			w.sayWhoWorks(ctx)
+		}
 		if err := Sleep(ctx, e.o.Poll/4); err != nil {
-			return run, fault.New(fault.Interrupted, "watch run "+id, err).Hint("it goes on: dbops runs watch %s", id)
+			f := fault.New(fault.Interrupted, "watch run "+id, err)
+			if run.Alive || e.store.Team() {
+				return run, f.Hint("it goes on without you: dbops runs watch %s", id)
+			}
+			return run, f.Hint("nobody works on it, and nothing was changed: dbops runs resume %s, or dbops runs cancel %s", id, id)
 		}
 	}
 }
@@ -134,6 +143,24 @@ type watcher struct {
 	tell func(state.Event)
 
 	handed bool // to the workers
+	said   bool // for whom it waits
+}
+
+// sayWhoWorks tells once for whom a run waits that cannot be begun yet: a file is worked on by one process at a time.
+func (w *watcher) sayWhoWorks(ctx context.Context) {
+	if w.said || w.tell == nil || w.e.store.Team() {
+		return
+	}
+	workers, err := w.e.Workers(ctx)
+	if err != nil || len(workers) == 0 {
+		return
+	}
+	w.said = true
+	text := fmt.Sprintf("waiting for process %d of %s, which works on another run", workers[0].PID, workers[0].Host)
+	if queues := workers[0].Queues; len(queues) > 0 {
+		text += ": " + strings.TrimPrefix(queues[0], "run-")
+	}
+	w.tell(state.Event{At: time.Now(), Kind: EventWaiting, Text: text})
 }
 
 // look tells what is new. over is set when the run has ended, or only a person can bring it on.

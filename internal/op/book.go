@@ -146,6 +146,10 @@ func (b *dbosBook) act(ctx context.Context, p point, do func(context.Context) (R
 		delete(b.r.running, b.run.ID)
 		b.r.mu.Unlock()
 	}()
+	if b.toldToCancel(ctx) { // before it began: the process that was told had died, or the step before was quicker
+		cancel(errCancelled)
+		do = func(ctx context.Context) (Result, error) { return Result{}, context.Cause(ctx) }
+	}
 	result, err := guarded(ctx, do)
 	if held := b.r.mustHold(); held != nil {
 		if !errors.Is(held, errStopped) {
@@ -158,6 +162,16 @@ func (b *dbosBook) act(ctx context.Context, p point, do func(context.Context) (R
 		o.Cancelled, o.Kind, o.Problem, o.Hint = true, fault.Interrupted, "cancelled", ""
 	}
 	return o, nil
+}
+
+// toldToCancel tells whether an order to cancel waits.
+func (b *dbosBook) toldToCancel(ctx context.Context) (told bool) {
+	err := b.r.e.store.Read(ctx, "look for orders", func(ctx context.Context, tx *state.Tx) error {
+		all, err := tx.Controls(ctx, b.run.ID)
+		told = slices.ContainsFunc(all, func(c state.Control) bool { return c.Verb == state.Cancel && c.Point == "" })
+		return err
+	})
+	return err == nil && told // else the runner's own look finds it
 }
 
 // guarded turns a panic of a step into its failure: the run parks, and the process lives on.

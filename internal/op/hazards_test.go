@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,6 +178,27 @@ func TestARunOfADeadWorkerIsTakenOver(t *testing.T) {
 	}
 	wants(t, "effects", b.toys.world.effects(), []string{"a=1", "wait=1", "b=1"})
 	b.verified(t)
+}
+
+// A run that waits for the instance must not keep the one that has it from being adopted by the same worker.
+func TestAQueuedRunDoesNotKeepADeadOneFromBeingTakenOver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, statetest.New(t, "postgres"))
+	first := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "wait", "b"}, Value: "1"})).ID
+	dead := b.child(childSpec{Do: "work", TTL: 3 * time.Second})
+	eventually(t, "the first is in its step", func() bool { return b.toys.world.said("at wait") })
+	second := b.submit(t, b.plan(t, toyRequest{Settings: []string{"c"}, Value: "1"})).ID
+	b.worker()
+	eventually(t, "the second waits for the instance", func() bool {
+		events, err := b.Events(t.Context(), second, 0)
+		return err == nil && slices.ContainsFunc(events, func(e state.Event) bool { return e.Kind == EventWaiting })
+	})
+	b.signal(dead, syscall.SIGKILL)
+	_, _ = dead.ends(t)
+	b.toys.world.say("go")
+	wants(t, "state of the dead one's run", b.attach(t, first).State, state.Done)
+	wants(t, "state of the one that waited", b.attach(t, second).State, state.Done)
+	wants(t, "effects", b.toys.world.effects(), []string{"a=1", "wait=1", "b=1", "c=1"})
 }
 
 // A laptop's lid is closed for longer than its lease.

@@ -16,7 +16,7 @@ func (e *Engine) unheld(ctx context.Context, tx *state.Tx, what string, p *Plan)
 		return err
 	}
 	for _, l := range leases {
-		if l.Target != p.Target.String() && !slices.Contains(p.Also, l.Target) || l.Run == p.RunID() {
+		if !slices.Contains(p.leases(), l.Target) || l.Run == p.RunID() {
 			continue
 		}
 		r, found, err := tx.Run(ctx, l.Run)

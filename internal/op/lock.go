@@ -22,7 +22,7 @@ type Locker interface {
 const lockTTL = 24 * time.Hour
 
 func (r *runner) lock(ctx context.Context, p *Plan, id string) error {
-	if r.e.o.Locker == nil {
+	if r.e.o.Locker == nil || p.Untouched {
 		return nil
 	}
 	return r.e.o.Locker.Lock(ctx, p.Target, id, time.Now().Add(lockTTL), func(other string) (ended bool) {
@@ -36,7 +36,7 @@ func (r *runner) lock(ctx context.Context, p *Plan, id string) error {
 }
 
 func (r *runner) unlock(ctx context.Context, p *Plan, id string) {
-	if r.e.o.Locker == nil {
+	if r.e.o.Locker == nil || p.Untouched {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)

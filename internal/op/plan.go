@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -108,6 +109,8 @@ type Draft struct {
 	Notes    []string  `json:"notes,omitempty"`
 	Back     string    `json:"back,omitempty"` // how to get back when it is done: a command or a sentence
 	Also     []string  `json:"also,omitempty"` // other targets it needs for itself, such as an instance that it makes
+	// Untouched says that the target is only read: its lease is not taken, so a restore need not wait for whatever else goes on there.
+	Untouched bool `json:"untouched,omitempty"`
 }
 
 // Plan is what an operation will do, worked out before anything changes. Its JSON, whose SHA-256 is [Plan.Hash], is what is approved.
@@ -163,6 +166,19 @@ func (p *Plan) Blocked() []Finding {
 
 // Nothing tells whether there is nothing to do.
 func (p *Plan) Nothing() bool { return len(p.Changes) == 0 }
+
+// leases are the targets that the plan's run needs for itself, in order.
+func (p *Plan) leases() []string {
+	targets := slices.Clone(p.Also)
+	if !p.Untouched {
+		targets = append(targets, p.Target.String())
+	}
+	if len(targets) == 0 { // it needs none, and is worked on by one runner all the same
+		targets = append(targets, "run/"+p.RunID())
+	}
+	slices.Sort(targets)
+	return slices.Compact(targets)
+}
 
 // RunID is the name of the plan's run: a plan is run once, so that asking twice is asking again.
 func (p *Plan) RunID() string { return "r" + p.Hash()[:10] }

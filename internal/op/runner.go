@@ -99,9 +99,9 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	}
 	dbos.RegisterWorkflow(r.dbos, r.workflow, dbos.WithWorkflowName(workflowName), dbos.WithMaxRecoveryAttempts(maxRecoveries))
 	for _, q := range queues {
-		// One run per instance at a time in a process: a queue's partitions are instances. Among processes the leases see to it: a global
-		// limit makes them get into each other's way, for which they slow down to two minutes.
-		if _, err = dbos.RegisterQueue(r.dbos, queueName(q), dbos.WithPartitionQueue(), dbos.WithWorkerConcurrency(1),
+		// That one run works on an instance at a time is for the leases to see to: with a limit here, a run that waits for the lease of a
+		// dead one would keep that from being adopted. A global limit makes processes get into each other's way, for which they slow down.
+		if _, err = dbos.RegisterQueue(r.dbos, queueName(q), dbos.WithPartitionQueue(), dbos.WithWorkerConcurrency(perInstance),
 			dbos.WithQueueBasePollingInterval(e.o.Poll)); err != nil {
 			return nil, db.Fault("start the engine", err)
 		}
@@ -118,6 +118,9 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	r.wg.Go(func() { r.every(e.o.Poll, r.heed) })
 	return r, nil
 }
+
+// perInstance is how many runs of one instance a process takes, to work on one and let the others wait for its lease.
+const perInstance = 64
 
 // maxRecoveries is how often a run may be resumed: as often as somebody wants.
 const maxRecoveries = 1 << 30
@@ -292,6 +295,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 		return err
 	}
 	r.e.o.hook("the lease is held")
+	r.e.o.Log.Info("working on a run", "run", id, "target", p.Target.String(), "title", p.Title)
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: p.Requester}
 	m := &machine{
 		book: b, steps: append([]Step{r.checkStep(kind, p, id)}, steps...), act: b.act,
@@ -303,6 +307,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 		return err
 	}
 	r.unlock(ctx, p, id)
+	r.e.o.Log.Info("the run has ended; see dbops runs show", "run", id)
 	return nil
 }
 
@@ -355,9 +360,7 @@ func (r *runner) checkStep(k Kind, p *Plan, id string) Step {
 // acquire takes the leases of a run, waiting for other runs that hold them. There are none if the run has ended, or ends here because it
 // was cancelled before it began.
 func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []state.Lease, err error) {
-	targets := append([]string{p.Target.String()}, p.Also...)
-	slices.Sort(targets)
-	targets = slices.Compact(targets)
+	targets := p.leases()
 	told := ""
 	for {
 		leases, err = r.tryAcquire(ctx, run.ID, targets)
@@ -407,7 +410,7 @@ func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (l
 		if err := tx.SetRunner(ctx, id, r.id); err != nil {
 			return err
 		}
-		return tx.AddEvent(ctx, id, state.Event{Kind: EventRunner, Text: fmt.Sprintf("%s, process %d", r.e.o.Host, os.Getpid())})
+		return tx.AddEvent(ctx, id, state.Event{Kind: EventRunner, Text: fmt.Sprintf("worked on by %s, process %d", r.e.o.Host, os.Getpid())})
 	})
 	if errors.Is(err, errOver) {
 		return nil, nil

@@ -13,7 +13,7 @@ func (e *Engine) Watch(ctx context.Context, id string, after int64, tell func(st
 	w := &watcher{e: e, id: id, seen: after, tell: tell}
 	for {
 		run, over, err := w.look(ctx)
-		if err != nil || over || run.Interrupted() {
+		if err != nil || over || run.Interrupted() || run.State == state.Queued && !run.Alive && !e.store.Team() {
 			return run, err
 		}
 		if err := Sleep(ctx, e.o.Poll/4); err != nil {

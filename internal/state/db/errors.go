@@ -71,7 +71,11 @@ func Fault(op string, err error) error {
 			return fault.New(fault.Unavailable, op, err).Hint("the disk of the state's server is full: nothing was changed; make room and try again")
 		case e.Code == "25006":
 			return fault.New(fault.Unavailable, op, err).Hint("the state's server is read-only: a standby, or in recovery; name the primary")
-		case e.Code == "42501" || strings.HasPrefix(e.Code, "28"):
+		case strings.HasPrefix(e.Code, "28"):
+			return fault.New(fault.Denied, op, err).Hint("check the login of the state: state_secret in dbops.yaml, or PGUSER and PGPASSWORD")
+		case e.Code == "42501" && strings.HasPrefix(op, "migrate"):
+			return fault.New(fault.Denied, op, err).Hint("its tables are not there, or too old: the owner of the database runs dbops state migrate")
+		case e.Code == "42501":
 			return fault.New(fault.Denied, op, err).Hint("the role needs the rights that docs/state.md lists")
 		case e.Code == "3D000":
 			return fault.New(fault.Config, op, err).Hint("create it: CREATE DATABASE ...; or correct state in dbops.yaml")
