@@ -182,7 +182,11 @@ func runAuditVerify(ctx context.Context, c *cli, since int64, anchor string) err
 
 func (c *cli) printVerify(r audit.Report, took time.Duration) error {
 	for _, p := range r.Problems {
-		fmt.Fprintf(c.out, "x entry %d: %s\n", p.Seq, oneBlock(p.Text))
+		where := "the log"
+		if p.Seq >= 0 {
+			where = fmt.Sprintf("entry %d", p.Seq)
+		}
+		fmt.Fprintf(c.out, "x %s: %s\n", where, oneBlock(p.Text))
 	}
 	for _, e := range r.OpenIntents {
 		fmt.Fprintf(c.out, "! entry %d: %s %s of run %s began at %s, and has no result\n", e.Seq, e.Target, e.Step, e.Run, stamp(e.At))

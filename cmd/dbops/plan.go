@@ -61,6 +61,10 @@ func (c *cli) showPlan(w io.Writer, p *op.Plan) {
 	if p.Back != "" {
 		fmt.Fprintf(w, "\n  back      %s\n", p.Back)
 	}
+	if len(p.Blocked()) > 0 {
+		fmt.Fprintln(w, "  blocked   it cannot be run")
+		return
+	}
 	fmt.Fprintf(w, "  needs     %s\n", needs(p))
 	fmt.Fprintf(w, "  plan      %s, good until %s\n", p.Hash()[:12], stamp(p.Expires))
 }

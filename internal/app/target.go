@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/user"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"dbops/internal/op"
 	"dbops/internal/op/sshsig"
 	"dbops/internal/pg"
+	"dbops/internal/state"
 )
 
 // Target is an instance of dbops.yaml as operations know it.
@@ -189,16 +191,7 @@ func Unverified() op.Actor {
 // SignAs signs a message with an SSH key and says whose key that is, by the allowed signers of dbops.yaml.
 func (a *App) SignAs(ctx context.Context, key sshsig.Key, message []byte) (op.Actor, []byte, error) {
 	const what = "sign with an SSH key"
-	file := a.cfg.Approvals.AllowedSigners
-	if file == "" {
-		return op.Actor{}, nil, fault.Newf(fault.Config, what, "dbops.yaml names no allowed signers").
-			Hint("write approvals: {allowed_signers: FILE}, and keep the file in the repository")
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return op.Actor{}, nil, fault.New(fault.Config, what, err).Hint("check approvals.allowed_signers in dbops.yaml")
-	}
-	allowed, err := sshsig.ParseAllowedSigners(text)
+	allowed, err := a.allowedSigners(what)
 	if err != nil {
 		return op.Actor{}, nil, err
 	}
@@ -211,6 +204,35 @@ func (a *App) SignAs(ctx context.Context, key sshsig.Key, message []byte) (op.Ac
 		return op.Actor{}, nil, err
 	}
 	return op.Actor{Name: who, Via: op.ViaSSH}, signature, nil
+}
+
+func (a *App) allowedSigners(what string) (*sshsig.Allowed, error) {
+	file := a.cfg.Approvals.AllowedSigners
+	if file == "" {
+		return nil, fault.Newf(fault.Config, what, "dbops.yaml names no allowed signers").
+			Hint("write approvals: {allowed_signers: FILE}, and keep the file in the repository")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.New(fault.Config, what, err).Hint("check approvals.allowed_signers in dbops.yaml")
+	}
+	return sshsig.ParseAllowedSigners(text)
+}
+
+// checkVote verifies a vote that an SSH key signed, as of when it was cast.
+func (a *App) checkVote(v state.Vote, planHash string) error {
+	if v.Method != op.ViaSSH {
+		return nil
+	}
+	allowed, err := a.allowedSigners("verify a vote")
+	if err != nil {
+		return err
+	}
+	who, err := sshsig.Verify(allowed, op.VoteMessage(planHash, true), []byte(v.Evidence), v.At)
+	if err == nil && who != v.Actor {
+		err = fmt.Errorf("it was signed by %s", who)
+	}
+	return err
 }
 
 // marks keeps the mark of who changes an instance in its labels.

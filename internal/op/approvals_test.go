@@ -3,6 +3,7 @@ package op
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -321,4 +322,45 @@ func TestTheMessageThatIsSigned(t *testing.T) {
 	t.Parallel()
 	wants(t, "yes", string(VoteMessage("abc", true)), "dbops approve plan abc\n")
 	wants(t, "no", string(VoteMessage("abc", false)), "dbops refuse plan abc\n")
+}
+
+func TestAnApprovalThatWasWrittenPastDbopsIsWorthNothing(t *testing.T) {
+	each(t, func(b *bench) {
+		write := func(p *Plan, votes ...state.Vote) {
+			a := b.ask(p)
+			err := b.store.Tx(t.Context(), "write past dbops", func(ctx context.Context, tx *state.Tx) error {
+				for _, v := range votes {
+					if _, err := tx.AddVote(ctx, a.ID, v); err != nil {
+						return err
+					}
+				}
+				_, err := tx.SetApproval(ctx, a.ID, state.Requested, state.Approved, "")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		yes := func(who string) state.Vote {
+			return state.Vote{Actor: who, Method: ViaSSH, Verdict: "approve", Evidence: "forged"}
+		}
+
+		none := b.approvable(1)
+		write(none)
+		b.refused(none, SubmitOptions{}, fault.Unapproved, "0 of 1 others have")
+
+		own := b.plan(t, toyRequest{Settings: []string{"b"}, Value: "1"}, func(q *PlanRequest) { q.Approvals = 1 })
+		write(own, yes(robot.Name))
+		b.refused(own, SubmitOptions{}, fault.Unapproved, "a vote of who asked")
+
+		b.o.CheckVote = func(v state.Vote, hash string) error {
+			if v.Evidence == "forged" || hash == "" {
+				return errors.New("the signature is wrong")
+			}
+			return nil
+		}
+		forged := b.plan(t, toyRequest{Settings: []string{"c"}, Value: "1"}, func(q *PlanRequest) { q.Approvals = 1 })
+		write(forged, yes("bob@example.com"))
+		b.refused(forged, SubmitOptions{}, fault.Unapproved, "the vote of bob@example.com does not verify")
+	})
 }

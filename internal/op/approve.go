@@ -185,6 +185,9 @@ func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *
 	if len(all) > 0 {
 		switch a := all[0]; { // the newest counts
 		case a.State == state.Approved && !a.Expired:
+			if err := e.valid(a, hash); err != nil {
+				return fault.New(fault.Unapproved, what, err).Hint("somebody wrote into the state past dbops: dbops approvals show %s, dbops audit verify", a.ID)
+			}
 			ok, err := tx.SetApproval(ctx, a.ID, state.Approved, state.Used, p.RunID())
 			if err != nil || ok {
 				return err
@@ -200,6 +203,28 @@ func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *
 		}
 	}
 	return fault.Newf(fault.Unapproved, what, "it needs an approval: %s", why).Hint("%s", hint)
+}
+
+// valid tells whether an approval is what votes through dbops lead to.
+func (e *Engine) valid(a state.Approval, hash string) error {
+	if n := yes(a.Votes); n < a.Required {
+		return fmt.Errorf("approval %s says approved, and %d of %d others have", a.ID, n, a.Required)
+	}
+	for _, v := range a.Votes {
+		if v.Verdict != verdict(true) {
+			return fmt.Errorf("approval %s says approved, and %s refused", a.ID, v.Actor)
+		}
+		if sameActor(v.Actor, a.Requester) {
+			return fmt.Errorf("approval %s holds a vote of who asked for it", a.ID)
+		}
+		if e.o.CheckVote == nil {
+			continue
+		}
+		if err := e.o.CheckVote(v, hash); err != nil {
+			return fmt.Errorf("the vote of %s does not verify: %w", v.Actor, err)
+		}
+	}
+	return nil
 }
 
 func refuser(votes []state.Vote) string {

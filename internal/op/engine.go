@@ -30,6 +30,9 @@ type Options struct {
 	// Host names this machine to others. Defaults to os.Hostname.
 	Host string
 
+	// CheckVote verifies a vote again when its approval is used: one with an SSH signature proves itself. Nil: votes are what the store says.
+	CheckVote func(v state.Vote, planHash string) error
+
 	// Locker marks targets where they are. Nil: only the store tells who works on them.
 	Locker Locker
 
