@@ -26,7 +26,8 @@ type childSpec struct {
 	Plan  *Plan  // to submit
 	Run   string // to attach to
 	Told  state.Verb
-	DieAt int // the number of the point at which to die; 0: live
+	DieAt int    // the number of the point at which to die; 0: live
+	DieOn string // the name of the point at which to die
 	TTL   time.Duration
 	Poll  time.Duration
 	Limit uint64 // of the size of a file, in bytes; 0: none

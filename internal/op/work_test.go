@@ -30,7 +30,14 @@ func workChild(ctx context.Context, c childSpec) error {
 	defer func() { _ = s.Close() }()
 	y := &toys{world: toyWorld{c.World}}
 	y.inside = func(run string, in bool) { y.world.note(fmt.Sprintf("%s %d %t", run, os.Getpid(), in)) }
-	e, err := c.engine(s, y)
+	e, err := c.engine(s, y, func(o *Options) {
+		o.hook = func(at string) {
+			if at == c.DieOn {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
+		}
+	})
 	if err != nil {
 		return err
 	}
