@@ -1,0 +1,101 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"dbops/internal/fault"
+	"dbops/internal/state"
+)
+
+// acquire takes the leases of a run, waiting for other runs that hold them. There are none if the run has ended, or ends here because it
+// was cancelled before it began.
+func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []state.Lease, err error) {
+	targets := p.leases()
+	told := ""
+	for {
+		leases, err = r.tryAcquire(ctx, run.ID, targets)
+		held, ok := errors.AsType[*state.HeldError](err)
+		if !ok {
+			return leases, err
+		}
+		if !r.e.store.Team() && held.Run != run.ID { // this process is the only one that works: it would wait for itself
+			return nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
+		}
+		if text := held.Error(); text != told && held.Run != run.ID {
+			told = text
+			_ = r.e.store.Tx(ctx, "say what is waited for", func(ctx context.Context, tx *state.Tx) error { // only told
+				return tx.AddEvent(ctx, run.ID, state.Event{Kind: EventWaiting, Text: "waiting: " + text})
+			})
+		}
+		if over, err := r.cancelled(ctx, run.ID, p.Requester); err != nil || over {
+			return nil, err
+		}
+		if err := Sleep(r.stopping, r.e.o.Poll); err != nil { //nolint:contextcheck // the run goes on elsewhere when the process ends
+			return nil, errStopped
+		}
+	}
+}
+
+// errOver says that a run needs no leases any more.
+var errOver = errors.New("the run has ended")
+
+// tryAcquire takes all leases of a run or none. A target that is not free is a state.HeldError.
+func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (leases []state.Lease, err error) {
+	err = r.e.store.Tx(ctx, "take the lease of "+targets[0], func(ctx context.Context, tx *state.Tx) error {
+		leases = leases[:0]
+		for _, t := range targets {
+			l, err := tx.Acquire(ctx, t, id, r.id)
+			if err != nil {
+				return err
+			}
+			leases = append(leases, l)
+		}
+		run, found, err := tx.LockRun(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !found || run.State.Ended() { // cancelled in the meantime, or brought to its end by another process
+			return errOver
+		}
+		if err := tx.SetRunner(ctx, id, r.id); err != nil {
+			return err
+		}
+		return tx.AddEvent(ctx, id, state.Event{Kind: EventRunner, Text: fmt.Sprintf("worked on by %s, process %d", r.e.o.Host, os.Getpid())})
+	})
+	if errors.Is(err, errOver) {
+		return nil, nil
+	}
+	return leases, err
+}
+
+// cancelled ends a run that waits for its leases if it was told to cancel; over tells that it has ended.
+func (r *runner) cancelled(ctx context.Context, id string, recorder Actor) (over bool, err error) {
+	var told []state.Control
+	if err := r.e.store.Read(ctx, "look for orders", func(ctx context.Context, tx *state.Tx) (err error) {
+		told, err = tx.Controls(ctx, id)
+		return err
+	}); err != nil || last(told, "", []state.Verb{state.Cancel}) == "" {
+		return false, err
+	}
+	err = r.e.store.Tx(ctx, "cancel run "+id, func(ctx context.Context, tx *state.Tx) error {
+		run, found, err := tx.LockRun(ctx, id)
+		if over = !found || run.State.Ended(); err != nil || over || run.State != state.Queued {
+			return err
+		}
+		over = true
+		by := ""
+		for _, c := range told {
+			if c.Point == "" {
+				by = c.Actor
+				if err := tx.TakeControl(ctx, id, c.Seq, "before it began"); err != nil {
+					return err
+				}
+			}
+		}
+		return r.e.cancelQueued(ctx, tx, run, recorder, by)
+	})
+	return over, err
+}
