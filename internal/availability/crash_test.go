@@ -151,7 +151,7 @@ func (m mortal) Steps(t op.Target, request, facts json.RawMessage) ([]op.Step, e
 // points are those at which a process dies: wherever the cloud or the store has been changed since the point before. What is only read
 // is the same before and after.
 func points(steps ...string) []string {
-	all := []string{"before get", "after get", "told step-done check"}
+	all := []string{"before get", "after get"}
 	for _, s := range steps {
 		all = append(all, "before "+s)
 		switch s {
@@ -160,7 +160,7 @@ func points(steps ...string) []string {
 		case stepWait:
 			all = append(all, "after progress", "after the end")
 		}
-		all = append(all, "after "+s, "told step-done "+s)
+		all = append(all, "after "+s)
 	}
 	return all
 }

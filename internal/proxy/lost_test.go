@@ -321,12 +321,13 @@ func (l *tiredListener) Accept() (net.Conn, error) {
 type lateConn struct {
 	net.Conn
 	left int
+	late time.Duration // far above the 15 ms after which pgconn reads, also where its timer is starved
 }
 
 func (c *lateConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if c.left--; c.left >= 0 {
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(c.late)
 	}
 	return n, err
 }
@@ -339,7 +340,7 @@ func TestSlowWritesWhileLoggingInDoNotStealTheFirstAnswer(t *testing.T) {
 			for mode, writes := range map[string]int{"disable": 3, "verify-full": 7} { // those of the login, at least
 				params := pg.Params{SSLMode: mode, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 					c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-					return &lateConn{c, writes}, err
+					return &lateConn{c, writes, 60 * time.Millisecond}, err
 				}}
 				if mode == "verify-full" {
 					params.CAFile = s.caFile
@@ -361,7 +362,7 @@ func TestWritesThatAreSlowForEverEndInAnError(t *testing.T) {
 	s := postgres(t, 15)
 	params := pg.Params{SSLMode: "disable", Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		return &lateConn{c, 1 << 30}, err
+		return &lateConn{c, 1 << 30, 300 * time.Millisecond}, err
 	}}
 	p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", params)}})
 	if pe := p.refusedWith(t, p.config(t, "orders", "disable")); pe.Code != "08001" || !strings.Contains(pe.Message, "did not come to rest") {
