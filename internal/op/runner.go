@@ -54,17 +54,6 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	r := &runner{e: e, id: uuid.NewString(), queues: queues, worker: worker, running: map[string]context.CancelCauseFunc{}, clock: Sleep}
 	r.fence = newFence(e.o.TTL)
 	r.stopping, r.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	err = r.fence.extend(func() error {
-		return e.store.Tx(ctx, "register as a runner", func(ctx context.Context, tx *state.Tx) error {
-			if err := tx.ForgetRunners(ctx); err != nil {
-				return err
-			}
-			return tx.AddRunner(ctx, state.Runner{ID: r.id, Host: e.o.Host, PID: os.Getpid(), Queues: queues}, e.o.TTL)
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close(ctx))
@@ -111,6 +100,10 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 		names[i] = queueName(q)
 	}
 	dbos.ListenQueues(r.dbos, names...)
+	// Only now, as all of that may take longer than a lease is good for.
+	if err = r.register(ctx); err != nil {
+		return nil, err
+	}
 	if err = dbos.Launch(r.dbos); err != nil {
 		return nil, db.Fault("start the engine", err)
 	}
@@ -121,6 +114,18 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 
 // perInstance is how many runs of one instance a process takes, to work on one and let the others wait for its lease.
 const perInstance = 64
+
+// register begins the lease.
+func (r *runner) register(ctx context.Context) error {
+	return r.fence.extend(func() error {
+		return r.e.store.Tx(ctx, "register as a runner", func(ctx context.Context, tx *state.Tx) error {
+			if err := tx.ForgetRunners(ctx); err != nil {
+				return err
+			}
+			return tx.AddRunner(ctx, state.Runner{ID: r.id, Host: r.e.o.Host, PID: os.Getpid(), Queues: r.queues}, r.e.o.TTL)
+		})
+	})
+}
 
 // maxRecoveries is how often a run may be resumed: as often as somebody wants.
 const maxRecoveries = 1 << 30

@@ -287,8 +287,8 @@ func TestEveryErrorOfTheStoreIsAFault(t *testing.T) {
 	}{
 		{"a full disk", code("53100"), fault.Unavailable, "full"},
 		{"a standby", code("25006"), fault.Unavailable, "primary"},
-		{"no right", code("42501"), fault.Denied, "rights"},
-		{"a wrong password", code("28P01"), fault.Denied, "rights"},
+		{"no right", code("42501"), fault.Denied, ""},
+		{"a wrong password", code("28P01"), fault.Denied, "login"},
 		{"no such database", code("3D000"), fault.Config, "CREATE DATABASE"},
 		{"a shutdown", code("57P01"), fault.Unavailable, "went away"},
 		{"a statement that took too long", code("57014"), fault.Unavailable, "went away"},
