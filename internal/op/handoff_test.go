@@ -34,7 +34,7 @@ func TestARunOfAWorkerThatDiedBeforeItHadTheLeaseIsTakenOver(t *testing.T) {
 	}
 	wants(t, "runner", b.run(id).Runner, "")
 	wants(t, "record", b.record(id), "ENQUEUED")
-	p := b.child(childSpec{Do: "work", TTL: 5 * time.Second, DieOn: "the run is begun"})
+	p := b.child(childSpec{Do: "work", TTL: 10 * time.Second, DieOn: "the run is begun"})
 	if _, err := p.ends(t); err == nil {
 		t.Fatal("the child lives")
 	}

@@ -125,7 +125,7 @@ func (b *bench) mayWorkOn(id string) (func() error, error) {
 func TestAnotherVersionOfDbopsGoesOn(t *testing.T) {
 	each(t, func(b *bench) {
 		id := b.submit(b.T, b.plan(b.T, toyRequest{Settings: []string{"a", "wait", "b"}, Value: "1"})).ID
-		old := b.child(childSpec{Do: "attach", Run: id, Name: "v1", TTL: 5 * time.Second})
+		old := b.child(childSpec{Do: "attach", Run: id, Name: "v1", TTL: 10 * time.Second})
 		eventually(b.T, "the old one is in its step", func() bool { return b.toys.world.said("at wait") })
 		b.signal(old, syscall.SIGKILL)
 		_, _ = old.ends(b.T)
@@ -165,7 +165,7 @@ func TestARunOfADeadWorkerIsTakenOver(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, statetest.New(t, "postgres"))
 	id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "wait", "b"}, Value: "1"})).ID
-	dead := b.child(childSpec{Do: "work", TTL: 5 * time.Second})
+	dead := b.child(childSpec{Do: "work", TTL: 10 * time.Second})
 	eventually(t, "the first is in its step", func() bool { return b.toys.world.said("at wait") })
 	was := b.run(id).Runner
 	b.signal(dead, syscall.SIGKILL)
@@ -185,7 +185,7 @@ func TestAQueuedRunDoesNotKeepADeadOneFromBeingTakenOver(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, statetest.New(t, "postgres"))
 	first := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "wait", "b"}, Value: "1"})).ID
-	dead := b.child(childSpec{Do: "work", TTL: 5 * time.Second})
+	dead := b.child(childSpec{Do: "work", TTL: 10 * time.Second})
 	eventually(t, "the first is in its step", func() bool { return b.toys.world.said("at wait") })
 	second := b.submit(t, b.plan(t, toyRequest{Settings: []string{"c"}, Value: "1"})).ID
 	b.worker()
@@ -209,7 +209,7 @@ func TestARunnerThatSleptRecordsNothingMore(t *testing.T) {
 		if b.store.Team() {
 			do = "work"
 		}
-		sleeper := b.child(childSpec{Do: do, Run: id, TTL: 5 * time.Second})
+		sleeper := b.child(childSpec{Do: do, Run: id, TTL: 10 * time.Second})
 		eventually(b.T, "it is in its step", func() bool { return b.toys.world.said("at wait") })
 		b.signal(sleeper, syscall.SIGSTOP)
 		eventually(b.T, "its lease is over", func() bool {

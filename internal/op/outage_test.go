@@ -19,7 +19,7 @@ func TestAServerThatGoesAwayInTheMiddleOfARunLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := pgtest.StartOwn(t, 17)
 	place := statetest.Place{Dir: t.TempDir(), Host: s.Host, Port: s.Port, Password: s.Password.Reveal(), CAFile: s.CAFile, Database: s.Database(t)}
-	b := newBench(t, place, func(o *Options) { o.TTL = 5 * time.Second })
+	b := newBench(t, place, func(o *Options) { o.TTL = 10 * time.Second })
 	id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "wait", "b"}, Value: "1"})).ID
 	wait := beside(func() error {
 		_, err := b.Attach(t.Context(), id, 0, nil)
