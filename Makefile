@@ -36,7 +36,7 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
-	$(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -shuffle=on -timeout 9m $(PKG)
+	$(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -shuffle=on -timeout 15m $(PKG)
 	@$(MAKE) test-peers
 	@$(MAKE) test-setup
 
