@@ -213,6 +213,7 @@ func (c *crashes) everyPoint(t *testing.T, from string, check func(c crash, died
 }
 
 func TestAProcessKilledAtAnyPointLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, kind := range statetest.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -226,6 +227,7 @@ func TestAProcessKilledAtAnyPointLosesNothing(t *testing.T) {
 }
 
 func TestAnUndoKilledAtAnyPointLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, kind := range statetest.Kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -211,6 +211,7 @@ func newBench(t *testing.T, p statetest.Place, change ...func(*Options)) *bench 
 // each runs a test over a store of each kind.
 func each(t *testing.T, test func(b *bench), change ...func(*Options)) {
 	t.Helper()
+	t.Parallel()
 	statetest.Each(t, func(t *testing.T, p statetest.Place) { //nolint:thelper // it is the test
 		test(newBench(t, p, change...))
 	})

@@ -26,6 +26,7 @@ type suite struct {
 
 func each(t *testing.T, test func(s suite)) {
 	t.Helper()
+	t.Parallel()
 	statetest.Each(t, func(t *testing.T, p statetest.Place) { //nolint:thelper // it is the test
 		test(suite{t, p.Store(t)})
 	})
