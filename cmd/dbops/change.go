@@ -117,7 +117,7 @@ func (c *cli) planned(ctx context.Context, a *app.App, f changeFlags, p *op.Plan
 	if p.Approvals == 0 {
 		return nil
 	}
-	return c.request(ctx, a, p)
+	return c.request(ctx, a, p, p.Requester) // who made it a moment ago
 }
 
 // planJSON is dbops/plan-result/v1.
@@ -136,12 +136,12 @@ func blocked(p *op.Plan) error {
 }
 
 // request asks others for their approval.
-func (c *cli) request(ctx context.Context, a *app.App, p *op.Plan) error {
+func (c *cli) request(ctx context.Context, a *app.App, p *op.Plan, who op.Actor) error {
 	engine, err := a.Engine(ctx, app.EngineOptions{})
 	if err != nil {
 		return err
 	}
-	approval, err := engine.Request(ctx, p)
+	approval, err := engine.Request(ctx, p, who)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 	if err != nil {
 		return err
 	}
-	if err := c.approved(ctx, a, engine, p); err != nil {
+	if err := c.approved(ctx, a, engine, p, who); err != nil {
 		return err
 	}
 	if err := c.confirmed(ctx, &f, p); err != nil {
@@ -220,19 +220,19 @@ func (c *cli) wasRun(ctx context.Context, engine *op.Engine, r state.Run) error 
 }
 
 // approved asks for the approval of a plan that needs one and has none.
-func (c *cli) approved(ctx context.Context, a *app.App, engine *op.Engine, p *op.Plan) error {
+func (c *cli) approved(ctx context.Context, a *app.App, engine *op.Engine, p *op.Plan, who op.Actor) error {
 	if p.Approvals == 0 {
 		return nil
 	}
 	if _, err := engine.Run(ctx, p.RunID()); err == nil {
 		return nil // it was approved, and has a run
 	}
-	approval, err := engine.Request(ctx, p)
+	approval, err := engine.Request(ctx, p, who)
 	if err != nil {
 		return err
 	}
 	if approval.State == state.Requested {
-		if err := c.request(ctx, a, p); err != nil {
+		if err := c.request(ctx, a, p, who); err != nil {
 			return err
 		}
 		return fault.Newf(fault.Unapproved, p.Title, "it needs the approval of somebody else").Hint("when it is approved: dbops apply %s", approval.ID)

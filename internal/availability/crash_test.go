@@ -19,8 +19,8 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/op"
 	"dbops/internal/pg"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 const childEnv = "DBOPS_AVAILABILITY_TEST_CHILD"

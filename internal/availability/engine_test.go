@@ -8,8 +8,8 @@ import (
 
 	"dbops/internal/cloud"
 	"dbops/internal/op"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 var actor = op.Actor{Name: "robot@example.com", Via: op.ViaGoogle}

@@ -30,9 +30,9 @@ import (
 	"dbops/internal/sandbox/pgtest"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/rdsapi"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/sandbox/world"
 	"dbops/internal/secret"
-	"dbops/internal/state/statetest"
 )
 
 const (

@@ -12,8 +12,8 @@ import (
 
 	"dbops/internal/cloud"
 	"dbops/internal/op"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // bench is an engine over a store and a stage.

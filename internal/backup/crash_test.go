@@ -17,8 +17,8 @@ import (
 
 	"dbops/internal/cloud"
 
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 const childVariable = "DBOPS_BACKUP_CHILD"

@@ -14,8 +14,8 @@ import (
 	"dbops/internal/config"
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // bench is an instance called prod/main, with an engine over a store.

@@ -15,9 +15,9 @@ import (
 
 	"dbops/internal/cloud"
 	"dbops/internal/op"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
 	"dbops/internal/state/audit"
-	"dbops/internal/state/statetest"
 )
 
 // Variables that a child process of a crash test reads, beside those of its store and of the credentials.

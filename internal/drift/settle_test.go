@@ -9,8 +9,8 @@ import (
 
 	"dbops/internal/cloud"
 	"dbops/internal/op"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // scripted is a cloud that accepts everything, says at once that it is done, and shows what a test wants.

@@ -23,7 +23,7 @@ func (b *bench) approvable(n int, change ...func(*PlanRequest)) *Plan {
 
 func (b *bench) ask(p *Plan) state.Approval {
 	b.T.Helper()
-	a, err := b.Request(b.T.Context(), p)
+	a, err := b.Request(b.T.Context(), p, p.Requester)
 	if err != nil {
 		b.T.Fatal(err)
 	}
@@ -116,9 +116,9 @@ func TestWhoMayVote(t *testing.T) {
 		_, err := b.vote("a-nothing", true, person("bob"))
 		failed(b.T, err, fault.NotFound, "no such approval")
 		unverified := b.approvable(1, func(q *PlanRequest) { q.Requester = Actor{Name: "root@here", Via: ViaUnverified} })
-		_, err = b.Request(b.T.Context(), unverified)
+		_, err = b.Request(b.T.Context(), unverified, unverified.Requester)
 		failed(b.T, err, fault.Unapproved, "nobody vouches")
-		_, err = b.Request(b.T.Context(), b.approvable(0))
+		_, err = b.Request(b.T.Context(), b.approvable(0), robot)
 		failed(b.T, err, fault.Usage, "it needs none")
 	})
 }
@@ -299,7 +299,7 @@ func TestManyVoteAndAskAtOnce(t *testing.T) {
 			var mu sync.Mutex
 			ids := map[string]bool{}
 			atOnce(b.T, 5, func(int) (bool, error) {
-				a, err := b.Request(b.T.Context(), p)
+				a, err := b.Request(b.T.Context(), p, p.Requester)
 				mu.Lock()
 				defer mu.Unlock()
 				ids[a.ID] = true
@@ -378,5 +378,22 @@ func TestAnApprovalThatWasWrittenPastDbopsIsWorthNothing(t *testing.T) {
 		forged := b.plan(t, toyRequest{Settings: []string{"c"}, Value: "1"}, func(q *PlanRequest) { q.Approvals = 1 })
 		write(forged, yes("bob@example.com"))
 		b.refused(forged, SubmitOptions{}, fault.Unapproved, "the vote of bob@example.com does not verify")
+	})
+}
+
+// Whoever writes another name into a plan's file, and a hash that fits, may not approve past it.
+func TestAPlanIsAskedForByWhoMadeIt(t *testing.T) {
+	each(t, func(b *bench) {
+		p := b.approvable(1)
+		p.Requester = person("bob")
+		_, err := b.Request(t.Context(), p, robot)
+		failed(t, err, fault.Denied, "bob@example.com made it")
+		if all, err := b.Approvals(t.Context(), ""); err != nil || len(all) > 0 {
+			t.Errorf("it was asked for: %+v, %v", all, err)
+		}
+		b.ask(p)
+		if _, err := b.Request(t.Context(), p, robot); err != nil {
+			t.Errorf("what was asked for already is not found by somebody else: %v", err)
+		}
 	})
 }

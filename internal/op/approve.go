@@ -17,14 +17,15 @@ import (
 // ApprovalTTL is how long a request for an approval, and the approval, are good.
 const ApprovalTTL = 24 * time.Hour
 
-// Request stores a plan that needs approval and asks for it. Asking again returns the request that is open.
-func (e *Engine) Request(ctx context.Context, p *Plan) (a state.Approval, err error) {
+// Request stores a plan that needs approval and asks for it, as by, who is known now. Asking again returns the request that is open, whoever
+// asks. A plan that names another requester is a fault.Denied: its text is in a file, where anybody can write a name to approve past.
+func (e *Engine) Request(ctx context.Context, p *Plan, by Actor) (a state.Approval, err error) {
 	what := "ask for an approval of " + p.Title
 	if p.Approvals == 0 {
 		return a, fault.Newf(fault.Usage, what, "it needs none")
 	}
-	if !p.Requester.Verified() {
-		return a, fault.Newf(fault.Unapproved, what, "nobody vouches for who asks: %s", p.Requester.Name).
+	if !by.Verified() {
+		return a, fault.Newf(fault.Unapproved, what, "nobody vouches for who asks: %s", by.Name).
 			Hint("log in to the cloud that has the instance, or give --ssh-key FILE of somebody in the allowed signers")
 	}
 	body, err := p.Encode()
@@ -52,11 +53,14 @@ func (e *Engine) Request(ctx context.Context, p *Plan) (a state.Approval, err er
 				return nil
 			}
 		}
-		a = state.Approval{ID: "a" + uuid.NewString()[:8], PlanHash: hash, Requester: p.Requester.Name, Required: p.Approvals}
+		if p.Requester != by {
+			return fault.Newf(fault.Denied, what, "the plan says that %s made it, and %s asks", p.Requester, by).Hint("make the plan yourself, or let who made it ask")
+		}
+		a = state.Approval{ID: "a" + uuid.NewString()[:8], PlanHash: hash, Requester: by.Name, Required: p.Approvals}
 		if err := tx.PutApproval(ctx, a, ApprovalTTL); err != nil {
 			return err
 		}
-		if err := tx.Append(ctx, e.entry(planRun(p, hash), p.Requester, audit.Note, "approval "+a.ID+" requested: "+p.Title)); err != nil {
+		if err := tx.Append(ctx, e.entry(planRun(p, hash), by, audit.Note, "approval "+a.ID+" requested: "+p.Title)); err != nil {
 			return err
 		}
 		a, _, err = tx.Approval(ctx, a.ID)
@@ -148,11 +152,11 @@ func (e *Engine) Vote(ctx context.Context, id string, v Vote) (a state.Approval,
 	return a, err
 }
 
-// sameActor compares names as their issuers do; an AWS session of a role is the role.
-func sameActor(a, b string) bool { return strings.EqualFold(principal(a), principal(b)) }
-
-// principal is who is behind a name: arn:aws:sts::1:assumed-role/ops/alice stays, because the session name tells people of one role apart.
-func principal(name string) string { return strings.TrimSpace(name) }
+// sameActor compares names as their issuers do. The session's name is part of an AWS role's: it tells people of one role apart, and is as good
+// as who may choose it.
+func sameActor(a, b string) bool {
+	return strings.EqualFold(strings.TrimSpace(a), strings.TrimSpace(b))
+}
 
 func yes(votes []state.Vote) (n int) {
 	for _, v := range votes {

@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
 	"dbops/internal/state/db"
-	"dbops/internal/state/statetest"
 )
 
 // What a step costs besides what it does: it is written down twice, durably, with its journal, its events and its audit entries. The

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // The names and the order of a run's checkpoints are an interface to the runs that other versions began: a run whose checkpoints are called

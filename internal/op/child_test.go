@@ -14,8 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // childSpec is what a child process of a test is told.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // A process is killed after each thing that it leaves behind, in the store or in the world, and this one goes on with the run. Between two of

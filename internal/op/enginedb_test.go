@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"dbops/internal/state/statetest"
+	"dbops/internal/sandbox/statetest"
 )
 
 func TestManyMayBringTheEngineUpToDateAtOnce(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // Whoever makes an abandoned run wait in the queue is not its runner: who takes it from there may die before it has the lease.

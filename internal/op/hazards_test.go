@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // What is known to go wrong with the engine underneath, or would without ours: see the comments of the runner.

@@ -10,9 +10,9 @@ import (
 
 	"dbops/internal/fault"
 	"dbops/internal/sandbox/pgtest"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
 	"dbops/internal/state/db"
-	"dbops/internal/state/statetest"
 )
 
 func TestAServerThatGoesAwayInTheMiddleOfARunLosesNothing(t *testing.T) {

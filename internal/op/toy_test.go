@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // toyWorld is a world in a folder: every effect of a step on a setting, in the order in which the world saw them.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
-	"dbops/internal/state/statetest"
 )
 
 // workChild is a worker process. It ends with SIGTERM.

@@ -9,9 +9,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
 	"dbops/internal/state/db"
-	"dbops/internal/state/statetest"
 )
 
 // leaseModel is what leases should be; each action does the same to a real store and compares.

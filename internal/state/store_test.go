@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
 	"dbops/internal/state/audit"
-	"dbops/internal/state/statetest"
 )
 
 // What a store promises, whichever database it is in.

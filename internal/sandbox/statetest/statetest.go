@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"dbops/internal/pg"
-	"dbops/internal/sandbox/pgtest" //nolint:depguard // this package is for tests only
+	"dbops/internal/sandbox/pgtest"
 	"dbops/internal/secret"
 	"dbops/internal/state"
 	"dbops/internal/state/audit"
