@@ -113,7 +113,7 @@ func TestTheAWSCLI(t *testing.T) {
 	s.ask(t, nil, "rds", "modify-db-instance", "--db-instance-identifier", "orders", "--multi-az")
 	s.refused(t, "InvalidParameterCombination", "rds", "delete-db-instance", "--db-instance-identifier", "orders", "--skip-final-snapshot")
 	s.ask(t, nil, "rds", "modify-db-instance", "--db-instance-identifier", "orders", "--no-deletion-protection")
-	s.refused(t, "InvalidParameterCombination", "rds", "modify-db-instance", "--db-instance-identifier", "orders", "--new-db-instance-identifier", "x")
+	s.refused(t, "InvalidParameterValue", "rds", "modify-db-instance", "--db-instance-identifier", "orders", "--new-db-instance-identifier", "9x", "--apply-immediately")
 
 	t.Run("a token logs in through psql", func(t *testing.T) {
 		db := describe(t, c, "orders")
@@ -149,6 +149,11 @@ func TestTheAWSCLI(t *testing.T) {
 		s.ask(t, nil, "rds", "wait", "db-instance-available", "--db-instance-identifier", id)
 	}
 	run(t, p.api.Server("copy"), "postgres", "select from item")
+	s.refused(t, "DBInstanceAlreadyExists", "rds", "modify-db-instance", "--db-instance-identifier", "copy", "--new-db-instance-identifier", "orders", "--apply-immediately")
+	s.ask(t, nil, "rds", "modify-db-instance", "--db-instance-identifier", "copy", "--new-db-instance-identifier", "moved", "--apply-immediately")
+	s.ask(t, nil, "rds", "wait", "db-instance-deleted", "--db-instance-identifier", "copy") // no name's instance: the CLI has no wait for a rename
+	until(t, c, "moved", settled)
+	run(t, p.api.Server("moved"), "postgres", "select from item")
 	s.ask(t, nil, "rds", "delete-db-instance", "--db-instance-identifier", "fresh", "--skip-final-snapshot")
 	deadline := time.Now().Add(time.Minute)
 	for p.api.Server("fresh") != nil && time.Now().Before(deadline) {
