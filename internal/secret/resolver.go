@@ -44,16 +44,20 @@ func NewResolver(open map[string]Open) *Resolver {
 
 // Get returns the secret that ref names now, from the source of its scheme. It may be called from any goroutine.
 func (r *Resolver) Get(ctx context.Context, ref Ref) (Value, error) {
-	s, ok := r.stores[ref.Scheme]
-	if !ok {
-		return Value{}, fault.Newf(fault.Config, "read secret "+ref.String(), "there is no place of secrets called %s", ref.Scheme).
-			Hint("want one of %s", strings.Join(slices.Sorted(maps.Keys(r.stores)), ", "))
-	}
-	source, err := s.get(ctx)
+	source, err := r.source(ctx, ref)
 	if err != nil {
 		return Value{}, err
 	}
 	return source.Get(ctx, ref)
+}
+
+func (r *Resolver) source(ctx context.Context, ref Ref) (Source, error) {
+	s, ok := r.stores[ref.Scheme]
+	if !ok {
+		return nil, fault.Newf(fault.Config, "use secret "+ref.String(), "there is no place of secrets called %s", ref.Scheme).
+			Hint("want one of %s", strings.Join(slices.Sorted(maps.Keys(r.stores)), ", "))
+	}
+	return s.get(ctx)
 }
 
 func (s *store) get(ctx context.Context) (Source, error) {

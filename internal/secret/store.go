@@ -1,0 +1,53 @@
+package secret
+
+import (
+	"context"
+	"time"
+
+	"dbops/internal/fault"
+)
+
+// Version is one version of a secret. Its zero value is no version.
+type Version struct {
+	ID      string    `json:"id"`
+	Created time.Time `json:"created,omitzero"`
+}
+
+// Holding is what a place holds: names of versions, no secrets.
+type Holding struct {
+	Current, Pending, Previous Version
+}
+
+// Store keeps secrets in versions, of which one is current. Every call may be repeated: what has happened already is no error. Refs have
+// no KEY. No error holds any part of a secret.
+type Store interface {
+	Source
+	// Inspect tells which versions a place holds. A place that does not exist is a fault.NotFound.
+	Inspect(ctx context.Context, r Ref) (Holding, error)
+	// Read returns one version, the whole text of it. One that is not there, or not readable any more, is a fault.NotFound.
+	Read(ctx context.Context, r Ref, version string) (Value, error)
+	// Create makes the place, without a version. One that exists stays as it is.
+	Create(ctx context.Context, r Ref) error
+	// Stage keeps v as the pending version, durable when it returns; the current one stays current. The same token again returns the
+	// version that the token made first, and keeps its text. A pending version of another token is pending no more.
+	Stage(ctx context.Context, r Ref, token string, v Value) (Version, error)
+	// Promote makes the version to current and the version from previous, if from is current ("": none is). Where to is current already
+	// nothing happens; any other current version, or a current text that was changed by hand, is a fault.Stale.
+	Promote(ctx context.Context, r Ref, from, to string) error
+	// Retire takes a version out of use: it is neither pending nor previous any more, and where the place can, not readable. The current
+	// version is a fault.Blocked.
+	Retire(ctx context.Context, r Ref, version string) error
+}
+
+// Store returns the store of a place. One that can only be read, such as a variable, is a fault.Config.
+func (r *Resolver) Store(ctx context.Context, ref Ref) (Store, error) {
+	source, err := r.source(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if s, ok := source.(Store); ok && ref.Key == "" {
+		return s, nil
+	}
+	return nil, fault.Newf(fault.Config, "write secret "+ref.String(), "a credential cannot be put there").
+		Hint("aws-sm:NAME, gcp-sm:projects/P/secrets/S or file:PATH, without a field")
+}
