@@ -189,6 +189,59 @@ func (c *checker) container(env *Environment, ctr *Container, s spot) {
 		for i, place := range ctr.Delivery {
 			c.delivery(s.down("delivery").item(i), place)
 		}
+		c.oneInstance(env, ctr, s)
+	}
+	if c.has(s, "rollout", isMapping, false) {
+		c.rollout(ctr.Rollout, s.down("rollout"))
+	}
+}
+
+// oneInstance refuses a delivery of one credential for two servers: a login role lives on one.
+func (c *checker) oneInstance(env *Environment, ctr *Container, s spot) {
+	first := ""
+	for _, name := range ctr.Databases {
+		db := env.Databases[name]
+		switch {
+		case db == nil || db.Instance == "":
+		case first == "":
+			first = db.Instance
+		case db.Instance != first:
+			c.report.atKey(s.down("databases"), "declare one container for each instance, each with a delivery of its own",
+				"its databases are on the instances %s and %s, and a credential is of one", quote(first), quote(db.Instance))
+			return
+		}
+	}
+}
+
+func (c *checker) rollout(r *Rollout, s spot) {
+	if r == nil {
+		return
+	}
+	kinds := 0
+	if c.has(s, "ecs", isMapping, false) && r.ECS != nil {
+		kinds++
+		at := s.down("ecs")
+		c.has(at, "region", isText, true)
+		c.has(at, "cluster", isText, true)
+		c.has(at, "service", isText, true)
+		c.endpoint(at, "endpoint", r.ECS.Endpoint)
+	}
+	if c.has(s, "cloud_run", isMapping, false) && r.CloudRun != nil {
+		kinds++
+		at := s.down("cloud_run")
+		c.has(at, "project", isText, true)
+		c.has(at, "region", isText, true)
+		c.has(at, "service", isText, true)
+		c.endpoint(at, "endpoint", r.CloudRun.Endpoint)
+	}
+	if c.has(s, "command", isList, false) {
+		kinds++
+		if len(r.Command) == 0 || r.Command[0] == "" {
+			c.report.atValue(s.down("command"), "write the program and its arguments as a list", "the command is empty")
+		}
+	}
+	if kinds != 1 {
+		c.report.atValue(s, "", "want exactly one of ecs, cloud_run and command")
 	}
 }
 

@@ -116,6 +116,9 @@ func refine(s *jsonschema.Schema) {
 	for _, key := range providers() {
 		instance.OneOf = append(instance.OneOf, &jsonschema.Schema{Required: []string{key}})
 	}
+	for _, key := range []string{"ecs", "cloud_run", "command"} {
+		s.Definitions["Rollout"].OneOf = append(s.Definitions["Rollout"].OneOf, &jsonschema.Schema{Required: []string{key}})
+	}
 	logins := &jsonschema.Schema{}
 	for _, a := range accesses() {
 		logins.Enum = append(logins.Enum, a)

@@ -192,6 +192,46 @@ type Container struct {
 	Databases []string `yaml:"databases" json:"databases"`
 	// Access it needs. Defaults to read.
 	Access Access `yaml:"access,omitempty" json:"access,omitempty" jsonschema:"enum=read,enum=write,enum=admin"`
-	// Delivery is where its credential is put: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH.
+	// Delivery is where its credential is put: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH. The first place decides which
+	// credential is current.
 	Delivery []string `yaml:"delivery,omitempty" json:"delivery,omitempty"`
+	// Rollout makes the container read its credential anew after a rotation.
+	Rollout *Rollout `yaml:"rollout,omitempty" json:"rollout,omitempty"`
+}
+
+// Rollout is how a container is made to read its credential anew. Exactly one of its fields is set.
+type Rollout struct {
+	// ECS starts a new deployment of a service of Amazon ECS.
+	ECS *ECS `yaml:"ecs,omitempty" json:"ecs,omitempty"`
+	// CloudRun makes a new revision of a service of Google Cloud Run.
+	CloudRun *CloudRun `yaml:"cloud_run,omitempty" json:"cloud_run,omitempty"`
+	// Command is run in the folder of dbops.yaml, without a shell; its exit status decides. Its environment says which container and which
+	// version: DBOPS_CONTAINER, DBOPS_ENVIRONMENT, DBOPS_INSTANCE, DBOPS_VERSION. Never the secret.
+	Command []string `yaml:"command,omitempty" json:"command,omitempty"`
+}
+
+// ECS is a service of Amazon ECS.
+type ECS struct {
+	// Region as in eu-west-1.
+	Region string `yaml:"region" json:"region"`
+	// Cluster is its name or ARN.
+	Cluster string `yaml:"cluster" json:"cluster"`
+	// Service is its name.
+	Service string `yaml:"service" json:"service"`
+	// Profile of the AWS configuration. Defaults to the standard credential chain.
+	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
+	// Endpoint is the base URL of the ECS API, for emulators.
+	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
+}
+
+// CloudRun is a service of Google Cloud Run.
+type CloudRun struct {
+	// Project is the project's ID.
+	Project string `yaml:"project" json:"project"`
+	// Region as in europe-west1.
+	Region string `yaml:"region" json:"region"`
+	// Service is its name.
+	Service string `yaml:"service" json:"service"`
+	// Endpoint is the base URL of the Cloud Run Admin API, for emulators.
+	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
 }
