@@ -12,6 +12,7 @@ import (
 	"dbops/internal/availability"
 	"dbops/internal/backup"
 	"dbops/internal/cloud"
+	"dbops/internal/creds"
 	"dbops/internal/drift"
 	"dbops/internal/fault"
 	"dbops/internal/op"
@@ -59,6 +60,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	})
 	kinds = append(kinds, a.backups().Kinds()...)
 	kinds = append(kinds, a.drift(store).Fix())
+	kinds = append(kinds, creds.New(a.credentials())...)
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)

@@ -15,6 +15,7 @@ import (
 	"dbops/internal/dial"
 	"dbops/internal/fault"
 	"dbops/internal/pg"
+	"dbops/internal/secret"
 )
 
 // connection works out how to log in to a database (by its name on the server) of an instance: address, TLS, user, and a password
@@ -39,7 +40,30 @@ func (a *App) connectionTo(
 	if login == nil {
 		login = &config.Login{}
 	}
-	p := pg.Params{Database: database, User: login.User, Runtime: runtime(access, login)}
+	return a.reach(ctx, op, env, instance, inst, login, pg.Params{Database: database, User: login.User, Runtime: runtime(access, login)}, endpoint)
+}
+
+// connectionAs is connection for a login role that dbops.yaml does not name, such as a container's.
+func (a *App) connectionAs(ctx context.Context, env, instance, database, user string, password secret.Value) (*pgconn.Config, error) {
+	op := fmt.Sprintf("log in to %s/%s as %s", env, instance, user)
+	if password.IsZero() {
+		return nil, fault.Newf(fault.Denied, op, "its password is empty")
+	}
+	inst, err := a.instance(env, instance)
+	if err != nil {
+		return nil, err
+	}
+	p := pg.Params{Database: database, User: user, Password: password}
+	return a.reach(ctx, op, env, instance, inst, &config.Login{User: user}, p, func(ctx context.Context) (cloud.Endpoint, error) {
+		return a.endpoint(ctx, env, instance)
+	})
+}
+
+// reach completes p, which says as whom, by how inst is reached.
+func (a *App) reach(
+	ctx context.Context, op, env, instance string, inst *config.Instance, login *config.Login, p pg.Params,
+	endpoint func(context.Context) (cloud.Endpoint, error),
+) (*pgconn.Config, error) {
 	var err error
 	switch inst.Kind() {
 	case cloud.RDS:
@@ -80,14 +104,15 @@ func (a *App) connectRDS(
 	if err != nil {
 		return err
 	}
-	if inst.RDS.CAFile == "" {
-		return fault.Newf(fault.Config, op, "the CA certificates of RDS are not known here").
-			Hint("download the bundle of %s (AWS documents it under \"Using SSL/TLS with Amazon RDS\") and name it: rds.ca_file", inst.RDS.Region)
-	}
 	p.Host, p.Port = e.Host, uint16(e.Port)
 	p.SSLMode = "verify-full"
-	if p.CAs, err = a.cas.load(inst.RDS.CAFile); err != nil {
-		return fault.New(fault.Config, op, err).Hint("check rds.ca_file of the instance")
+	if inst.RDS.CAFile == "" {
+		p.CAs, err = a.regionCAs(op, inst.RDS.Region)
+	} else if p.CAs, err = a.cas.load(inst.RDS.CAFile); err != nil {
+		err = fault.New(fault.Config, op, err).Hint("check rds.ca_file of the instance")
+	}
+	if err != nil {
+		return err
 	}
 	p.Dial = a.dialAndForget(env, name)
 	if login.IAM {
@@ -145,8 +170,11 @@ func (a *App) connectPostgres(ctx context.Context, op string, inst *config.Insta
 	return a.password(ctx, op, login, p)
 }
 
-// password fills in user and password from the named secret, else from the standard PG variables.
+// password fills in user and password, if they are not known, from the named secret, else from the standard PG variables.
 func (a *App) password(ctx context.Context, op string, login *config.Login, p *pg.Params) error {
+	if !p.Password.IsZero() {
+		return nil
+	}
 	if login.Secret != "" {
 		ref, err := a.cfg.Secret(login.Secret)
 		if err != nil {

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"dbops/internal/app"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+)
+
+// changes plans what somebody wants of several instances and, unless --plan stops there, runs the plans one after the other. Nothing is run
+// before every plan is found possible, approved and confirmed. --confirm names the instances, with commas.
+func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []app.Change) error {
+	const what = "read the flags"
+	switch {
+	case f.out != "" && !f.plan:
+		return fault.Newf(fault.Usage, what, "--out needs --plan")
+	case f.out != "" && len(wants) > 1:
+		return fault.Newf(fault.Usage, what, "there are %d plans, and --out is one file", len(wants)).Hint("plan each instance by itself: -i INSTANCE")
+	}
+	names := strings.FieldsFunc(f.confirm, func(r rune) bool { return r == ',' })
+	for _, n := range names {
+		if !slices.ContainsFunc(wants, func(w app.Change) bool { return w.Instance == n }) {
+			return fault.Newf(fault.Unapproved, what, "nothing of instance %s is changed, which --confirm names", n)
+		}
+	}
+	plans := make([]*op.Plan, 0, len(wants))
+	for _, want := range wants {
+		want.Key = c.sshKey(f.key)
+		p, err := a.PlanChange(ctx, want)
+		if err != nil {
+			return err
+		}
+		plans = append(plans, p)
+	}
+	if f.plan {
+		for _, p := range plans {
+			if err := c.planned(ctx, a, f, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, p := range plans {
+		if err := c.present(p); err != nil {
+			return err
+		}
+		if err := blocked(p); err != nil {
+			return err
+		}
+	}
+	plans = slices.DeleteFunc(plans, (*op.Plan).Nothing)
+	waiting, err := c.askAll(ctx, a, f, plans)
+	if err != nil {
+		return err
+	}
+	if len(waiting) > 0 {
+		return fault.Newf(fault.Unapproved, fmt.Sprintf("run %d plans", len(plans)), "they need the approval of somebody else").
+			Hint("when they are approved: dbops apply %s", strings.Join(waiting, ", then dbops apply "))
+	}
+	each := make([]changeFlags, len(plans))
+	for i, p := range plans {
+		each[i] = f
+		each[i].confirm = ""
+		if slices.Contains(names, p.Instance) {
+			each[i].confirm = p.Instance
+		}
+		if err := c.confirmed(ctx, &each[i], p); err != nil {
+			return err
+		}
+		each[i].yes = true // it was asked
+	}
+	for i, p := range plans {
+		if err := c.run(ctx, a, each[i], p); err != nil {
+			if left := len(plans) - i - 1; left > 0 {
+				fmt.Fprintf(c.err, "%d more of the plans were not begun\n", left)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// askAll asks for the approvals that plans need, and returns the names of those that nobody has given yet.
+func (c *cli) askAll(ctx context.Context, a *app.App, f changeFlags, plans []*op.Plan) (waiting []string, err error) {
+	for _, p := range plans {
+		if p.Approvals == 0 {
+			continue
+		}
+		who, err := a.Identity(ctx, p.Environment, p.Instance, c.sshKey(f.key))
+		if err != nil {
+			return nil, err
+		}
+		if err := c.request(ctx, a, p, who); err != nil {
+			return nil, err
+		}
+		waiting = append(waiting, p.Hash()[:12])
+	}
+	return waiting, nil
+}

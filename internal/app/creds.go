@@ -1,0 +1,252 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dbops/internal/cloud"
+	"dbops/internal/cloud/postgres"
+	"dbops/internal/config"
+	"dbops/internal/creds"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/secret"
+)
+
+// credentials are what the operations on containers' credentials stand on.
+func (a *App) credentials() creds.Deps {
+	return creds.Deps{
+		Containers: a.containers,
+		Connect: func(ctx context.Context, t op.Target, database string) (*pgx.Conn, error) {
+			cfg, err := a.connection(ctx, t.Environment, t.Instance, database, config.Admin)
+			if err != nil {
+				return nil, err
+			}
+			conn, err := a.session(ctx, t, cfg)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := conn.Exec(ctx, "SET ROLE NONE"); err != nil { // a role of the login may not change roles
+				_ = conn.Close(context.WithoutCancel(ctx))
+				return nil, fault.New(fault.Unavailable, "log in to "+t.String(), err)
+			}
+			return conn, nil
+		},
+		Login: func(ctx context.Context, t op.Target, database string, l creds.Login) (*pgx.Conn, error) {
+			cfg, err := a.connectionAs(ctx, t.Environment, t.Instance, database, l.User, l.Password)
+			if err != nil {
+				return nil, err
+			}
+			return a.session(ctx, t, cfg)
+		},
+		Address: a.address,
+		Place: func(ctx context.Context, place string) (secret.Store, secret.Ref, error) {
+			ref, err := a.cfg.Secret(place)
+			if err != nil {
+				return nil, ref, err
+			}
+			s, err := a.secrets.Store(ctx, ref)
+			return s, ref, err
+		},
+		Rollout: a.rollout,
+	}
+}
+
+// session opens a session of dbops's own.
+func (a *App) session(ctx context.Context, t op.Target, cfg *pgconn.Config) (*pgx.Conn, error) {
+	full, err := pgx.ParseConfig("")
+	if err != nil {
+		return nil, fault.New(fault.Internal, "connect to "+t.String(), err)
+	}
+	full.Config = *cfg
+	full.RuntimeParams["application_name"] = "dbops"
+	conn, err := pgx.ConnectConfig(ctx, full)
+	if err != nil {
+		return nil, postgres.Fault(ctx, "log in to "+t.String()+" as "+cfg.User, err)
+	}
+	return conn, nil
+}
+
+// containers are those that have their databases on an instance.
+func (a *App) containers(t op.Target) (out []creds.Container, err error) {
+	e, err := a.cfg.Environment(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range e.ContainerNames() {
+		declared := e.Containers[name]
+		c := creds.Container{Name: name, Access: declared.Access, Places: declared.Delivery, Rollout: rolloutText(declared.Rollout)}
+		for _, database := range declared.Databases {
+			if d := e.Databases[database]; d != nil && d.Instance == t.Instance {
+				c.Databases = append(c.Databases, creds.Database{Name: database, Server: d.Name, Owner: d.Owner})
+			}
+		}
+		if len(c.Databases) > 0 {
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+func rolloutText(r *config.Rollout) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.ECS != nil:
+		return "ECS service " + r.ECS.Cluster + "/" + r.ECS.Service
+	case r.CloudRun != nil:
+		return "Cloud Run service " + r.CloudRun.Service
+	default:
+		return "command " + r.Command[0]
+	}
+}
+
+func (a *App) rollout(_ context.Context, t op.Target, container string) (creds.Rollout, error) {
+	e, err := a.cfg.Environment(t.Environment)
+	if err != nil {
+		return nil, err
+	}
+	c, err := e.Container(container)
+	if err != nil || c.Rollout == nil {
+		return nil, err
+	}
+	return creds.Command{
+		Dir: filepath.Dir(a.cfg.Path), Args: c.Rollout.Command,
+		Env: []string{"DBOPS_ENVIRONMENT=" + t.Environment, "DBOPS_INSTANCE=" + t.Instance},
+	}, nil
+}
+
+// address is where clients of their own reach an instance.
+func (a *App) address(ctx context.Context, t op.Target) (creds.Address, error) {
+	inst, err := a.instance(t.Environment, t.Instance)
+	if err != nil {
+		return creds.Address{}, err
+	}
+	if inst.Kind() == cloud.Postgres {
+		s := inst.Postgres.Server()
+		return creds.Address{Host: s.Host, Port: int(s.Port), SSLMode: s.SSLMode}, nil
+	}
+	e, err := a.endpoint(ctx, t.Environment, t.Instance)
+	if err != nil {
+		return creds.Address{}, err
+	}
+	at := creds.Address{Host: e.Host, Port: e.Port, SSLMode: "verify-full"}
+	if inst.Kind() == cloud.CloudSQL {
+		at.SSLMode = "verify-ca" // the certificate of an instance with a CA of its own names no host
+	}
+	return at, nil
+}
+
+// Credentials lists the containers of an environment, or of one instance: see [creds.Deps.List].
+func (a *App) Credentials(ctx context.Context, env, instance string) ([]creds.Listed, error) {
+	var out []creds.Listed
+	e, err := a.cfg.Environment(env)
+	if err != nil {
+		return nil, err
+	}
+	names := e.InstanceNames()
+	if instance != "" {
+		if _, err := e.Instance(instance); err != nil {
+			return nil, err
+		}
+		names = []string{instance}
+	}
+	for _, name := range names {
+		t, err := a.Target(env, name)
+		if err != nil {
+			return nil, err
+		}
+		all, err := a.credentials().List(ctx, t, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, all...)
+	}
+	return out, nil
+}
+
+// CredentialPick says whose credentials are meant.
+type CredentialPick struct {
+	Environment string
+	Instance    string   // "": every one
+	Containers  []string // none: every one
+	OlderThan   time.Duration
+}
+
+// CredentialGroup are containers of one instance.
+type CredentialGroup struct {
+	Instance   string
+	Containers []string
+}
+
+// PickCredentials finds the containers that somebody means, by instance. A name that is not declared is a fault.Usage.
+func (a *App) PickCredentials(ctx context.Context, p CredentialPick) ([]CredentialGroup, error) {
+	e, err := a.cfg.Environment(p.Environment)
+	if err != nil {
+		return nil, err
+	}
+	if p.Instance != "" {
+		if _, err := e.Instance(p.Instance); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range p.Containers {
+		if _, err := e.Container(name); err != nil {
+			return nil, err
+		}
+	}
+	left := slices.Clone(p.Containers)
+	var out []CredentialGroup
+	for _, instance := range e.InstanceNames() {
+		if p.Instance != "" && instance != p.Instance {
+			continue
+		}
+		t, err := a.Target(p.Environment, instance)
+		if err != nil {
+			return nil, err
+		}
+		all, err := a.containers(t)
+		if err != nil {
+			return nil, err
+		}
+		g := CredentialGroup{Instance: instance}
+		for _, c := range all {
+			if len(p.Containers) == 0 || slices.Contains(p.Containers, c.Name) {
+				g.Containers = append(g.Containers, c.Name)
+				left = slices.DeleteFunc(left, func(n string) bool { return n == c.Name })
+			}
+		}
+		if p.OlderThan > 0 && len(g.Containers) > 0 {
+			if g.Containers, err = a.older(ctx, t, g.Containers, p.OlderThan); err != nil {
+				return nil, err
+			}
+		}
+		if len(g.Containers) > 0 {
+			out = append(out, g)
+		}
+	}
+	if len(left) > 0 {
+		return nil, fault.Newf(fault.Usage, "find the container "+left[0], "it has no database on instance %s", p.Instance)
+	}
+	return out, nil
+}
+
+// older are those of the containers whose credential is older than an age, or of an age that nobody knows.
+func (a *App) older(ctx context.Context, t op.Target, names []string, age time.Duration) ([]string, error) {
+	all, err := a.credentials().List(ctx, t, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, l := range all {
+		if slices.Contains(names, l.Name) && (l.Created.IsZero() || l.Age(time.Now()) > age) {
+			out = append(out, l.Name)
+		}
+	}
+	return out, nil
+}
