@@ -161,6 +161,9 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "RUN   %s  %s\n      %s/%s, %s, asked for by %s at %s\n", r.ID, r.Title, r.Environment, r.Instance, runWord(r), r.Requester,
 		stamp(r.Created))
+	if r.Actor != "" && r.Actor != r.Requester {
+		fmt.Fprintf(&b, "      it goes by the word of %s\n", op.Actor{Name: r.Actor, Via: r.ActorVia})
+	}
 	if r.Problem != "" {
 		fmt.Fprintf(&b, "      %s\n", oneBlock(r.Problem))
 	}
@@ -291,15 +294,20 @@ func runRunsWatch(ctx context.Context, c *cli, id string) error {
 }
 
 func newRunsResumeCmd(c *cli) *cobra.Command {
-	return &cobra.Command{
+	key := ""
+	cmd := &cobra.Command{
 		Use: "resume RUN", Short: "Go on with a run that was interrupted", Args: cobra.ExactArgs(1),
-		Long:    "Go on where a run's journal ends. A step in which its process died is taken again: it looks before it acts.\n" + changeStatuses,
+		Long: `Go on where a run's journal ends. A step in which its process died is taken again: it looks before it acts. The run uses the
+credentials of the process that works on it, and the audit log has your name on what it does from then on.
+` + changeStatuses,
 		Example: "  dbops runs resume r1a2b3c4d5",
-		RunE:    func(cmd *cobra.Command, args []string) error { return runRunsResume(cmd.Context(), c, args[0]) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return runRunsResume(cmd.Context(), c, args[0], key) },
 	}
+	addKeyFlag(cmd, &key)
+	return cmd
 }
 
-func runRunsResume(ctx context.Context, c *cli, id string) error {
+func runRunsResume(ctx context.Context, c *cli, id, key string) error {
 	a, e, err := c.engine(ctx)
 	if err != nil {
 		return err
@@ -308,6 +316,15 @@ func runRunsResume(ctx context.Context, c *cli, id string) error {
 	r, err := e.Run(ctx, id)
 	if err != nil {
 		return err
+	}
+	if op.Idle(r) {
+		who, err := a.Identity(ctx, r.Environment, r.Instance, c.sshKey(key))
+		if err != nil {
+			return err
+		}
+		if err := e.Resume(ctx, r.ID, who); err != nil {
+			return err
+		}
 	}
 	return c.follow(ctx, e, r.ID)
 }

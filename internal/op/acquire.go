@@ -10,19 +10,19 @@ import (
 	"dbops/internal/state"
 )
 
-// acquire takes the leases of a run, waiting for other runs that hold them. There are none if the run has ended, or ends here because it
-// was cancelled before it began.
-func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []state.Lease, err error) {
+// acquire takes the leases of a run, waiting for other runs that hold them, and returns the run as it was then. There are no leases if the
+// run has ended, or ends here because it was cancelled before it began.
+func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (begun state.Run, leases []state.Lease, err error) {
 	targets := p.leases()
 	told := ""
 	for {
-		leases, err = r.tryAcquire(ctx, run.ID, targets)
+		begun, leases, err = r.tryAcquire(ctx, run.ID, targets)
 		held, ok := errors.AsType[*state.HeldError](err)
 		if !ok {
-			return leases, err
+			return begun, leases, err
 		}
 		if !r.e.store.Team() && held.Run != run.ID { // this process is the only one that works: it would wait for itself
-			return nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
+			return run, nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
 		}
 		if text := held.Error(); text != told && held.Run != run.ID {
 			told = text
@@ -30,11 +30,11 @@ func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []
 				return tx.AddEvent(ctx, run.ID, state.Event{Kind: EventWaiting, Text: "waiting: " + text})
 			})
 		}
-		if over, err := r.cancelled(ctx, run.ID, p.Requester); err != nil || over {
-			return nil, err
+		if over, err := r.cancelled(ctx, run.ID); err != nil || over {
+			return run, nil, err
 		}
 		if err := Sleep(r.stopping, r.e.o.Poll); err != nil { //nolint:contextcheck // the run goes on elsewhere when the process ends
-			return nil, errStopped
+			return run, nil, errStopped
 		}
 	}
 }
@@ -43,7 +43,7 @@ func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (leases []
 var errOver = errors.New("the run has ended")
 
 // tryAcquire takes all leases of a run or none. A target that is not free is a state.HeldError.
-func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (leases []state.Lease, err error) {
+func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (run state.Run, leases []state.Lease, err error) {
 	err = r.e.store.Tx(ctx, "take the lease of "+targets[0], func(ctx context.Context, tx *state.Tx) error {
 		leases = leases[:0]
 		for _, t := range targets {
@@ -53,8 +53,8 @@ func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (l
 			}
 			leases = append(leases, l)
 		}
-		run, found, err := tx.LockRun(ctx, id)
-		if err != nil {
+		var found bool
+		if run, found, err = tx.LockRun(ctx, id); err != nil {
 			return err
 		}
 		if !found || run.State.Ended() { // cancelled in the meantime, or brought to its end by another process
@@ -66,18 +66,18 @@ func (r *runner) tryAcquire(ctx context.Context, id string, targets []string) (l
 		return tx.AddEvent(ctx, id, state.Event{Kind: EventRunner, Text: fmt.Sprintf("worked on by %s, process %d", r.e.o.Host, os.Getpid())})
 	})
 	if errors.Is(err, errOver) {
-		return nil, nil
+		return run, nil, nil
 	}
-	return leases, err
+	return run, leases, err
 }
 
 // cancelled ends a run that waits for its leases if it was told to cancel; over tells that it has ended.
-func (r *runner) cancelled(ctx context.Context, id string, recorder Actor) (over bool, err error) {
+func (r *runner) cancelled(ctx context.Context, id string) (over bool, err error) {
 	var told []state.Control
 	if err := r.e.store.Read(ctx, "look for orders", func(ctx context.Context, tx *state.Tx) (err error) {
 		told, err = tx.Controls(ctx, id)
 		return err
-	}); err != nil || last(told, "", []state.Verb{state.Cancel}) == "" {
+	}); err != nil || last(told, "", []state.Verb{state.Cancel}).Verb == "" {
 		return false, err
 	}
 	err = r.e.store.Tx(ctx, "cancel run "+id, func(ctx context.Context, tx *state.Tx) error {
@@ -86,16 +86,16 @@ func (r *runner) cancelled(ctx context.Context, id string, recorder Actor) (over
 			return err
 		}
 		over = true
-		by := ""
+		by := Actor{}
 		for _, c := range told {
 			if c.Point == "" {
-				by = c.Actor
+				by = Actor{c.Actor, c.Via}
 				if err := tx.TakeControl(ctx, id, c.Seq, "before it began"); err != nil {
 					return err
 				}
 			}
 		}
-		return r.e.cancelQueued(ctx, tx, run, recorder, by)
+		return r.e.cancelQueued(ctx, tx, run, by)
 	})
 	return over, err
 }

@@ -114,7 +114,7 @@ func TestWhoMayVote(t *testing.T) {
 			}
 		}
 		_, err := b.vote("a-nothing", true, person("bob"))
-		failed(b.T, err, fault.NotFound, "no such approval")
+		failed(b.T, err, fault.Usage, "no such approval")
 		unverified := b.approvable(1, func(q *PlanRequest) { q.Requester = Actor{Name: "root@here", Via: ViaUnverified} })
 		_, err = b.Request(b.T.Context(), unverified, unverified.Requester)
 		failed(b.T, err, fault.Unapproved, "nobody vouches")

@@ -109,7 +109,7 @@ func (e *Engine) Vote(ctx context.Context, id string, v Vote) (a state.Approval,
 		}
 		switch {
 		case !found:
-			return fault.Newf(fault.NotFound, what, "there is no such approval").Hint("dbops approvals list")
+			return fault.Newf(fault.Usage, what, "there is no such approval").Hint("dbops approvals list")
 		case a.Expired:
 			return fault.Newf(fault.Stale, what, "it expired at %s", a.Expires.Format(time.RFC3339)).Hint("the requester makes the plan again")
 		case a.State != state.Requested:
@@ -176,25 +176,25 @@ func (e *Engine) Approvals(ctx context.Context, hash string) (all []state.Approv
 	return all, err
 }
 
-// useApproval uses up the approval of a plan that needs one.
-func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *Plan, hash string) error {
+// useApproval uses up the approval of a plan that needs one, and says for the audit log whose it is.
+func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *Plan, hash string) (whose string, err error) {
 	if p.Approvals == 0 {
-		return nil
+		return "", nil
 	}
 	all, err := tx.Approvals(ctx, hash)
 	if err != nil {
-		return err
+		return "", err
 	}
 	why, hint := "nobody was asked", "dbops apply FILE asks when the plan was saved with --plan --out FILE"
 	if len(all) > 0 {
 		switch a := all[0]; { // the newest counts
 		case a.State == state.Approved && !a.Expired:
 			if err := e.valid(a, hash); err != nil {
-				return fault.New(fault.Unapproved, what, err).Hint("somebody wrote into the state past dbops: dbops approvals show %s, dbops audit verify", a.ID)
+				return "", fault.New(fault.Unapproved, what, err).Hint("somebody wrote into the state past dbops: dbops approvals show %s, dbops audit verify", a.ID)
 			}
 			ok, err := tx.SetApproval(ctx, a.ID, state.Approved, state.Used, p.RunID())
 			if err != nil || ok {
-				return err
+				return "; approved by " + approvers(a.Votes) + " (approval " + a.ID + ")", err
 			}
 			why, hint = "its approval was used by somebody else just now", "dbops runs show "+p.RunID()
 		case a.State == state.Requested && !a.Expired:
@@ -206,7 +206,15 @@ func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *
 			why, hint = "its approval expired", "make the plan again"
 		}
 	}
-	return fault.Newf(fault.Unapproved, what, "it needs an approval: %s", why).Hint("%s", hint)
+	return "", fault.Newf(fault.Unapproved, what, "it needs an approval: %s", why).Hint("%s", hint)
+}
+
+func approvers(votes []state.Vote) string {
+	names := make([]string, len(votes)) // of an approval that is used all are yes
+	for i, v := range votes {
+		names[i] = v.Actor
+	}
+	return strings.Join(names, ", ")
 }
 
 // valid tells whether an approval is what votes through dbops lead to.

@@ -177,7 +177,7 @@ func (w *watcher) look(ctx context.Context) (run state.Run, over bool, err error
 			return err
 		}
 		if !found {
-			return fault.Newf(fault.NotFound, what, "there is no such run").Hint("dbops runs list")
+			return noRun(what)
 		}
 		if w.tell != nil {
 			events, err = tx.Events(ctx, w.id, w.seen)

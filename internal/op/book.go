@@ -24,7 +24,7 @@ type dbosBook struct {
 	run    state.Run
 	plan   *Plan
 	leases []state.Lease
-	actor  Actor
+	actor  Actor // by whose word the run goes on
 }
 
 var _ book = (*dbosBook)(nil)
@@ -199,6 +199,7 @@ func (b *dbosBook) end(_ context.Context, p point, o outcome) (outcome, error) {
 				if err != nil {
 					return o, err
 				}
+				entry.Actor, entry.Via = b.actor.Name, b.actor.Via
 				o.Problem = "cancelled by " + by
 				s.Problem, event.Text, entry.Text, entry.Outcome = o.Problem, o.Problem, o.Problem, "cancelled"
 			}
@@ -216,7 +217,7 @@ func (b *dbosBook) end(_ context.Context, p point, o outcome) (outcome, error) {
 	})
 }
 
-// heeded takes the orders to cancel, and says who gave them.
+// heeded takes the orders to cancel, and says who gave them: the run goes on by the word of the last of them.
 func (b *dbosBook) heeded(ctx context.Context, tx *state.Tx, p point) (by string, err error) {
 	all, err := tx.Controls(ctx, b.run.ID)
 	if err != nil {
@@ -226,6 +227,9 @@ func (b *dbosBook) heeded(ctx context.Context, tx *state.Tx, p point) (by string
 	for _, c := range all {
 		if c.Verb == state.Cancel && c.Point == "" {
 			by = c.Actor
+			if err := b.by(ctx, tx, c); err != nil {
+				return "", err
+			}
 			if c.Reason != "" {
 				by += " (" + c.Reason + ")"
 			}
@@ -235,6 +239,12 @@ func (b *dbosBook) heeded(ctx context.Context, tx *state.Tx, p point) (by string
 		}
 	}
 	return by, nil
+}
+
+// by makes the run go on by the word of who gave an order.
+func (b *dbosBook) by(ctx context.Context, tx *state.Tx, c state.Control) error {
+	b.actor = Actor{c.Actor, c.Via}
+	return tx.SetActor(ctx, b.run.ID, c.Actor, c.Via)
 }
 
 func (b *dbosBook) again(ctx context.Context, p point, pause time.Duration) (bool, error) {
@@ -304,19 +314,19 @@ func (b *dbosBook) decide(ctx context.Context, p point, s state.RunState, o outc
 func (b *dbosBook) order(ctx context.Context, p point, verbs []state.Verb) (v state.Verb, err error) {
 	err = b.r.e.store.Read(ctx, "wait for a decision", func(ctx context.Context, tx *state.Tx) error {
 		all, err := tx.Controls(ctx, b.run.ID)
-		v = last(all, p.String(), verbs)
+		v = last(all, p.String(), verbs).Verb
 		return err
 	})
 	return v, err
 }
 
-func last(all []state.Control, here string, verbs []state.Verb) (v state.Verb) {
+func last(all []state.Control, here string, verbs []state.Verb) (found state.Control) {
 	for _, c := range all {
 		if (c.Point == "" || c.Point == here) && slices.Contains(verbs, c.Verb) {
-			v = c.Verb
+			found = c
 		}
 	}
-	return v
+	return found
 }
 
 // heed takes what the run was told until now, and does the last of it: nothing is left that would be heeded at another place.
@@ -329,7 +339,12 @@ func (b *dbosBook) heed(p point, verbs []state.Verb) (state.Verb, error) {
 		if err != nil {
 			return "", err
 		}
-		v := last(all, "", verbs)
+		word := last(all, "", verbs)
+		if word.Verb != "" {
+			if err := b.by(ctx, tx, word); err != nil {
+				return "", err
+			}
+		}
 		for _, c := range all {
 			if c.Point == "" {
 				if err := tx.TakeControl(ctx, b.run.ID, c.Seq, p.String()); err != nil {
@@ -338,10 +353,10 @@ func (b *dbosBook) heed(p point, verbs []state.Verb) (state.Verb, error) {
 			}
 		}
 		s := state.Running
-		if v == state.UndoRun || p.Phase == state.Undo {
+		if word.Verb == state.UndoRun || p.Phase == state.Undo {
 			s = state.Undoing
 		}
-		return v, tx.SetRun(ctx, b.run.ID, s, p.Name, "", "")
+		return word.Verb, tx.SetRun(ctx, b.run.ID, s, p.Name, "", "")
 	})
 }
 

@@ -156,7 +156,9 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		}
 		var found bool
 		if r, found, err = tx.Run(ctx, p.RunID()); err != nil || found {
-			again = found
+			if again = found; found {
+				err = e.resumed(ctx, tx, r, o.Actor)
+			}
 			return err
 		}
 		now, err := tx.Now(ctx)
@@ -169,12 +171,13 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		if err := e.unheld(ctx, tx, what, p); err != nil {
 			return err
 		}
-		if err := e.useApproval(ctx, tx, what, p, hash); err != nil {
+		approved, err := e.useApproval(ctx, tx, what, p, hash)
+		if err != nil {
 			return err
 		}
 		r = state.Run{
 			ID: p.RunID(), PlanHash: hash, Kind: p.Kind, Environment: p.Environment, Instance: p.Instance, Title: p.Title,
-			Requester: p.Requester.Name, Queue: e.o.Queue, State: state.Queued,
+			Requester: p.Requester.Name, Actor: o.Actor.Name, ActorVia: o.Actor.Via, Queue: e.o.Queue, State: state.Queued,
 		}
 		if err := tx.PutRun(ctx, r); err != nil {
 			return err
@@ -182,7 +185,7 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		if r, _, err = tx.Run(ctx, r.ID); err != nil { // with its times
 			return err
 		}
-		entry := e.entry(r, o.Actor, audit.Note, "submitted: "+p.Title)
+		entry := e.entry(r, o.Actor, audit.Note, "submitted: "+p.Title+"; asked for by "+p.Requester.String()+approved)
 		for _, c := range p.Changes {
 			entry.Changes = append(entry.Changes, audit.Change{Setting: settingOf(p.Target, c), From: c.From, To: c.To})
 		}
@@ -293,7 +296,7 @@ func (e *Engine) Runs(ctx context.Context, f state.RunFilter) (all []state.Run, 
 	return all, err
 }
 
-// Run returns a run by its name, or by the beginning of it if that is enough.
+// Run returns a run by its name, or by the beginning of it if that is enough. A name that is none is a fault.Usage.
 func (e *Engine) Run(ctx context.Context, id string) (r state.Run, err error) {
 	what := "find run " + id
 	err = e.store.Read(ctx, what, func(ctx context.Context, tx *state.Tx) error {
@@ -302,7 +305,7 @@ func (e *Engine) Run(ctx context.Context, id string) (r state.Run, err error) {
 		case err != nil:
 			return err
 		case id == "" || len(all) == 0:
-			return fault.Newf(fault.NotFound, what, "there is no such run in %s", e.store.DB.Name).Hint("dbops runs list")
+			return fault.Newf(fault.Usage, what, "there is no such run in %s", e.store.DB.Name).Hint("dbops runs list")
 		case len(all) > 1 && all[0].ID != id:
 			return fault.Newf(fault.Usage, what, "several runs begin so: %s, %s", all[0].ID, all[1].ID)
 		}
@@ -349,17 +352,21 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 			return err
 		}
 		if !found {
-			return fault.Newf(fault.NotFound, what, "there is no such run").Hint("dbops runs list")
+			return noRun(what)
 		}
 		if err := fits(what, r, v); err != nil {
 			return err
 		}
 		if v == state.Cancel && r.State == state.Queued && !r.Alive { // nobody has begun, so nobody else will hear it
-			if err := e.cancelQueued(ctx, tx, r, by, by.Name); err != nil {
+			if err := e.cancelQueued(ctx, tx, r, by); err != nil {
 				return err
 			}
-		} else if err := tx.AddControl(ctx, id, state.Control{Verb: v, Reason: reason, Actor: by.Name}); err != nil {
+		} else if err := tx.AddControl(ctx, id, state.Control{Verb: v, Reason: reason, Actor: by.Name, Via: by.Via}); err != nil {
 			return err
+		} else if Idle(r) { // whoever takes it up does so to stop it
+			if err := tx.SetActor(ctx, id, by.Name, by.Via); err != nil {
+				return err
+			}
 		}
 		text := "told to " + string(v)
 		if reason != "" {
@@ -373,12 +380,12 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 }
 
 // cancelQueued ends a run that was not begun.
-func (e *Engine) cancelQueued(ctx context.Context, tx *state.Tx, r state.Run, recorder Actor, who string) error {
-	text := "cancelled by " + who
+func (e *Engine) cancelQueued(ctx context.Context, tx *state.Tx, r state.Run, by Actor) error {
+	text := "cancelled by " + by.Name
 	if err := tx.SetRun(ctx, r.ID, state.Cancelled, "", text, ""); err != nil {
 		return err
 	}
-	entry := e.entry(r, recorder, audit.Note, "ended: "+text)
+	entry := e.entry(r, by, audit.Note, "ended: "+text)
 	entry.Outcome = string(state.Cancelled)
 	if err := tx.Append(ctx, entry); err != nil {
 		return err

@@ -223,6 +223,6 @@ func TestARunTakesOnlyOrdersThatItWaitsFor(t *testing.T) {
 		b.tell(t, id, state.Retry)
 		wants(t, "state", b.attach(t, id).State, state.Undone)
 		failed(t, b.Tell(t.Context(), id, state.Retry, by, ""), fault.Usage, "it has ended")
-		failed(t, b.Tell(t.Context(), "rnothing", state.Retry, by, ""), fault.NotFound, "no such run")
+		failed(t, b.Tell(t.Context(), "rnothing", state.Retry, by, ""), fault.Usage, "no such run")
 	})
 }

@@ -94,7 +94,7 @@ func TestARunThatEndedElsewhereLeavesNoLease(t *testing.T) {
 		if err != nil {
 			b.T.Fatal(err)
 		}
-		leases, err := r.acquire(b.T.Context(), run, p)
+		_, leases, err := r.acquire(b.T.Context(), run, p)
 		if err != nil || len(leases) > 0 {
 			b.T.Errorf("%+v, %v", leases, err)
 		}

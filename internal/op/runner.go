@@ -295,13 +295,13 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	leases, err := r.acquire(ctx, run, p)
+	run, leases, err := r.acquire(ctx, run, p)
 	if err != nil || leases == nil {
 		return err
 	}
 	r.e.o.hook("the lease is held")
 	r.e.o.Log.Info("working on a run", "run", id, "target", p.Target.String(), "title", p.Title)
-	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: p.Requester}
+	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: actorOf(run, p)}
 	m := &machine{
 		book: b, steps: append([]Step{r.checkStep(kind, p, id)}, steps...), act: b.act,
 		session: Session{

@@ -37,7 +37,9 @@ type Run struct {
 	Environment string    `json:"environment"`
 	Instance    string    `json:"instance"`
 	Title       string    `json:"title"`
-	Requester   string    `json:"requester"`
+	Requester   string    `json:"requester"`           // who asked for its plan
+	Actor       string    `json:"actor,omitempty"`     // who started it, resumed it, or decided last; empty if an older dbops made it
+	ActorVia    string    `json:"actor_via,omitempty"` // how that is known
 	Queue       string    `json:"queue"`
 	State       RunState  `json:"state"`
 	Step        string    `json:"step,omitempty"`    // what it does, waits for, or failed at
@@ -59,9 +61,9 @@ func (r *Run) Interrupted() bool {
 
 // PutRun stores a new run; storing it again changes nothing.
 func (t *Tx) PutRun(ctx context.Context, r Run) error {
-	return t.exec(ctx, `insert into runs (id, plan_hash, kind, environment, instance, title, requester, queue, state, created_ms, updated_ms)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, `+t.now()+`, `+t.now()+`) on conflict (id) do nothing`,
-		r.ID, r.PlanHash, r.Kind, r.Environment, r.Instance, r.Title, r.Requester, r.Queue, string(Queued))
+	return t.exec(ctx, `insert into runs (id, plan_hash, kind, environment, instance, title, requester, actor, actor_via, queue, state, created_ms, updated_ms)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, `+t.now()+`, `+t.now()+`) on conflict (id) do nothing`,
+		r.ID, r.PlanHash, r.Kind, r.Environment, r.Instance, r.Title, r.Requester, r.Actor, r.ActorVia, r.Queue, string(Queued))
 }
 
 // SetRun says how far a run is. Begun sets when it was begun if that is not known yet.
@@ -82,6 +84,11 @@ func (t *Tx) SetVerbs(ctx context.Context, id string, verbs []Verb) error {
 		words[i] = string(v)
 	}
 	return t.exec(ctx, `update runs set verbs = $1 where id = $2`, strings.Join(words, " "), id)
+}
+
+// SetActor says by whose word a run goes on, and how that is known.
+func (t *Tx) SetActor(ctx context.Context, id, actor, via string) error {
+	return t.exec(ctx, `update runs set actor = $1, actor_via = $2 where id = $3`, actor, via, id)
 }
 
 // SetRunner says who works on a run.
@@ -166,7 +173,7 @@ func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, e
 		var r Run
 		var s, verbs string
 		var created, started, updated, ended, alive int64
-		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Queue, &s, &r.Step,
+		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Actor, &r.ActorVia, &r.Queue, &s, &r.Step,
 			&r.Problem, &r.Hint, &verbs, &r.Runner, &created, &started, &updated, &ended, &alive); err != nil {
 			return err
 		}
@@ -174,8 +181,8 @@ func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, e
 		r.Created, r.Started, r.Updated, r.Ended = fromMS(created), fromMS(started), fromMS(updated), fromMS(ended)
 		all = append(all, r)
 		return nil
-	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.queue, r.state, r.step, r.problem, r.hint,
-		r.verbs, r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
+	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.actor, r.actor_via, r.queue, r.state, r.step,
+		r.problem, r.hint, r.verbs, r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
 		(select count(*) from runners n where n.id = r.runner and n.expires_ms > `+t.now()+`)
 		from runs r `+clause, args...)
 	return all, err

@@ -118,14 +118,15 @@ type Control struct {
 	Verb   Verb
 	Reason string
 	Actor  string
+	Via    string // how the actor is known; empty if an older dbops wrote it
 	At     time.Time
 	Point  string
 }
 
 // AddControl tells a run something.
 func (t *Tx) AddControl(ctx context.Context, run string, c Control) error {
-	return t.exec(ctx, `insert into controls (run, seq, verb, reason, actor, at_ms)
-		select $1, coalesce(max(seq), 0) + 1, $2, $3, $4, `+t.now()+` from controls where run = $1`, run, string(c.Verb), c.Reason, c.Actor)
+	return t.exec(ctx, `insert into controls (run, seq, verb, reason, actor, actor_via, at_ms)
+		select $1, coalesce(max(seq), 0) + 1, $2, $3, $4, $5, `+t.now()+` from controls where run = $1`, run, string(c.Verb), c.Reason, c.Actor, c.Via)
 }
 
 // Controls are what a run was told, oldest first.
@@ -134,13 +135,13 @@ func (t *Tx) Controls(ctx context.Context, run string) (all []Control, err error
 		var c Control
 		var verb string
 		var at int64
-		if err := rows.Scan(&c.Seq, &verb, &c.Reason, &c.Actor, &at, &c.Point); err != nil {
+		if err := rows.Scan(&c.Seq, &verb, &c.Reason, &c.Actor, &c.Via, &at, &c.Point); err != nil {
 			return err
 		}
 		c.Verb, c.At = Verb(verb), fromMS(at)
 		all = append(all, c)
 		return nil
-	}, `select seq, verb, reason, actor, at_ms, point from controls where run = $1 order by seq`, run)
+	}, `select seq, verb, reason, actor, actor_via, at_ms, point from controls where run = $1 order by seq`, run)
 	return all, err
 }
 

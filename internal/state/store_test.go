@@ -65,7 +65,7 @@ var aPlan = state.Plan{
 // run puts a run with its plan into the store.
 func (s suite) run(id string, change ...func(*state.Run)) {
 	s.Helper()
-	r := state.Run{ID: id, PlanHash: "h1", Kind: "toy", Environment: "prod", Instance: "main", Title: "a title", Requester: "alice", Queue: "default"}
+	r := state.Run{ID: id, PlanHash: "h1", Kind: "toy", Environment: "prod", Instance: "main", Title: "a title", Requester: "alice", Actor: "carol", ActorVia: "aws", Queue: "default"}
 	for _, c := range change {
 		c(&r)
 	}
@@ -101,7 +101,8 @@ func TestRunsAreKeptAndFound(t *testing.T) {
 			s.recent(&r.Created)
 			s.recent(&r.Updated)
 			s.wants("run", r, state.Run{
-				ID: "r1a", PlanHash: "h1", Kind: "toy", Environment: "prod", Instance: "main", Title: "a title", Requester: "alice", Queue: "default", State: state.Queued,
+				ID: "r1a", PlanHash: "h1", Kind: "toy", Environment: "prod", Instance: "main", Title: "a title", Requester: "alice", Actor: "carol", ActorVia: "aws",
+				Queue: "default", State: state.Queued,
 			})
 			_, ghost, ghostErr := tx.LockRun(ctx, "r2")
 			if !found || ghost {
@@ -207,7 +208,7 @@ func TestStepsEventsAndControlsAreInOrder(t *testing.T) {
 			done.State, done.Problem, done.Output = state.StepFailed, "no", []byte(`{"x":1}`)
 			return errors.Join(err, tx.EndStep(ctx, "r1", done), tx.BeginStep(ctx, "r1", steps[1]),
 				tx.AddEvent(ctx, "r1", state.Event{Kind: "one", Step: "a", Text: "ü"}), tx.AddEvent(ctx, "r1", state.Event{Kind: "two"}),
-				tx.AddControl(ctx, "r1", state.Control{Verb: state.Cancel, Reason: "why", Actor: "bob"}), tx.AddControl(ctx, "r1", state.Control{Verb: state.Retry, Actor: "bob"}),
+				tx.AddControl(ctx, "r1", state.Control{Verb: state.Cancel, Reason: "why", Actor: "bob", Via: "ssh"}), tx.AddControl(ctx, "r1", state.Control{Verb: state.Retry, Actor: "bob"}),
 				tx.AddRunner(ctx, state.Runner{ID: "w"}, time.Minute), tx.SetRunner(ctx, "r1", "w"))
 		})
 		s.tx(func(ctx context.Context, tx *state.Tx) error {
@@ -231,7 +232,7 @@ func TestStepsEventsAndControlsAreInOrder(t *testing.T) {
 			for i := range told {
 				s.recent(&told[i].At)
 			}
-			s.wants("controls", told, []state.Control{{Seq: 1, Verb: state.Cancel, Reason: "why", Actor: "bob"}, {Seq: 2, Verb: state.Retry, Actor: "bob"}})
+			s.wants("controls", told, []state.Control{{Seq: 1, Verb: state.Cancel, Reason: "why", Actor: "bob", Via: "ssh"}, {Seq: 2, Verb: state.Retry, Actor: "bob"}})
 			cancels, cancelsErr := tx.Cancels(ctx, "w")
 			s.wants("cancels", cancels, []string{"r1"})
 			return errors.Join(err, eventsErr, laterErr, toldErr, cancelsErr, tx.TakeControl(ctx, "r1", 1, "here"))
@@ -402,5 +403,40 @@ func TestTheClockIsTheStores(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// A store of the version that knew no actors is read, and goes on.
+func TestAnOlderStoreIsReadAndGoesOn(t *testing.T) {
+	t.Parallel()
+	statetest.Each(t, func(t *testing.T, p statetest.Place) {
+		old := suite{t, p.Store(t)}
+		old.run("r1")
+		old.tx(func(ctx context.Context, tx *state.Tx) error {
+			return errors.Join(tx.AddControl(ctx, "r1", state.Control{Verb: state.Retry, Actor: "bob"}), tx.Append(ctx, audit.Entry{Kind: "toy", Run: "r1", Phase: audit.Note}))
+		})
+		for _, s := range []string{
+			"alter table runs drop column actor", "alter table runs drop column actor_via", "alter table controls drop column actor_via",
+			"delete from state_version where version > 1",
+		} {
+			if _, err := old.s.DB.SQL.ExecContext(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := suite{t, p.Store(t)}
+		now.tx(func(ctx context.Context, tx *state.Tx) error {
+			r, found, err := tx.Run(ctx, "r1")
+			if !found || r.Requester != "alice" || r.Actor != "" || r.ActorVia != "" {
+				t.Errorf("%v, %+v", found, r)
+			}
+			told, toldErr := tx.Controls(ctx, "r1")
+			if len(told) != 1 || told[0].Actor != "bob" || told[0].Via != "" {
+				t.Errorf("%+v", told)
+			}
+			return errors.Join(err, toldErr, tx.SetActor(ctx, "r1", "carol", "aws"))
+		})
+		if report, err := now.s.Log.Verify(t.Context(), 0); err != nil || !report.OK() {
+			t.Errorf("%v, %+v", err, report)
+		}
 	})
 }
