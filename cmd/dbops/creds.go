@@ -23,7 +23,10 @@ slot out of use once nobody is logged in with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCredsListCmd(c), newCredsRotateCmd(c))
+	cmd.AddCommand(
+		newCredsListCmd(c), newCredsShowCmd(c), newCredsIssueCmd(c), newCredsRotateCmd(c), newCredsRollbackCmd(c), newCredsRevokeCmd(c), newCredsAdoptCmd(c),
+		newCredsAuditCmd(c),
+	)
 	return cmd
 }
 

@@ -250,3 +250,70 @@ func (a *App) older(ctx context.Context, t op.Target, names []string, age time.D
 	}
 	return out, nil
 }
+
+// targetOf is the instance that a container's databases are on.
+func (a *App) targetOf(env, container string) (op.Target, error) {
+	e, err := a.cfg.Environment(env)
+	if err != nil {
+		return op.Target{}, err
+	}
+	c, err := e.Container(container)
+	if err != nil {
+		return op.Target{}, err
+	}
+	d, err := e.Database(c.Databases[0]) // there is one: the configuration was checked
+	if err != nil {
+		return op.Target{}, err
+	}
+	return a.Target(env, d.Instance)
+}
+
+// ContainerInstance is the instance that a container's databases are on. An unknown name is a fault.Usage.
+func (a *App) ContainerInstance(env, container string) (string, error) {
+	t, err := a.targetOf(env, container)
+	return t.Instance, err
+}
+
+// Credential is a container's current credential.
+func (a *App) Credential(ctx context.Context, env, container string) (*creds.Shown, error) {
+	t, err := a.targetOf(env, container)
+	if err != nil {
+		return nil, err
+	}
+	return a.credentials().Show(ctx, t, container)
+}
+
+// AuditCredentials reads who can log in to an instance: see [creds.Deps.Audit].
+func (a *App) AuditCredentials(ctx context.Context, env, instance string) ([]*creds.AuditReport, error) {
+	e, err := a.cfg.Environment(env)
+	if err != nil {
+		return nil, err
+	}
+	names := e.InstanceNames()
+	if instance != "" {
+		names = []string{instance}
+	}
+	var out []*creds.AuditReport
+	for _, name := range names {
+		inst, err := e.Instance(name)
+		if err != nil {
+			return nil, err
+		}
+		t, err := a.Target(env, name)
+		if err != nil {
+			return nil, err
+		}
+		var known []string
+		for _, l := range inst.Logins {
+			if l != nil && l.User != "" {
+				known = append(known, l.User)
+			}
+		}
+		r, err := a.credentials().Audit(ctx, t, known, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}

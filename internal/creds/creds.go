@@ -92,5 +92,5 @@ func New(d Deps) []op.Kind {
 	if d.Concurrency <= 0 {
 		d.Concurrency = 4
 	}
-	return []op.Kind{rotate(d)}
+	return []op.Kind{rotate(d), rollback(d), issue(d), revoke(d), adopt(d)}
 }

@@ -37,7 +37,7 @@ type ContainerFacts struct {
 	Name      string        `json:"name"`
 	Access    config.Access `json:"access"`
 	Databases []string      `json:"databases"` // names on the server
-	Owners    []string      `json:"owners,omitempty"`
+	Owners    []string      `json:"owners"`    // of the databases, in the same order; "" where none is declared
 	Rollout   string        `json:"rollout,omitempty"`
 
 	Group      string       `json:"group"`
@@ -196,15 +196,12 @@ func readAdmin(ctx context.Context, conn *pgx.Conn) (f Facts, err error) {
 	return f, err
 }
 
-// readRoles reads the group and the slots of a container. An adopted slot a has a name of its own: it is the other member of the group
-// that acts as the group.
+// readRoles reads the group and the slots of a container. An adopted slot a has a name of its own: it is the one other member of the group.
 func readRoles(ctx context.Context, conn *pgx.Conn, c Container) (ContainerFacts, error) {
 	f := ContainerFacts{Name: c.Name, Access: c.Access, Rollout: c.Rollout, Group: GroupRole(c.Name)}
 	for _, d := range c.Databases {
 		f.Databases = append(f.Databases, d.Server)
-		if d.Owner != "" && !slices.Contains(f.Owners, d.Owner) {
-			f.Owners = append(f.Owners, d.Owner)
-		}
+		f.Owners = append(f.Owners, d.Owner)
 	}
 	rows, err := conn.Query(ctx, `
 		WITH grp AS (SELECT oid, rolname FROM pg_roles WHERE rolname = $1)
@@ -215,7 +212,9 @@ func readRoles(ctx context.Context, conn *pgx.Conn, c Container) (ContainerFacts
 		       EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = r.oid)
 		  FROM pg_roles r
 		 WHERE r.rolname = ANY ($2) OR r.oid = (SELECT oid FROM grp)
-		    OR (r.rolconfig @> ARRAY['role=' || $1] AND EXISTS (SELECT FROM pg_auth_members m, grp WHERE m.member = r.oid AND m.roleid = grp.oid))
+		    OR (r.rolname <> session_user AND NOT r.rolsuper
+		        AND EXISTS (SELECT FROM pg_auth_members m, grp WHERE m.member = r.oid AND m.roleid = grp.oid AND m.grantor <> r.oid)
+		        AND NOT r.rolcreaterole)
 		 ORDER BY r.rolname`, f.Group, []string{SlotRole(c.Name, SlotA), SlotRole(c.Name, SlotB)})
 	if err != nil {
 		return f, err
