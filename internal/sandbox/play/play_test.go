@@ -167,6 +167,20 @@ func TestWhatIsSavedIsLoaded(t *testing.T) {
 	}
 }
 
+func TestWithoutAFolderNothingIsKept(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := Save("", "state.json", state{"a", 1}); err != nil {
+		t.Error(err)
+	}
+	got := state{"b", 2}
+	if ok, err := Load("", "state.json", &got); ok || err != nil || got.Name != "b" {
+		t.Errorf("%+v, %v, %v", got, ok, err)
+	}
+	if all, err := os.ReadDir("."); err != nil || len(all) != 0 {
+		t.Errorf("%v is here, %v", all, err)
+	}
+}
+
 func TestWhatCannotBeSavedLeavesWhatWasThere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -1,19 +1,18 @@
-// Package awssm reads secrets from AWS Secrets Manager.
+// Package awssm reads and writes secrets of AWS Secrets Manager.
 //
 // Credentials come from the standard AWS chain; nothing is contacted before the first secret is asked for, and nothing is kept. The
-// secret's region is that of its reference or ARN, else the chain's.
+// secret's region is that of its reference or ARN, else the chain's. What is current, pending and previous are AWS's own staging labels
+// AWSCURRENT, AWSPENDING and AWSPREVIOUS, so whatever else reads the secret sees the same.
 package awssm
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"dbops/internal/cloud"
 	"dbops/internal/cloud/awsclient"
@@ -55,37 +54,22 @@ func New(ctx context.Context, o Options) (*Source, error) {
 // Get returns the current version of the secret that r names: "NAME", "REGION/NAME" or its ARN, with #KEY for one field of a JSON
 // object. A first part of the name that looks like a region is one.
 func (s *Source) Get(ctx context.Context, r secret.Ref) (secret.Value, error) {
-	op := "read secret " + r.String()
-	region, id := locate(r.Name)
-	if id == "" {
-		return secret.Value{}, fault.Newf(fault.Config, op, "its name is missing").Hint("want aws-sm:NAME, or aws-sm:REGION/NAME")
-	}
-	if err := s.aws.NeedRegion(op, region); err != nil {
+	c, err := s.call("read secret", r)
+	if err != nil {
 		return secret.Value{}, err
 	}
-	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
-	defer cancel()
-	out, err := s.api.GetSecretValue(ask, &secretsmanager.GetSecretValueInput{SecretId: &id}, func(o *secretsmanager.Options) {
-		if region != "" {
-			o.Region = region
-		}
-	})
+	out, err := ask(ctx, c, s.api.GetSecretValue, &secretsmanager.GetSecretValueInput{SecretId: &c.id})
 	if err != nil {
-		return secret.Value{}, s.fault(ctx, op, id, err)
+		err = c.fault(ctx, err)
+		if fault.KindOf(err) == fault.Busy { // it was deleted: there is nothing to read
+			return secret.Value{}, fault.New(fault.NotFound, c.op, cloud.Because(cause(err), err))
+		}
+		return secret.Value{}, err
 	}
 	if out.SecretString != nil {
 		return secret.Field(r, []byte(*out.SecretString))
 	}
 	return secret.Field(r, out.SecretBinary)
-}
-
-// fault adds what only Secrets Manager does: it describes the deletion of a secret as an invalid request.
-func (s *Source) fault(ctx context.Context, op, id string, err error) error {
-	if invalid, ok := errors.AsType[*types.InvalidRequestException](err); ok && strings.Contains(invalid.ErrorMessage(), "deletion") {
-		return fault.New(fault.NotFound, op, cloud.Because("it was deleted and waits for the end of its recovery window", err)).
-			Hint("aws secretsmanager restore-secret --secret-id %s", id)
-	}
-	return s.aws.Fault(ctx, op, err)
 }
 
 var regionText = regexp.MustCompile(`^[a-z]{2}(-gov|-iso[a-z]?)?-[a-z]+-[0-9]$`)
@@ -96,8 +80,13 @@ func locate(name string) (region, id string) {
 		return first, rest
 	}
 	// arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders-AbCdEf
-	if part := strings.SplitN(name, ":", 7); len(part) == 7 && part[0] == "arn" && part[2] == "secretsmanager" {
-		return part[3], name
+	if isARN(name) {
+		return strings.Split(name, ":")[3], name
 	}
 	return "", name
+}
+
+func isARN(name string) bool {
+	part := strings.SplitN(name, ":", 7)
+	return len(part) == 7 && part[0] == "arn" && part[2] == "secretsmanager"
 }

@@ -55,7 +55,7 @@ func start(t *testing.T) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := played.New(played.Config{Keys: s.keys, Dir: t.TempDir(), Faults: s.faults})
+	api, err := played.New(played.Config{Keys: s.keys, Faults: s.faults})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +67,15 @@ func start(t *testing.T) *store {
 
 func (s *store) as(t *testing.T, who string, o Options) *Source {
 	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	o.HTTPClient = &http.Client{Transport: transport}
+	return s.with(t, who, o)
+}
+
+// with is as, through an HTTP client of one's own.
+func (s *store) with(t *testing.T, who string, o Options) *Source {
+	t.Helper()
 	id, key, ok := s.keys.Credentials(who)
 	if !ok {
 		t.Fatalf("nobody is called %s", who)
@@ -76,9 +85,7 @@ func (s *store) as(t *testing.T, who string, o Options) *Source {
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	o.Profile, o.Endpoint, o.HTTPClient = "played", s.url, &http.Client{Transport: transport}
+	o.Profile, o.Endpoint = "played", s.url
 	source, err := New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func start(t *testing.T) *store {
 		}
 	}
 	s := &store{id: id, faults: &play.Faults{}}
-	api, err := played.New(played.Options{Dir: t.TempDir(), Identity: id, Faults: s.faults, Projects: map[string]string{"shop-prod": "123456789012"}})
+	api, err := played.New(played.Options{Identity: id, Faults: s.faults, Projects: map[string]string{"shop-prod": "123456789012"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ const service = "secretsmanager"
 // Config is what an [API] stands on.
 type Config struct {
 	Keys   *awsid.Keys  // also says account and region
-	Dir    string       // where the secrets are kept
+	Dir    string       // where the secrets are kept; empty: nowhere
 	Faults *play.Faults // service "secretsmanager"; nil: none
 	Log    *slog.Logger // defaults to discarding
 	Now    func() time.Time

@@ -34,7 +34,7 @@ const (
 
 // Options are what a [Server] needs.
 type Options struct {
-	Dir      string // holds secretmanager.json
+	Dir      string // holds secretmanager.json; empty: nothing is kept
 	Identity *googleid.Directory
 	Faults   *play.Faults      // nil: none
 	Projects map[string]string // number by id; the API answers with numbers and takes both
