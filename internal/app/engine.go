@@ -66,7 +66,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 		return nil, fault.New(fault.Internal, "start the engine", err)
 	}
 	a.engine.engine = op.New(store, registry, op.Options{
-		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Locker: marks{a}, CheckVote: a.checkVote,
+		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Locker: marks{a.changer}, CheckVote: a.checkVote,
 	})
 	return a.engine.engine, nil
 }

@@ -302,16 +302,23 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	r.e.o.hook("the lease is held")
 	r.e.o.Log.Info("working on a run", "run", id, "target", p.Target.String(), "title", p.Title)
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: actorOf(run, p)}
+	session := Session{Plan: p, Run: id, outputs: map[string]json.RawMessage{}, fence: r.mustHold, progress: b.progress()}
+	mark := &marker{r: r, session: session}
 	m := &machine{
-		book: b, steps: append([]Step{r.checkStep(kind, p, id)}, steps...), act: b.act,
-		session: Session{
-			Plan: p, Run: id, outputs: map[string]json.RawMessage{}, fence: r.mustHold, progress: b.progress(),
+		book: b, steps: append([]Step{checkStep(kind, p)}, steps...), session: session,
+		act: func(ctx context.Context, at point, do func(context.Context) (Result, error)) (outcome, error) {
+			return b.act(ctx, at, func(ctx context.Context) (Result, error) {
+				if err := mark.keep(ctx, at); err != nil {
+					return Result{}, err
+				}
+				return do(ctx)
+			})
 		},
 	}
 	if err := m.run(ctx); err != nil {
 		return err
 	}
-	r.unlock(ctx, p, id)
+	mark.remove(ctx)
 	r.e.o.Log.Info("the run has ended; see dbops runs show", "run", id)
 	return nil
 }
@@ -344,12 +351,9 @@ func (r *runner) mustHold() error {
 	return r.fence.check()
 }
 
-// checkStep marks the target, and compares the world with what the plan was made from, before anything is changed.
-func (r *runner) checkStep(k Kind, p *Plan, id string) Step {
+// checkStep compares the world with what the plan was made from, before anything is changed.
+func checkStep(k Kind, p *Plan) Step {
 	return Step{Name: "check", Title: "compare " + p.Target.String() + " with what the plan was made from", Do: func(ctx context.Context, _ *Session) (Result, error) {
-		if err := r.lock(ctx, p, id); err != nil {
-			return Result{}, err
-		}
 		facts, err := k.Observe(ctx, p.Target, p.Request)
 		if err != nil {
 			return Result{}, err

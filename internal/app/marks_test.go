@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/sandbox/statetest"
+	"dbops/internal/state"
+)
+
+// labelled is a cloud whose instance has a label, and counts what is changed.
+type labelled struct {
+	cloud.Changer
+	labels   map[string]string
+	modified int
+	err      error // of the next request
+}
+
+func (l *labelled) Get(context.Context, string) (*cloud.Instance, error) {
+	err := l.err
+	l.err = nil
+	return &cloud.Instance{Labels: l.labels}, err
+}
+
+func (l *labelled) Modify(_ context.Context, _ string, m cloud.Modify) (cloud.Receipt, error) {
+	l.modified++
+	for _, one := range m.Settings.Labels {
+		l.labels[one.Key] = one.Value
+		if one.Remove {
+			delete(l.labels, one.Key)
+		}
+	}
+	return cloud.Receipt{}, nil
+}
+
+func (l *labelled) Progress(context.Context, cloud.Receipt) (cloud.Progress, error) {
+	return cloud.Progress{Done: true}, nil
+}
+
+func (l *labelled) marks(err error) marks {
+	return marks{func(context.Context, string, string) (cloud.Changer, string, error) {
+		if err != nil {
+			return nil, "", err
+		}
+		return l, "main", nil
+	}}
+}
+
+var marked = op.Target{Environment: "prod", Instance: "main"}
+
+func markedBy(run string) *op.Session {
+	return &op.Session{Plan: &op.Plan{Target: marked}, Run: run}
+}
+
+func never(string) bool { return false }
+
+func TestOnlyAPlainServerIsChangedWithoutAMark(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		err  error
+		pass bool
+	}{
+		{"a plain server", fault.New(fault.Invalid, "change prod/main", cloud.ErrUnsupported), true},
+		{"no credentials", fault.Newf(fault.Config, "load the credentials", "there are none"), false},
+		{"an instance that dbops.yaml does not name any more", fault.Newf(fault.Usage, "", "there is no instance main"), false},
+		{"something else that is invalid", fault.Newf(fault.Invalid, "ask", "no"), false},
+	} {
+		m := new(labelled).marks(c.err)
+		for what, err := range map[string]error{
+			"lock": m.Lock(t.Context(), markedBy("r1"), time.Now().Add(time.Hour), never), "unlock": m.Unlock(t.Context(), marked, "r1"),
+		} {
+			if c.pass != (err == nil) || !c.pass && !errors.Is(err, c.err) {
+				t.Errorf("%s: %s: %v", c.name, what, err)
+			}
+		}
+	}
+	l := &labelled{err: fault.Newf(fault.Unavailable, "describe main", "nobody answers")}
+	if err := l.marks(nil).Lock(t.Context(), markedBy("r1"), time.Now().Add(time.Hour), never); fault.KindOf(err) != fault.Unavailable || l.modified > 0 {
+		t.Errorf("an instance that does not answer: %v, and %d changes", err, l.modified)
+	}
+}
+
+func TestAMarkIsSetAgainWhenHalfOfItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		run      string
+		left     time.Duration
+		ended    bool
+		modified int
+		err      string
+	}{
+		{"no mark", "", 0, false, 1, ""},
+		{"its own, of which most is left", "r1", 20 * time.Hour, false, 0, ""},
+		{"its own, of which less than half is left", "r1", 11 * time.Hour, false, 1, ""},
+		{"its own, which is over", "r1", -time.Hour, false, 1, ""},
+		{"another run's", "r2", time.Hour, false, 0, "run r2 of another store changes it"},
+		{"another run's, which is over", "r2", -time.Hour, false, 1, ""},
+		{"another run's, which is known to have ended", "r2", time.Hour, true, 1, ""},
+	} {
+		l := &labelled{labels: map[string]string{}}
+		if c.run != "" {
+			l.labels[cloud.LeaseLabel] = fmt.Sprintf("%s-%d", c.run, time.Now().Add(c.left).Unix())
+		}
+		until := time.Now().Add(24 * time.Hour)
+		err := l.marks(nil).Lock(t.Context(), markedBy("r1"), until, func(string) bool { return c.ended })
+		if (c.err == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.err) || l.modified != c.modified {
+			t.Errorf("%s: %v, %d changes", c.name, err, l.modified)
+		}
+		if c.modified > 0 && l.labels[cloud.LeaseLabel] != fmt.Sprintf("r1-%d", until.Unix()) {
+			t.Errorf("%s: the label is %q", c.name, l.labels[cloud.LeaseLabel])
+		}
+		if err := l.marks(nil).Unlock(t.Context(), marked, "r1"); err != nil || c.err == "" && len(l.labels) > 0 || c.err != "" && len(l.labels) == 0 {
+			t.Errorf("%s: unlocked: %v, %v", c.name, err, l.labels)
+		}
+	}
+}
+
+// slowLabel is a cloud that takes its time for a label.
+type slowLabel struct {
+	*labelled
+	asked int
+}
+
+func (l *slowLabel) Progress(context.Context, cloud.Receipt) (cloud.Progress, error) {
+	l.asked++
+	return cloud.Progress{Done: l.asked > 1, Status: "UPDATE RUNNING"}, nil
+}
+
+func TestThoseWhoWatchAreToldThatTheMarkIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	slow := &slowLabel{labelled: &labelled{labels: map[string]string{}}}
+	kind := op.Operation[int, int]{
+		Kind:    "nothing",
+		Observe: func(context.Context, op.Target, int) (int, error) { return 0, nil },
+		Derive:  func(op.Target, int, int) op.Draft { return op.Draft{Title: "do nothing", Changes: []op.Change{{Setting: "x", To: "y"}}} },
+		Steps: func(op.Target, int, int) []op.Step {
+			return []op.Step{{Name: "nothing", Do: func(context.Context, *op.Session) (op.Result, error) { return op.Result{}, nil }}}
+		},
+	}.AsKind()
+	kinds, err := op.NewRegistry(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := op.New(statetest.New(t, "sqlite").Store(t), kinds, op.Options{
+		Poll: 20 * time.Millisecond, Locker: marks{func(context.Context, string, string) (cloud.Changer, string, error) { return slow, "main", nil }},
+	})
+	me := op.Actor{Name: "alice", Via: op.ViaGoogle}
+	p, err := e.Plan(t.Context(), op.PlanRequest{Kind: "nothing", Target: marked, Request: 1, Requester: me})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, _, err := e.Submit(t.Context(), p, op.SubmitOptions{Actor: me})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	run, err = e.Attach(t.Context(), run.ID, 0, func(v state.Event) {
+		told = told || v.Kind == op.EventProgress && v.Text == "waiting until main has its label dbops-lease: UPDATE RUNNING"
+	})
+	if err != nil || run.State != state.Done || !told {
+		t.Errorf("told: %v; %+v, %v", told, run, err)
+	}
+}
