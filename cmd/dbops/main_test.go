@@ -54,7 +54,7 @@ func testMain(m *testing.M) (code int, err error) {
 		return 1, fmt.Errorf("build dbops: %w\n%s", err, out)
 	}
 	dir := filepath.Join(shared.dir, "cloud")
-	shared.sandbox, err = sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002)})
+	shared.sandbox, err = sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002), Program: shared.program})
 	if err != nil {
 		return 1, err
 	}
@@ -63,6 +63,11 @@ func testMain(m *testing.M) (code int, err error) {
 			err = closeErr
 		}
 	}()
+	control, err := shared.sandbox.ServeControl(ctx, func() {})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = control.Close() }()
 	e, err := sandbox.Environ(dir, "")
 	if err != nil {
 		return 1, err

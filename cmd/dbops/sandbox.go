@@ -41,7 +41,8 @@ TLS, tokens, failovers and their downtime are real; storage, machine classes and
 	cmd.PersistentFlags().StringVar(&o.dir, "dir", sandbox.DefaultDir(), "folder of the sandbox")
 	cmd.AddCommand(
 		newSandboxUpCmd(c, o), newSandboxStatusCmd(c, o), newSandboxDownCmd(c, o), newSandboxResetCmd(c, o),
-		newSandboxEnvCmd(c, o), newSandboxFaultCmd(c, o), newSandboxRunCmd(o),
+		newSandboxEnvCmd(c, o), newSandboxFaultCmd(c, o), newSandboxContainersCmd(c, o), newSandboxRolloutCmd(c, o),
+		newSandboxTroubleCmd(c, o), newSandboxRunCmd(o),
 	)
 	return cmd
 }

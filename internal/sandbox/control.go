@@ -31,8 +31,9 @@ func socketPath(dir string) string {
 	return filepath.Join(os.TempDir(), "dbops-sandbox-"+hex.EncodeToString(sum[:8])+".sock")
 }
 
-// serveControl answers `dbops sandbox status|down|fault` on a socket that only its owner may open.
-func serveControl(ctx context.Context, s *Sandbox, stop func()) (io.Closer, error) {
+// ServeControl answers `dbops sandbox status|down|fault|containers|…` on a socket that only its owner may open, until it is closed. Down
+// calls stop.
+func (s *Sandbox) ServeControl(ctx context.Context, stop func()) (io.Closer, error) {
 	path := socketPath(s.opts.Dir)
 	_ = os.Remove(path) // left by a crash: the lock says that nobody else serves it
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
@@ -62,6 +63,7 @@ func serveControl(ctx context.Context, s *Sandbox, stop func()) (io.Closer, erro
 		s.faults.Add(f)
 		answer(w, f)
 	})
+	s.controlContainers(mux)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	done := make(chan struct{})
 	go func() {
@@ -86,9 +88,16 @@ func answer(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
+// callTimeout is for what the supervisor answers at once.
+const callTimeout = 10 * time.Second
+
 // call sends one request to the supervisor of dir.
 func call(ctx context.Context, dir, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	return callWithin(ctx, callTimeout, dir, method, path, in, out)
+}
+
+func callWithin(ctx context.Context, timeout time.Duration, dir, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -111,12 +120,22 @@ func call(ctx context.Context, dir, method, path string, in, out any) error {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return fmt.Errorf("the supervisor answered %s: %s", resp.Status, bytes.TrimSpace(text))
+		return &refusal{status: resp.StatusCode, text: string(bytes.TrimSpace(text))}
 	}
 	if out == nil {
 		return nil
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// refusal is an answer of the supervisor that says no.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string {
+	return fmt.Sprintf("the supervisor answered %d %s: %s", r.status, http.StatusText(r.status), r.text)
 }
 
 func ask(ctx context.Context, dir string) (Status, error) {

@@ -233,7 +233,7 @@ func Supervise(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	control, err := serveControl(ctx, s, stop)
+	control, err := s.ServeControl(ctx, stop)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}

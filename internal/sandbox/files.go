@@ -30,6 +30,7 @@ const (
 	secretsDir    = "secrets"
 	migrationsDir = "migrations"
 	rdsBundle     = "rds.pem"
+	rolloutFile   = "rollout"
 )
 
 //go:embed dbops.yaml.tmpl
@@ -113,6 +114,10 @@ func (s *Sandbox) writeFiles() error {
 	if !ok || !okAlice {
 		return errors.New("the access keys of the played AWS are missing")
 	}
+	program, err := s.program()
+	if err != nil {
+		return err
+	}
 	url := "http://" + s.meta.AWS
 	services := fmt.Sprintf("[services sandbox]\nrds =\n  endpoint_url = %[1]s\nsts =\n  endpoint_url = %[1]s\nsecrets_manager =\n  endpoint_url = %[1]s\n", url)
 	return errors.Join(
@@ -122,10 +127,23 @@ func (s *Sandbox) writeFiles() error {
 			"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n\n[alice]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
 			id, key.Reveal(), aliceID, aliceKey.Reveal()), 0o600),
 		renameio.WriteFile(filepath.Join(dir, caDir, rdsBundle), s.rds.CABundle(), 0o644),
+		renameio.WriteFile(filepath.Join(dir, rolloutFile), fmt.Appendf(nil,
+			"#!/bin/sh\n# deploys a container anew: rollout ENVIRONMENT/CONTAINER\nexec %s sandbox rollout --dir %s \"$@\"\n",
+			shellQuote(program), shellQuote(dir)), 0o755),
 		s.writeMigrations(),
 		s.writeConfig(),
 	)
 }
+
+// program is dbops itself, for the scripts of the folder.
+func (s *Sandbox) program() (string, error) {
+	if s.opts.Program != "" {
+		return s.opts.Program, nil
+	}
+	return os.Executable()
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (s *Sandbox) writeMigrations() error {
 	for _, name := range seed.Names() {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"dbops/internal/sandbox/awsid"
+	"dbops/internal/sandbox/containers"
 	"dbops/internal/sandbox/gcpapi"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/rdsapi"
@@ -30,7 +31,10 @@ import (
 type Options struct {
 	Dir  string // absolute; reachable by the unprivileged user of the servers
 	Pace play.Pace
-	Log  *slog.Logger // defaults to discarding
+	Rate float64 // transactions a second of each container; 0: a few, negative: none
+	// Program is dbops, for the scripts of the folder. Defaults to this process's own.
+	Program string
+	Log     *slog.Logger // defaults to discarding
 }
 
 // Services are the names of the played services, for faults.
@@ -72,7 +76,9 @@ type Sandbox struct {
 	rds       *rdsapi.API
 	google    *gcpapi.Server
 	http      []*http.Server
-	serving   sync.WaitGroup
+	// containers are made by start and not changed after.
+	containers []*containers.Container
+	serving    sync.WaitGroup
 
 	mu      sync.Mutex
 	servers map[string]*world.Server // by environment/instance
@@ -128,6 +134,9 @@ func (s *Sandbox) start(ctx context.Context) error {
 	if err := s.fillSecrets(ctx); err != nil {
 		return err
 	}
+	if err := s.startContainers(ctx); err != nil {
+		return err
+	}
 	return s.writeFiles()
 }
 
@@ -137,10 +146,10 @@ func (s *Sandbox) startAWS(ctx context.Context) error {
 		return err
 	}
 	var err error
-	s.keys, err = awsid.Open(awsid.Config{Account: account, Region: awsRegion, Dir: dir, Principals: []awsid.Principal{
+	s.keys, err = awsid.Open(awsid.Config{Account: account, Region: awsRegion, Dir: dir, Principals: append([]awsid.Principal{
 		{Name: "user/dbops", Allow: awsid.Actions("*")},
 		{Name: "user/alice", Allow: awsid.Actions("*")},
-	}})
+	}, taskPrincipals()...)})
 	if err != nil {
 		return err
 	}
@@ -228,6 +237,9 @@ func (s *Sandbox) Status() Status {
 // Close stops everything and waits for it. Data stays.
 func (s *Sandbox) Close() error {
 	var errs []error
+	for _, c := range s.containers {
+		c.Close()
+	}
 	for _, srv := range s.http {
 		errs = append(errs, srv.Close())
 	}

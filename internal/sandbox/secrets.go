@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	secretmanager "cloud.google.com/go/secretmanager/apiv1"
@@ -59,19 +60,7 @@ func (p *passwords) get(i instance, role string) secret.Value {
 // fillSecrets puts the passwords where dbops.yaml says they are: into the played secret managers, through their own APIs.
 func (s *Sandbox) fillSecrets(ctx context.Context) error {
 	for _, i := range instances {
-		var err error
-		switch i.provider {
-		case playedRDS:
-			err = s.fillAWS(ctx, i)
-		case playedCloud:
-			err = s.fillGoogle(ctx, i)
-		default:
-			for _, access := range []string{"read", "write", "admin"} {
-				path := filepath.Join(s.opts.Dir, secretsDir, i.env+"-"+access)
-				err = errors.Join(err, writeSecret(path, s.passwords.get(i, "dbops_"+access)))
-			}
-		}
-		if err != nil {
+		if err := errors.Join(s.fillLogins(ctx, i), s.deliver(ctx, i)); err != nil {
 			return fmt.Errorf("secrets of %s/%s: %w", i.env, i.name, err)
 		}
 	}
@@ -80,7 +69,29 @@ func (s *Sandbox) fillSecrets(ctx context.Context) error {
 	return s.passwords.err
 }
 
-func (s *Sandbox) fillAWS(ctx context.Context, i instance) error {
+// fillLogins is for the logins of dbops itself.
+func (s *Sandbox) fillLogins(ctx context.Context, i instance) error {
+	password := func(access string) secret.Value { return s.passwords.get(i, "dbops_"+access) }
+	switch i.provider {
+	case playedRDS:
+		text, err := json.Marshal(map[string]string{"username": "dbops_admin", "password": password("admin").Reveal()})
+		if err != nil {
+			return err
+		}
+		return s.createAWSSecret(ctx, i.env+"/"+i.name+"/dbops-admin", secret.New(string(text)))
+	case playedCloud:
+		return errors.Join(s.createGoogleSecret(ctx, i.project, "dbops-write", password("write")),
+			s.createGoogleSecret(ctx, i.project, "dbops-admin", password("admin")))
+	}
+	var errs []error
+	for _, access := range []string{"read", "write", "admin"} {
+		errs = append(errs, writeSecret(filepath.Join(s.opts.Dir, secretsDir, i.env+"-"+access), password(access)))
+	}
+	return errors.Join(errs...)
+}
+
+// createAWSSecret makes a secret with its first version. One from an earlier run, which may have changed since, is left alone.
+func (s *Sandbox) createAWSSecret(ctx context.Context, name string, text secret.Value) error {
 	id, key, ok := s.keys.Credentials("user/dbops")
 	if !ok {
 		return errors.New("user/dbops has no access key")
@@ -89,49 +100,38 @@ func (s *Sandbox) fillAWS(ctx context.Context, i instance) error {
 		Region: awsRegion, BaseEndpoint: aws.String("http://" + s.meta.AWS),
 		Credentials: credentials.NewStaticCredentialsProvider(id, key.Reveal(), ""),
 	})
-	text, err := json.Marshal(map[string]string{"username": "dbops_admin", "password": s.passwords.get(i, "dbops_admin").Reveal()})
-	if err != nil {
-		return err
-	}
-	_, err = client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
-		Name: aws.String(awsSecretName(i)), SecretString: aws.String(string(text)),
-	})
+	_, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(text.Reveal())})
 	if _, ok := errors.AsType[*types.ResourceExistsException](err); ok {
-		return nil // from an earlier run, and perhaps changed since: left alone
+		return nil
 	}
 	return err
 }
 
-func awsSecretName(i instance) string { return i.env + "/" + i.name + "/dbops-admin" }
-
-func (s *Sandbox) fillGoogle(ctx context.Context, i instance) error {
+// createGoogleSecret makes a secret with its first version. One from an earlier run, which may have changed since, is left alone.
+func (s *Sandbox) createGoogleSecret(ctx context.Context, project, id string, text secret.Value) error {
 	client, err := secretmanager.NewRESTClient(ctx, option.WithEndpoint("http://"+s.meta.Google),
 		option.WithAuthCredentialsFile(option.ServiceAccount, filepath.Join(s.opts.Dir, googleKeyFile)))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	for _, access := range []string{"write", "admin"} {
-		parent, id := "projects/"+i.project, "dbops-"+access
-		_, err := client.CreateSecret(ctx, &secretmanagerpb.CreateSecretRequest{
-			Parent: parent, SecretId: id,
-			Secret: &secretmanagerpb.Secret{Replication: &secretmanagerpb.Replication{
-				Replication: &secretmanagerpb.Replication_Automatic_{Automatic: &secretmanagerpb.Replication_Automatic{}},
-			}},
-		})
-		if api, ok := errors.AsType[*googleapi.Error](err); ok && api.Code == http.StatusConflict {
-			continue // from an earlier run, and perhaps changed since: left alone
-		}
-		if err != nil {
-			return err
-		}
-		_, err = client.AddSecretVersion(ctx, &secretmanagerpb.AddSecretVersionRequest{
-			Parent:  parent + "/secrets/" + id,
-			Payload: &secretmanagerpb.SecretPayload{Data: []byte(s.passwords.get(i, "dbops_"+access).Reveal())},
-		})
-		if err != nil {
-			return err
-		}
+	parent := "projects/" + project
+	_, err = client.CreateSecret(ctx, &secretmanagerpb.CreateSecretRequest{
+		Parent: parent, SecretId: id,
+		Secret: &secretmanagerpb.Secret{Replication: &secretmanagerpb.Replication{
+			Replication: &secretmanagerpb.Replication_Automatic_{Automatic: &secretmanagerpb.Replication_Automatic{}},
+		}},
+	})
+	if api, ok := errors.AsType[*googleapi.Error](err); ok && api.Code == http.StatusConflict {
+		return nil
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	_, err = client.AddSecretVersion(ctx, &secretmanagerpb.AddSecretVersionRequest{
+		Parent: parent + "/secrets/" + id, Payload: &secretmanagerpb.SecretPayload{Data: []byte(text.Reveal())},
+	})
+	return err
 }
+
+func lastPart(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }

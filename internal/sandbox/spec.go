@@ -65,13 +65,6 @@ var instances = []instance{
 	{env: "local", name: "main", provider: playedPlain, id: "local-main", major: 18, database: "events"},
 }
 
-// containers are the deployed processes that use a database.
-var containers = map[string][]seed.Container{
-	"shop":    {{Name: "shop-api", Access: config.Write}, {Name: "shop-worker", Access: config.Write}, {Name: "shop-reporting", Access: config.Read}},
-	"billing": {{Name: "billing-invoicing", Access: config.Write}},
-	"events":  {{Name: "events-collector", Access: config.Write}},
-}
-
 // furnish makes one instance with its server, its roles and its database, as far as they are not there yet.
 func (s *Sandbox) furnish(ctx context.Context, i instance) error {
 	var srv *world.Server
@@ -118,9 +111,8 @@ func (s *Sandbox) database(i instance) seed.Database {
 	}
 	d.Roles = append(d.Roles, read, write,
 		seed.Role{Name: "dbops_admin", Access: config.Admin, Password: s.passwords.get(i, "dbops_admin")})
-	for _, c := range containers[i.database] {
-		c.Password = s.passwords.get(i, c.Slot("a"))
-		d.Containers = append(d.Containers, c)
+	for _, a := range apps[i.database] {
+		d.Containers = append(d.Containers, seed.Container{Name: a.name, Access: a.access, Password: s.passwords.get(i, a.slot("a"))})
 	}
 	return d
 }

@@ -17,6 +17,23 @@ func (a *authority) fingerprint() string {
 	return pki.Fingerprint(a.CA.Certificate())
 }
 
+// CABundle is the PEM of every server authority of an instance, for clients to trust; nil without such an instance.
+func (s *Server) CABundle(project, name string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	inst := s.state.Instances[key(project, name)]
+	if inst == nil {
+		return nil
+	}
+	var pems []byte
+	for _, a := range []*authority{inst.PreviousCA, inst.ServerCA, inst.UpcomingCA} {
+		if a != nil {
+			pems = append(pems, a.CA.CertPEM...)
+		}
+	}
+	return pems
+}
+
 func (s *Server) listServerCas(c *call) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
