@@ -32,6 +32,7 @@ type engineRoom struct {
 // EngineOptions are the choices of a face that works on runs.
 type EngineOptions struct {
 	Queue string // of a worker
+	Runs  int    // that a worker works on at once; 0: [op.DefaultRuns]
 }
 
 // Engine opens the state and returns the engine over it, with every operation that this dbops knows. It is opened once.
@@ -66,7 +67,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 		return nil, fault.New(fault.Internal, "start the engine", err)
 	}
 	a.engine.engine = op.New(store, registry, op.Options{
-		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Locker: marks{a.changer}, CheckVote: a.checkVote,
+		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{a.changer}, CheckVote: a.checkVote,
 	})
 	return a.engine.engine, nil
 }

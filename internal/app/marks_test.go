@@ -141,7 +141,9 @@ func TestThoseWhoWatchAreToldThatTheMarkIsWaitedFor(t *testing.T) {
 	kind := op.Operation[int, int]{
 		Kind:    "nothing",
 		Observe: func(context.Context, op.Target, int) (int, error) { return 0, nil },
-		Derive:  func(op.Target, int, int) op.Draft { return op.Draft{Title: "do nothing", Changes: []op.Change{{Setting: "x", To: "y"}}} },
+		Derive: func(op.Target, int, int) op.Draft {
+			return op.Draft{Title: "do nothing", Changes: []op.Change{{Setting: "x", To: "y"}}}
+		},
 		Steps: func(op.Target, int, int) []op.Step {
 			return []op.Step{{Name: "nothing", Do: func(context.Context, *op.Session) (op.Result, error) { return op.Result{}, nil }}}
 		},

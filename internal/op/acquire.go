@@ -10,21 +10,31 @@ import (
 	"dbops/internal/state"
 )
 
-// acquire takes the leases of a run, waiting for other runs that hold them, and returns the run as it was then. There are no leases if the
-// run has ended, or ends here because it was cancelled before it began.
+// acquire takes the leases of a run and a place among those that this process works on, waiting for other runs that hold them, and returns
+// the run as it was then. There are no leases, and no place, if the run has ended, or ends here because it was cancelled before it began.
 func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (begun state.Run, leases []state.Lease, err error) {
 	targets := p.leases()
 	told := ""
 	for {
-		begun, leases, err = r.tryAcquire(ctx, run.ID, targets)
-		held, ok := errors.AsType[*state.HeldError](err)
-		if !ok {
-			return begun, leases, err
+		text := fmt.Sprintf("%s, process %d, works on %d runs already, as many as it may at once", r.e.o.Host, os.Getpid(), r.e.o.Runs)
+		if r.enter(run.State != state.Queued) { // what was begun is never kept waiting on its way
+			begun, leases, err = r.tryAcquire(ctx, run.ID, targets)
+			if leases != nil && err == nil {
+				return begun, leases, nil
+			}
+			r.exit()
+			held, ok := errors.AsType[*state.HeldError](err)
+			if !ok {
+				return begun, nil, err
+			}
+			if !r.e.store.Team() && held.Run != run.ID { // this process is the only one that works: it would wait for itself
+				return run, nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
+			}
+			if text = held.Error(); held.Run == run.ID {
+				text = told // its own runner died: the lease will end
+			}
 		}
-		if !r.e.store.Team() && held.Run != run.ID { // this process is the only one that works: it would wait for itself
-			return run, nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
-		}
-		if text := held.Error(); text != told && held.Run != run.ID {
+		if text != told {
 			told = text
 			_ = r.e.store.Tx(ctx, "say what is waited for", func(ctx context.Context, tx *state.Tx) error { // only told
 				return tx.AddEvent(ctx, run.ID, state.Event{Kind: EventWaiting, Text: "waiting: " + text})
@@ -98,4 +108,22 @@ func (r *runner) cancelled(ctx context.Context, id string) (over bool, err error
 		return r.e.cancelQueued(ctx, tx, run, by)
 	})
 	return over, err
+}
+
+// enter takes a place among the runs that this process works on. A worker has as many as it was given; a run that was begun gets one anyway.
+func (r *runner) enter(begun bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.worker && !begun && r.busy >= r.e.o.Runs {
+		return false
+	}
+	r.busy++
+	return true
+}
+
+// exit gives the place of a run to another.
+func (r *runner) exit() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy--
 }

@@ -74,7 +74,7 @@ func (w *watcher) mayWork(ctx context.Context, run state.Run) (letGo func() erro
 		if err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(workers, func(o state.Runner) bool { return slices.Contains(o.Queues, run.Queue) }) {
+		if !serves(workers, run.Queue) {
 			return func() error { return nil }, nil
 		}
 		if w.handed || run.State != state.Queued || run.Runner != "" { // the workers find it themselves

@@ -295,6 +295,8 @@ func (b *dbosBook) decide(ctx context.Context, p point, s state.RunState, o outc
 	if err != nil {
 		return "", err
 	}
+	b.r.exit() // who waits for a person keeps nobody from working
+	defer b.r.enter(true)
 	for {
 		verb, err := b.order(ctx, p, verbs)
 		if err != nil && !passes(fault.KindOf(err)) {

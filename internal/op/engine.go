@@ -25,6 +25,7 @@ type Options struct {
 	TTL     time.Duration // of a runner's lease. Defaults to 30 s
 	Poll    time.Duration // how often the store is asked what is new. Defaults to 1 s
 	Queue   string        // where runs wait in a team's store, and what a worker serves. Defaults to "default"
+	Runs    int           // how many runs a worker begins before one of them has ended or waits for a person. Defaults to 16
 	// PlanTTL is how long a plan can be run. Defaults to 24 h.
 	PlanTTL time.Duration
 	// Host names this machine to others. Defaults to os.Hostname.
@@ -41,6 +42,9 @@ type Options struct {
 	// patience is how long a runner that stops waits for its steps to notice. Defaults to 20 s.
 	patience time.Duration
 }
+
+// DefaultRuns is how many runs a worker works on at once.
+const DefaultRuns = 16
 
 // Engine plans and runs operations. Its methods may be called from any goroutine.
 type Engine struct {
@@ -65,6 +69,9 @@ func New(store *state.Store, kinds *Registry, o Options) *Engine {
 	}
 	if o.Queue == "" {
 		o.Queue = "default"
+	}
+	if o.Runs <= 0 {
+		o.Runs = DefaultRuns
 	}
 	if o.PlanTTL <= 0 {
 		o.PlanTTL = 24 * time.Hour

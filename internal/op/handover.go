@@ -2,10 +2,8 @@ package op
 
 import (
 	"context"
-	"slices"
 
 	"dbops/internal/fault"
-	"dbops/internal/state"
 )
 
 // HandOver leaves a run to the workers of a team. Again changes nothing. served tells whether there is one now; else the run waits for one.
@@ -22,5 +20,5 @@ func (e *Engine) HandOver(ctx context.Context, id string) (served bool, err erro
 		return false, err
 	}
 	workers, err := e.Workers(ctx)
-	return slices.ContainsFunc(workers, func(w state.Runner) bool { return slices.Contains(w.Queues, run.Queue) }), err
+	return serves(workers, run.Queue), err
 }

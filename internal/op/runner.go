@@ -47,6 +47,7 @@ type runner struct {
 
 	mu      sync.Mutex
 	running map[string]context.CancelCauseFunc // of the steps that run, by run
+	busy    int                                // runs that are worked on, and wait for nobody
 }
 
 // startRunner registers a runner and begins to take runs from queues. The caller ends it with close.
@@ -112,7 +113,8 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	return r, nil
 }
 
-// perInstance is how many runs of one instance a process takes, to work on one and let the others wait for its lease.
+// perInstance is how many runs of one instance a process takes, to work on one and let the others wait for its lease. How many runs of all
+// instances are worked on at once is the process's own affair: what a queue says is the same for all that serve it.
 const perInstance = 64
 
 // register begins the lease.
@@ -299,6 +301,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	if err != nil || leases == nil {
 		return err
 	}
+	defer r.exit()
 	r.e.o.hook("the lease is held")
 	r.e.o.Log.Info("working on a run", "run", id, "target", p.Target.String(), "title", p.Title)
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: actorOf(run, p)}
