@@ -146,7 +146,7 @@ func (c Change) check(op string, lang Language) (ca string, err error) {
 	if c.CA == "" {
 		return "", nil
 	}
-	ca, _, err = checkCA(c.CA, lang)
+	ca, err = checkCA(c.CA, lang)
 	if err != nil {
 		f := refuse("the CA", err)
 		if lang == TypeScript {
@@ -173,7 +173,9 @@ func usable(s string, lang Language) error {
 
 func usableHost(host string) error {
 	name, port := splitHost(host)
-	if strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`'"\@?,`, r) }) ||
+	if strings.ContainsFunc(host, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`'"\@?,`, r)
+	}) ||
 		name == "" || (!strings.HasPrefix(name, "/") && net.ParseIP(name) == nil && strings.ContainsAny(name, "/:")) {
 		return fmt.Errorf("want NAME:PORT, NAME, or the path of a socket")
 	}

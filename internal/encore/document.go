@@ -155,9 +155,11 @@ func uncommented(e hujson.Extra) hujson.Extra {
 		if strings.HasSuffix(line, "\r") {
 			line, ending = strings.TrimSuffix(line, "\r"), "\r"
 		}
-		kept, _, had := strings.Cut(line, mark)
+		kept, rest, had := strings.Cut(line, mark)
 		switch {
 		case !had:
+		case len(lines) == 1 && kept == "":
+			kept = rest[strings.LastIndex(rest, mark)+1:]
 		case i > 0 && i < len(lines)-1: // a line of its own
 			continue
 		case i == 0 && len(lines) > 1: // behind a value: the spaces before the comment go with it
@@ -222,15 +224,15 @@ func truth(o *hujson.Object, at, key string) (bool, error) {
 	return v.Value.Kind() == 't', nil
 }
 
-// list is the array under a key; absent is empty.
-func list(o *hujson.Object, at, key string) ([]hujson.Value, error) {
-	v, err := member(o, at, key)
+// list is the array under a key of the whole; absent is empty.
+func list(root *hujson.Object, key string) ([]hujson.Value, error) {
+	v, err := member(root, "", key)
 	if v == nil {
 		return nil, err
 	}
 	a, ok := v.Value.(*hujson.Array)
 	if !ok {
-		return nil, fmt.Errorf("%s is not a list", below(at, key))
+		return nil, fmt.Errorf("%s is not a list", key)
 	}
 	return a.Elements, nil
 }
@@ -287,7 +289,7 @@ func below(at, key string) string {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$-]*$`)
 
-func item(at, key string, i int) string { return below(at, key) + "[" + strconv.Itoa(i) + "]" }
+func item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
 // whole is the number under a key; absent is 0.
 func whole(o *hujson.Object, at, key string) (int, error) {

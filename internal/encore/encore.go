@@ -38,14 +38,14 @@ const MaxText = 8 << 20
 
 // Database is one database that a config names.
 type Database struct {
-	Encore   string `json:"encore_name"`      // by which the app's code asks for it
-	Name     string `json:"database"`         // on the server
-	Host     string `json:"host"`             // as written: a name or address with or without port, or the path of a socket
-	Server   int    `json:"server"`           // place in sql_servers, from 0
-	Username Origin `json:"username"`         //
-	Password Origin `json:"password"`         // Text is never set
-	CAs      int    `json:"ca_certificates"`  // given for its server
-	TLS      string `json:"tls"`              // what the runtime does with it, in a few words
+	Encore   string   `json:"encore_name"`      // by which the app's code asks for it
+	Name     string   `json:"database"`         // on the server
+	Host     string   `json:"host"`             // as written: a name or address with or without port, or the path of a socket
+	Server   int      `json:"server"`           // place in sql_servers, from 0
+	Username Origin   `json:"username"`         //
+	Password Origin   `json:"password"`         // Text is never set
+	CAs      int      `json:"ca_certificates"`  // given for its server
+	TLS      string   `json:"tls"`              // what the runtime does with it, in a few words
 	Shares   []string `json:"shares,omitempty"` // other databases of the same entry in sql_servers, which host and CA concern too
 }
 
@@ -124,7 +124,11 @@ const (
 )
 
 // All tells whether nothing is missing. What lies in variables cannot be seen, and is not counted as missing.
-func (h Holding) All() bool { return !slices.Contains([]Answer{h.Username, h.Password, h.Host, h.CA}, No) }
+func (h Holding) All() bool {
+	return !slices.Contains([]Answer{h.Username, h.Password, h.Host, h.CA}, No)
+}
 
 // malformed is a text that is not what it should be.
-func malformed(what string, err error) *fault.Error { return fault.New(fault.Config, "read "+what, err) }
+func malformed(what string, err error) *fault.Error {
+	return fault.New(fault.Config, "read "+what, err)
+}

@@ -65,7 +65,7 @@ func (c *Infra) read() error {
 	if err := c.metadata(root); err != nil {
 		return err
 	}
-	servers, err := list(root, "", "sql_servers")
+	servers, err := list(root, "sql_servers")
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (c *Infra) read() error {
 
 func (c *Infra) metadata(root *hujson.Object) error {
 	c.Services = nil
-	services, err := list(root, "", "hosted_services")
+	services, err := list(root, "hosted_services")
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (c *Infra) metadata(root *hujson.Object) error {
 }
 
 func (c *Infra) server(v *hujson.Value, i int) error {
-	at := item("", "sql_servers", i)
+	at := item("sql_servers", i)
 	server, err := object(v, at)
 	if err != nil {
 		return err

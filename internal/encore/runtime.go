@@ -90,16 +90,16 @@ func (r *Runtime) read() error {
 			return err
 		}
 	}
-	servers, err := list(root, "", "sql_servers")
+	servers, err := list(root, "sql_servers")
 	if err != nil {
 		return err
 	}
-	databases, err := list(root, "", "sql_databases")
+	databases, err := list(root, "sql_databases")
 	if err != nil {
 		return err
 	}
 	for i := range databases {
-		e, err := r.database(&databases[i], item("", "sql_databases", i), servers)
+		e, err := r.database(&databases[i], item("sql_databases", i), servers)
 		if err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (r *Runtime) database(v *hujson.Value, at string, servers []hujson.Value) (
 	if e.Server < 0 || e.Server >= len(servers) {
 		return nil, fmt.Errorf("%s is %d, and there are %d sql_servers", below(at, "server_id"), e.Server, len(servers))
 	}
-	e.serverAt = item("", "sql_servers", e.Server)
+	e.serverAt = item("sql_servers", e.Server)
 	if e.server, err = object(&servers[e.Server], e.serverAt); err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (a *App) tsDatabase(file string, line int, args []byte) {
 		a.unknown(file, line, "the name of this database is not a literal")
 		return
 	}
-	config := args[n:closing(args[n:])]
+	config := args[n:][:closing(args[n:])]
 	migrations, source := "", ""
 	if at := tsMigrations.FindIndex(config); at != nil {
 		value := config[at[1]:]
@@ -128,7 +128,7 @@ func stringEnd(text []byte, i int) int {
 func withoutComments(text []byte) []byte {
 	out := bytes.Clone(text)
 	for i := 0; i < len(out); i++ {
-		end := i
+		var end int
 		switch {
 		case out[i] == '"' || out[i] == '\'' || out[i] == '`':
 			i = stringEnd(out, i)

@@ -35,7 +35,7 @@ func (r Rotation) Steps() []string {
 	case !textChanged:
 	case r.Kind == InfraConfig:
 		say("Put the new infra config where the container reads it (%s): the file that ENCORE_INFRA_CONFIG_PATH names there.", r.Text)
-		say("In images of encore build docker that is /encore/infra.config.json, inside the image: mount the new file from a secret of your platform, "+
+		say("In images of encore build docker that is /encore/infra.config.json, inside the image: mount the new file from a secret of your platform, " +
 			"and let ENCORE_INFRA_CONFIG_PATH name it; or build the image anew.")
 	case r.Kind == RuntimeConfig:
 		say("Set ENCORE_RUNTIME_CONFIG in the container's environment to the new value (%s).", r.Text)

@@ -46,8 +46,8 @@ func (c *Infra) tls(server *hujson.Object, at, host string) (tls, error) {
 	if err != nil {
 		return tls{}, err
 	}
-	flags := map[string]bool{"disabled": false, "disable_tls_hostname_verification": false, "disable_ca_validation": false}
-	for name := range flags {
+	flags := map[string]bool{}
+	for _, name := range []string{"disabled", "disable_tls_hostname_verification", "disable_ca_validation"} {
 		if flags[name], err = truth(o, at, name); err != nil {
 			return tls{}, err
 		}
@@ -79,7 +79,7 @@ func (c *Infra) tls(server *hujson.Object, at, host string) (tls, error) {
 		t.does = tlsFull
 	}
 	if ca != "" {
-		if _, _, err := checkCA(ca, c.lang); err != nil {
+		if _, err := checkCA(ca, c.lang); err != nil {
 			c.warn("%s: %v", below(at, "ca"), err)
 		}
 		c.warnings = append(c.warnings, caWarnings(host, c.lang, t.does)...)
@@ -120,8 +120,8 @@ func certificates(text string) []*x509.Certificate {
 	return out
 }
 
-// checkCA refuses what the runtime of lang would not make sense of, and returns the number of certificates, and text ending in a newline.
-func checkCA(text string, lang Language) (string, int, error) {
+// checkCA refuses what the runtime of lang would not make sense of, and returns text ending in one newline.
+func checkCA(text string, lang Language) (string, error) {
 	n := 0
 	rest := []byte(text)
 	for {
@@ -130,20 +130,20 @@ func checkCA(text string, lang Language) (string, int, error) {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return "", 0, errors.New("it holds something that is no certificate")
+			return "", errors.New("it holds something that is no certificate")
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return "", 0, fmt.Errorf("its certificate %d cannot be read", n+1)
+			return "", fmt.Errorf("its certificate %d cannot be read", n+1)
 		}
 		n++
 	}
 	switch {
 	case n == 0:
-		return "", 0, errors.New("it holds no certificate in PEM format")
+		return "", errors.New("it holds no certificate in PEM format")
 	case lang == TypeScript && n > 1:
-		return "", 0, fmt.Errorf("it holds %d certificates, and the TypeScript runtime takes the first one only", n)
+		return "", fmt.Errorf("it holds %d certificates, and the TypeScript runtime takes the first one only", n)
 	}
-	return strings.TrimRight(text, "\r\n ") + "\n", n, nil
+	return strings.TrimRight(text, "\r\n ") + "\n", nil
 }
 
 // splitHost is a host without and with its port; a socket's path has none.
