@@ -45,16 +45,28 @@ func (a *App) credentials() creds.Deps {
 			return a.session(ctx, t, cfg)
 		},
 		Address: a.address,
-		Place: func(ctx context.Context, place string) (secret.Store, secret.Ref, error) {
-			ref, err := a.cfg.Secret(place)
-			if err != nil {
-				return nil, ref, err
-			}
-			s, err := a.secrets.Store(ctx, ref)
-			return s, ref, err
-		},
+		Place:   a.place,
 		Rollout: a.rollout,
 	}
+}
+
+// place opens a place of delivery.
+func (a *App) place(ctx context.Context, place string) (secret.Store, secret.Ref, error) {
+	if config.IsEncorePlace(place) {
+		at, err := a.cfg.EncorePlace(place)
+		if err != nil {
+			return nil, secret.Ref{}, fault.New(fault.Config, "open the place "+place, err)
+		}
+		ref := credentialFile(at)
+		s, err := a.secrets.Store(ctx, ref)
+		return encoreStore{s, at}, ref, err
+	}
+	ref, err := a.cfg.Secret(place)
+	if err != nil {
+		return nil, ref, err
+	}
+	s, err := a.secrets.Store(ctx, ref)
+	return s, ref, err
 }
 
 // session opens a session of dbops's own.

@@ -249,6 +249,12 @@ func (c *checker) delivery(at spot, place string) {
 	if at.node.kind != isText || c.secrets[at.node.pos] {
 		return
 	}
+	if strings.HasPrefix(place, encoreScheme) {
+		if _, err := ParseEncorePlace(place); err != nil {
+			c.report.atValue(at, "write encore:PATH#go or encore:PATH#typescript", "%s", err.Error())
+		}
+		return
+	}
 	ref, ok := c.place(at, place)
 	switch {
 	case !ok:

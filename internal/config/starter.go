@@ -166,7 +166,7 @@ func (w *starter) instance(i Instance) {
 		w.pair(5, "profile", i.RDS.Profile)
 		w.pair(5, "endpoint", i.RDS.Endpoint)
 		if i.RDS.CAFile == "" {
-			w.line(5, "# ca_file: rds.pem # the CA bundle of the region, from the documentation of RDS; needed to log in")
+			w.line(5, "# ca_file: rds.pem # CAs to trust in place of dbops's own copy of the region's")
 		}
 		w.pair(5, "ca_file", i.RDS.CAFile)
 		w.line(4, "# logins: # without them: PGUSER, PGPASSWORD, ~/.pgpass")

@@ -132,7 +132,8 @@ type RDS struct {
 	Identifier string `yaml:"identifier" json:"identifier"`
 	// Profile of the AWS configuration to use. Defaults to the standard credential chain.
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
-	// CAFile holds the CA certificates (PEM) to trust: the RDS bundle of the region. Needed to log in. Relative to dbops.yaml.
+	// CAFile holds the CA certificates (PEM) to trust. Defaults to the CAs of RDS in the region, of which dbops has a copy. Relative to
+	// dbops.yaml.
 	CAFile string `yaml:"ca_file,omitempty" json:"ca_file,omitempty"`
 	// Endpoint is the base URL of the RDS API, for emulators.
 	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`

@@ -69,50 +69,22 @@ func (m moving) pend(ctx context.Context, s *op.Session) (op.Result, error) {
 	err := m.each(ctx, m.all, func(ctx context.Context, c *ContainerFacts) error {
 		what := m.what("stage the credential", c)
 		l := Login{c.idle().Role, newPassword()}
+		var first *payload
 		for i, p := range c.Places {
-			store, ref, err := m.Place(ctx, p.Place)
+			made, err := m.stage(ctx, s, what, c, p, l, first)
 			if err != nil {
 				return err
 			}
-			held, err := store.Inspect(ctx, ref)
-			if err != nil {
-				return err
-			}
-			if held.Current.ID != p.Current {
-				return fault.Newf(fault.Stale, what, "%s holds version %s, not %s: somebody changed it since the plan was made", p.Place, orNone(held.Current.ID), orNone(p.Current)).
-					Hint("dbops runs decide %s undo takes back what was done; then plan again", s.Run)
-			}
-			now, err := m.read(ctx, what, p.Place, p.Current)
-			if err != nil {
-				return err
-			}
-			now.Put(l, c.idle().Slot)
-			text, err := now.Value()
-			if err != nil {
-				return fault.New(fault.Invalid, what, err)
-			}
-			if err := s.Fence(); err != nil {
-				return err
-			}
-			made, err := store.Stage(ctx, ref, s.Run+"/"+c.Name, text)
-			if err != nil {
-				return err
-			}
-			g.add(c.Name, p.Place, versions{p.Current, made.ID})
+			g.add(c.Name, p.Place, versions{p.Current, made})
 			if i > 0 {
 				continue
 			}
-			kept, err := store.Read(ctx, ref, made.ID) // of a time before, if this is a repetition
-			if err != nil {
-				return err
-			}
-			first, err := readPayload(what, p.Place, kept)
-			if err != nil {
+			if first, err = m.read(ctx, what, p.Place, made); err != nil { // of a time before, if this is a repetition
 				return err
 			}
 			l = first.Login()
 			if l.User != c.idle().Role || len(l.Password.Reveal()) < passwordLength {
-				return fault.Newf(fault.Stale, what, "version %s of %s is not what this run staged", made.ID, p.Place).Hint("look who else writes there")
+				return fault.Newf(fault.Stale, what, "version %s of %s is not what this run staged", made, p.Place).Hint("look who else writes there")
 			}
 		}
 		return nil
@@ -129,6 +101,43 @@ func (m moving) pend(ctx context.Context, s *op.Session) (op.Result, error) {
 	return op.Result{Output: g.all, Changes: changes, Text: fmt.Sprintf("%d staged", len(m.all))}, nil
 }
 
+// stage stages a credential in one place, in the form that the place has; one that has none yet gets that of the first place.
+func (m moving) stage(ctx context.Context, s *op.Session, what string, c *ContainerFacts, p PlaceFacts, l Login, first *payload) (string, error) {
+	store, ref, err := m.Place(ctx, p.Place)
+	if err != nil {
+		return "", err
+	}
+	text := first
+	if p.Current != "" {
+		held, err := store.Inspect(ctx, ref)
+		if err != nil {
+			return "", err
+		}
+		if held.Current.ID != p.Current {
+			return "", fault.Newf(fault.Stale, what, "%s holds version %s, not %s: somebody changed it since the plan was made", p.Place, orNone(held.Current.ID), p.Current).
+				Hint("dbops runs decide %s undo takes back what was done; then plan again", s.Run)
+		}
+		if text, err = m.read(ctx, what, p.Place, p.Current); err != nil {
+			return "", err
+		}
+	}
+	text.Put(l, c.idle().Slot)
+	v, err := text.Value()
+	if err != nil {
+		return "", fault.New(fault.Invalid, what, err)
+	}
+	if err := s.Fence(); err != nil {
+		return "", err
+	}
+	if !p.There {
+		if err := store.Create(ctx, ref); err != nil {
+			return "", err
+		}
+	}
+	made, err := store.Stage(ctx, ref, s.Run+"/"+c.Name, v)
+	return made.ID, err
+}
+
 // unpend takes what is pending out of use.
 func (m moving) unpend(ctx context.Context, s *op.Session) (op.Result, error) {
 	all, err := m.staged(s)
@@ -136,6 +145,10 @@ func (m moving) unpend(ctx context.Context, s *op.Session) (op.Result, error) {
 		return op.Result{}, err
 	}
 	return op.Result{Text: "the new credential is out of use"}, m.places(ctx, s, func(ctx context.Context, c *ContainerFacts, store secret.Store, ref secret.Ref, place string) error {
+		held, err := store.Inspect(ctx, ref)
+		if err != nil || held.Current.ID == all[c.Name][place].To {
+			return err // the first version of a place is current at once in some stores; its slot logs in no more
+		}
 		return store.Retire(ctx, ref, all[c.Name][place].To)
 	})
 }
