@@ -6,14 +6,16 @@ import (
 	"sync"
 	"time"
 
+	"dbops/internal/certs/bundle"
 	"dbops/internal/pg"
 )
 
 // caFiles shares what CA files hold among connections: a region's bundle has a hundred certificates, and a session keeps its pool.
 // A file that changed is read again.
 type caFiles struct {
-	mu    sync.Mutex
-	known map[string]caFile
+	mu      sync.Mutex
+	known   map[string]caFile
+	regions map[string]*x509.CertPool // of RDS, the program's own copies
 }
 
 type caFile struct {
@@ -41,4 +43,22 @@ func (c *caFiles) load(path string) (*x509.CertPool, error) {
 	}
 	c.known[path] = caFile{pool, info.Size(), info.ModTime()}
 	return pool, nil
+}
+
+// region returns the program's own copy of the CAs of RDS in a region.
+func (c *caFiles) region(op, name string) (*x509.CertPool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if pool, ok := c.regions[name]; ok {
+		return pool, nil
+	}
+	b, err := bundle.Own(name)
+	if err != nil {
+		return nil, unknownRegion(op, name, err)
+	}
+	if c.regions == nil {
+		c.regions = map[string]*x509.CertPool{}
+	}
+	c.regions[name] = b.Pool()
+	return c.regions[name], nil
 }

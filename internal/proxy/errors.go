@@ -119,7 +119,7 @@ func explain(op, stage string, limit time.Duration, password string, err error) 
 			by = " " + strconv.Quote(unknown.Cert.Issuer.String())
 		}
 		return fault.Newf(fault.Unavailable, op, "the server's certificate is signed by an authority%s that is not trusted", by).
-			Hint("set ca_file of the instance to the CA of the server; for RDS that is the bundle of its region")
+			Hint("set ca_file of the instance to the CA of the server; for RDS, dbops certs update brings the newest of its region")
 	}
 	if wrong, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fault.New(fault.Unavailable, op, wrong).

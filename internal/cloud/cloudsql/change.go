@@ -21,6 +21,10 @@ const (
 	changeBackup   = "backup"
 	changeRestore  = "restore"
 	changeDelete   = "delete"
+	changeAddCA    = "add-ca"
+	changeCA       = "rotate-ca"
+	changeClient   = "create-client"
+	changeRevoke   = "revoke-client"
 )
 
 // want is how [Provider.Progress] knows that a change has happened, beside the end of its operation.
@@ -28,6 +32,8 @@ type want struct {
 	Nothing  bool            `json:"nothing,omitempty"`  // it was so already
 	Settings *cloud.Settings `json:"settings,omitempty"` // of a modification
 	Zone     string          `json:"zone,omitempty"`     // of a failover: the one that becomes the primary's
+
+	CA string `json:"ca,omitempty"` // of a rotation: the one that becomes active
 
 	// Of a restore from a backup, what comes when the instance is made: filling it.
 	Source string `json:"source,omitempty"`

@@ -51,11 +51,12 @@ type follow struct {
 	receipt cloud.Receipt
 	want    want
 	o       *sqladmin.Operation
+	ca      string // that the instance had when it was last looked at
 }
 
 func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 	switch f.receipt.Change {
-	case changeModify, changeFailover, changeBackup, changeRestore, changeDelete:
+	case changeModify, changeFailover, changeBackup, changeRestore, changeDelete, changeAddCA, changeCA, changeClient, changeRevoke:
 	default:
 		return cloud.Progress{}, fault.Newf(fault.Invalid, f.q.Op, "the receipt is not one of Cloud SQL's: it is for the change %q", f.receipt.Change)
 	}
@@ -134,6 +135,10 @@ func (f *follow) live(ctx context.Context) (*cloud.Instance, error) {
 		return nil, err
 	}
 	live := instance(db, f.p.project)
+	f.ca = ""
+	if db.ServerCaCert != nil {
+		f.ca = db.ServerCaCert.Sha1Fingerprint
+	}
 	f.p.running(ctx, f.api, live.Name, map[string]*cloud.Instance{live.Name: live})
 	return live, nil
 }
@@ -166,6 +171,9 @@ func (f *follow) lacks(live *cloud.Instance) string {
 		for _, c := range f.want.Settings.Missing(live) {
 			all = append(all, fmt.Sprintf("%s is %q, not %q", c.Setting, c.From, c.To))
 		}
+	}
+	if f.want.CA != "" && f.ca != f.want.CA {
+		all = append(all, "its server CA is "+f.ca+", not "+f.want.CA)
 	}
 	if f.want.Zone != "" && live.Zone != f.want.Zone {
 		all = append(all, "the primary is in zone "+live.Zone+", not "+f.want.Zone)

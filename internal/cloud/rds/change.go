@@ -22,6 +22,7 @@ const (
 	changeRestore  = "restore"
 	changeRename   = "rename"
 	changeDelete   = "delete"
+	changeCA       = "rotate-ca"
 )
 
 // once is for what is not asked again: what may be left out, and what changes something, where an answer that was lost leaves open
@@ -35,6 +36,10 @@ type want struct {
 	// Of a modification.
 	When     cloud.When      `json:"when,omitempty"`
 	Settings *cloud.Settings `json:"settings,omitempty"`
+
+	// Of a change of CA.
+	CA     string       `json:"ca,omitempty"`
+	CAWhen cloud.CAWhen `json:"ca_when,omitempty"`
 
 	// Of a failover: the zone that becomes the primary's, and the latest event about a failover before.
 	Zone   string    `json:"zone,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 
 	"dbops/internal/cloud"
@@ -48,6 +49,7 @@ type follow struct {
 	want want
 
 	live   *cloud.Instance
+	signer string        // the CA of the certificate that the server has
 	events []cloud.Event // since the change was asked for, and a little before
 }
 
@@ -57,6 +59,8 @@ func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 		return f.judge(ctx, f.modified)
 	case changeFailover:
 		return f.judge(ctx, f.failedOver)
+	case changeCA:
+		return f.judge(ctx, f.rotated)
 	case changeRestore:
 		return f.judge(ctx, f.restored)
 	case changeBackup:
@@ -80,6 +84,9 @@ func (f *follow) judge(ctx context.Context, there func() (cloud.Progress, error)
 
 func (f *follow) judgeOf(ctx context.Context, db types.DBInstance, there func() (cloud.Progress, error)) (cloud.Progress, error) {
 	f.live = instance(db, f.p.aws.Config.Region)
+	if c := db.CertificateDetails; c != nil {
+		f.signer = aws.ToString(c.CAIdentifier)
+	}
 	f.events = f.p.recent(ctx, f.live.Name, f.r.At.Add(-grace))
 	progress, err := there()
 	if err != nil {

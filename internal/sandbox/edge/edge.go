@@ -49,6 +49,7 @@ type Edge struct {
 	server     string        // address of the server, empty while it is down
 	answer     answer        // while it is down
 	check      func(role, token string) error
+	clientRule func() ClientRule
 	allowPlain bool
 	sessions   map[*session]struct{}
 

@@ -90,6 +90,8 @@ func (s *session) serve(ctx context.Context, out outer) error {
 	switch {
 	case !encrypted && !plain:
 		return fatal(client, "28000", "no pg_hba.conf entry for "+describe(s.client, param, encrypted))
+	case client.tls && !client.proven && e.clients().Required:
+		return fatal(client, "28000", "connection requires a valid client certificate")
 	case slices.Contains(e.cfg.Reserved, param["user"]):
 		return fatal(client, "28000", "pg_hba.conf rejects connection for "+describe(s.client, param, encrypted))
 	case server == "":
@@ -121,6 +123,7 @@ func (s *session) tlsConfig(cert *tls.Certificate) *tls.Config {
 	if s.edge.cfg.Direct {
 		c.NextProtos = []string{alpn}
 	}
+	s.edge.clients().ask(c)
 	return c
 }
 

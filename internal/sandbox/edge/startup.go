@@ -29,6 +29,7 @@ type started struct {
 	net.Conn
 	tls    bool            // the edge ends its TLS
 	cert   tls.Certificate // that it saw then
+	proven bool            // it has shown a certificate of its own
 	code   uint32          // the protocol version, or cancelRequest
 	packet []byte          // as it came, with its length
 }
@@ -83,7 +84,7 @@ func (s *session) encrypt(ctx context.Context, c *started, raw net.Conn) error {
 	if err := t.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	c.Conn, c.tls, c.cert = t, true, *cert
+	c.Conn, c.tls, c.cert, c.proven = t, true, *cert, len(t.ConnectionState().PeerCertificates) > 0
 	return nil
 }
 

@@ -157,18 +157,17 @@ func TestAChangeIsRefused(t *testing.T) {
 		reason string
 		text   string
 	}{
-		"high availability without backups":    {&sqladmin.DatabaseInstance{Settings: &settings{AvailabilityType: regional}}, 400, "invalidRequest", "point-in-time recovery"},
-		"recovery without backups":             {&sqladmin.DatabaseInstance{Settings: &settings{BackupConfiguration: &sqladmin.BackupConfiguration{PointInTimeRecoveryEnabled: true}}}, 400, "invalidRequest", "automated backups"},
-		"a smaller disk":                       {&sqladmin.DatabaseInstance{Settings: &settings{DataDiskSizeGb: 10}}, 400, "invalidRequest", "cannot be decreased"},
-		"another kind of disk":                 {&sqladmin.DatabaseInstance{Settings: &settings{DataDiskType: "PD_HDD"}}, 400, "invalidRequest", "cannot be changed"},
-		"a machine that does not exist":        {&sqladmin.DatabaseInstance{Settings: &settings{Tier: "db.r6g.large"}}, 400, "invalidRequest", "Invalid Tier"},
-		"a label in upper case":                {&sqladmin.DatabaseInstance{Settings: &settings{UserLabels: map[string]string{"Env": "a"}}}, 400, "invalidRequest", "Invalid label"},
-		"a flag with a wrong value":            {&sqladmin.DatabaseInstance{Settings: &settings{DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: "max_connections", Value: "few"}}}}, 400, "invalidRequest", "Invalid flag value"},
-		"a flag that is not played":            {&sqladmin.DatabaseInstance{Settings: &settings{DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: "cloudsql.enable_pgaudit", Value: "on"}}}}, 501, "notImplemented", "database flag"},
-		"a major upgrade":                      {&sqladmin.DatabaseInstance{DatabaseVersion: "POSTGRES_16"}, 501, "notImplemented", "not emulated: change of databaseVersion"},
-		"client certificates on the open port": {&sqladmin.DatabaseInstance{Settings: &settings{IpConfiguration: &sqladmin.IpConfiguration{SslMode: "TRUSTED_CLIENT_CERTIFICATE_REQUIRED"}}}, 501, "notImplemented", "sslMode"},
-		"a setting that is not played":         {&sqladmin.DatabaseInstance{Settings: &settings{InsightsConfig: &sqladmin.InsightsConfig{QueryInsightsEnabled: true}}}, 501, "notImplemented", "field settings.insightsConfig"},
-		"another name":                         {&sqladmin.DatabaseInstance{Name: "other"}, 400, "invalidRequest", "cannot be changed"},
+		"high availability without backups": {&sqladmin.DatabaseInstance{Settings: &settings{AvailabilityType: regional}}, 400, "invalidRequest", "point-in-time recovery"},
+		"recovery without backups":          {&sqladmin.DatabaseInstance{Settings: &settings{BackupConfiguration: &sqladmin.BackupConfiguration{PointInTimeRecoveryEnabled: true}}}, 400, "invalidRequest", "automated backups"},
+		"a smaller disk":                    {&sqladmin.DatabaseInstance{Settings: &settings{DataDiskSizeGb: 10}}, 400, "invalidRequest", "cannot be decreased"},
+		"another kind of disk":              {&sqladmin.DatabaseInstance{Settings: &settings{DataDiskType: "PD_HDD"}}, 400, "invalidRequest", "cannot be changed"},
+		"a machine that does not exist":     {&sqladmin.DatabaseInstance{Settings: &settings{Tier: "db.r6g.large"}}, 400, "invalidRequest", "Invalid Tier"},
+		"a label in upper case":             {&sqladmin.DatabaseInstance{Settings: &settings{UserLabels: map[string]string{"Env": "a"}}}, 400, "invalidRequest", "Invalid label"},
+		"a flag with a wrong value":         {&sqladmin.DatabaseInstance{Settings: &settings{DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: "max_connections", Value: "few"}}}}, 400, "invalidRequest", "Invalid flag value"},
+		"a flag that is not played":         {&sqladmin.DatabaseInstance{Settings: &settings{DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: "cloudsql.enable_pgaudit", Value: "on"}}}}, 501, "notImplemented", "database flag"},
+		"a major upgrade":                   {&sqladmin.DatabaseInstance{DatabaseVersion: "POSTGRES_16"}, 501, "notImplemented", "not emulated: change of databaseVersion"},
+		"a setting that is not played":      {&sqladmin.DatabaseInstance{Settings: &settings{InsightsConfig: &sqladmin.InsightsConfig{QueryInsightsEnabled: true}}}, 501, "notImplemented", "field settings.insightsConfig"},
+		"another name":                      {&sqladmin.DatabaseInstance{Name: "other"}, 400, "invalidRequest", "cannot be changed"},
 	} {
 		_, err := svc.Instances.Patch(project, name, tc.patch).Do()
 		want(t, what, err, tc.code, tc.reason, tc.text)

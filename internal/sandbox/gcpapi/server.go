@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	sqladmin "google.golang.org/api/sqladmin/v1"
 
+	"dbops/internal/sandbox/edge"
 	"dbops/internal/sandbox/gcpapi/googleid"
 	"dbops/internal/sandbox/pki"
 	"dbops/internal/sandbox/world"
@@ -144,6 +145,7 @@ func (s *Server) firstBackup(ctx context.Context, inst *instance) error {
 func (s *Server) serve(ctx context.Context, inst *instance, srv *world.Server, cert tls.Certificate) error {
 	srv.SetRequireTLS(inst.DB.Settings.IpConfiguration.SslMode != plaintextToo)
 	srv.SetTokenCheck(func(role, token string) error { return s.checkLogin(inst, role, token) })
+	srv.SetClientRule(func() edge.ClientRule { return s.clientRule(inst) })
 	port, err := s.openPort(ctx, inst)
 	if err != nil {
 		return err

@@ -16,6 +16,8 @@ const (
 	regional = "REGIONAL"
 
 	plaintextToo = "ALLOW_UNENCRYPTED_AND_ENCRYPTED"
+	// certificateToo refuses clients on the open port that show no certificate. Connectors bring their own.
+	certificateToo = "TRUSTED_CLIENT_CERTIFICATE_REQUIRED"
 
 	stateRunnable      = "RUNNABLE"
 	statePendingCreate = "PENDING_CREATE"
@@ -151,10 +153,8 @@ func validNetwork(db *sqladmin.DatabaseInstance) error {
 		return notEmulated("instances without a public address (ipv4Enabled false)")
 	case ip.ServerCaMode != "" && ip.ServerCaMode != "GOOGLE_MANAGED_INTERNAL_CA":
 		return notEmulated("serverCaMode %s", ip.ServerCaMode)
-	case ip.SslMode == "TRUSTED_CLIENT_CERTIFICATE_REQUIRED":
-		return notEmulated("sslMode %s", ip.SslMode)
 	}
-	return oneOf(map[string][]string{"sslMode:" + ip.SslMode: {plaintextToo, "ENCRYPTED_ONLY"}})
+	return oneOf(map[string][]string{"sslMode:" + ip.SslMode: {plaintextToo, "ENCRYPTED_ONLY", certificateToo}})
 }
 
 func validLabels(db *sqladmin.DatabaseInstance) error {

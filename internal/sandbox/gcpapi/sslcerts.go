@@ -3,14 +3,36 @@ package gcpapi
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"slices"
 	"time"
 
 	sqladmin "google.golang.org/api/sqladmin/v1"
+
+	"dbops/internal/sandbox/edge"
+	"dbops/internal/sandbox/pki"
 )
 
 // maxClientCerts is the real service's limit for one instance.
 const maxClientCerts = 10
+
+// clientRule lets clients in that show a certificate of the instance's client CA which is listed: neither a deleted nor an ephemeral one.
+func (s *Server) clientRule(inst *instance) edge.ClientRule {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return edge.ClientRule{
+		CAs: inst.ClientCA.CA.Pool(), Required: inst.DB.Settings.IpConfiguration.SslMode == certificateToo,
+		Check: func(c *x509.Certificate) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			sha1 := pki.Fingerprint(c)
+			if !slices.ContainsFunc(inst.ClientCerts, func(known *sqladmin.SslCert) bool { return known.Sha1Fingerprint == sha1 }) {
+				return errors.New("the client certificate was deleted")
+			}
+			return nil
+		},
+	}
+}
 
 func (s *Server) listSSLCerts(c *call) (any, error) {
 	s.mu.Lock()

@@ -33,7 +33,10 @@ type Config struct {
 	Listen string
 	// Versions are the full versions of the majors that can be created. Defaults to [DefaultVersions].
 	Versions map[int]string
-	Log      *slog.Logger     // defaults to discarding
+	// RestartToRotate are the majors whose servers restart for a certificate of another authority. Defaults to none.
+	RestartToRotate []int
+
+	Log *slog.Logger     // defaults to discarding
 	Now      func() time.Time // defaults to time.Now
 }
 
@@ -49,6 +52,7 @@ type API struct {
 	versions map[int]string
 	log      *slog.Logger
 	now      func() time.Time
+	restarts []int // majors: see Config.RestartToRotate
 	ops      map[string]operation
 	cas      []authority
 
@@ -65,7 +69,7 @@ type API struct {
 func New(ctx context.Context, cfg Config) (*API, error) {
 	a := &API{
 		world: cfg.World, keys: cfg.Keys, dir: cfg.Dir, region: cfg.Keys.Region(), pace: cfg.Pace, faults: cfg.Faults,
-		listen: cfg.Listen, versions: cfg.Versions, log: cfg.Log, now: cfg.Now,
+		listen: cfg.Listen, versions: cfg.Versions, log: cfg.Log, now: cfg.Now, restarts: cfg.RestartToRotate,
 	}
 	if a.faults == nil {
 		a.faults = &play.Faults{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,6 +28,9 @@ func (a *API) modifySteps(in *instance) []step {
 		s := a.changed(time.Minute, func() {})
 		s.do = func(context.Context) error { return a.rotate(in, *ca) }
 		steps = append(steps, s)
+		if slices.Contains(a.restarts, in.Major) {
+			steps = append(steps, a.restart(in, "modifying"))
+		}
 	}
 	if days := w.Apply.BackupRetentionPeriod; days != nil {
 		steps = append(steps, a.changeRetention(in, *days)...)

@@ -104,7 +104,7 @@ func (a *API) describeDBEngineVersions(_ context.Context, in *rds.DescribeDBEngi
 		ev := types.DBEngineVersion{
 			Engine: new("postgres"), EngineVersion: &v, MajorEngineVersion: &m, DBParameterGroupFamily: new("postgres" + m), Status: new("available"),
 			DBEngineDescription: new("PostgreSQL"), DBEngineVersionDescription: new("PostgreSQL " + v + "-R1"), ValidUpgradeTarget: []types.UpgradeTarget{},
-			SupportsCertificateRotationWithoutRestart: new(true), SupportsReadReplica: new(false), SupportsGlobalDatabases: new(false),
+			SupportsCertificateRotationWithoutRestart: new(!slices.Contains(a.restarts, major(v))), SupportsReadReplica: new(false), SupportsGlobalDatabases: new(false),
 			SupportsLogExportsToCloudwatchLogs: new(false),
 		}
 		for _, ca := range a.cas {

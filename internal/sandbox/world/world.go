@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"dbops/internal/sandbox/edge"
 	"dbops/internal/secret"
 )
 
@@ -119,6 +120,9 @@ func (s *Server) SetTokenCheck(check TokenCheck) { s.setTokenCheck(check) }
 
 // SetRequireTLS makes the edge refuse sessions without TLS (rds.force_ssl, ENCRYPTED_ONLY). True from the start.
 func (s *Server) SetRequireTLS(on bool) { s.setRequireTLS(on) }
+
+// SetClientRule decides which certificates clients may show to the edge, or must. Without one they are asked for none.
+func (s *Server) SetClientRule(rule func() edge.ClientRule) { s.edge.SetClientRule(rule) }
 
 // Handle serves one session on conn, whose encryption ended before (Cloud SQL's connector port); principal is who the outer
 // session proved to be, "" for nobody. IAM roles of that name need no token. It returns when the session ends.

@@ -1,0 +1,239 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/adrg/xdg"
+
+	"dbops/internal/certs"
+	"dbops/internal/certs/bundle"
+	"dbops/internal/cloud"
+	"dbops/internal/config"
+	"dbops/internal/dial"
+	"dbops/internal/fault"
+)
+
+// DefaultDataDir is where this user keeps what was downloaded.
+func DefaultDataDir(getenv func(string) string) string {
+	if d := getenv("XDG_DATA_HOME"); d != "" {
+		return filepath.Join(d, "dbops")
+	}
+	return filepath.Join(xdg.DataHome, "dbops")
+}
+
+// RDSCAs is where the CAs of RDS are found: this user's copies before the program's own.
+func (a *App) RDSCAs() bundle.Store {
+	return bundle.Store{Dir: filepath.Join(DefaultDataDir(a.opts.Getenv), "rds-ca")}
+}
+
+// regionCAs are the CAs of a region of RDS, shared among connections.
+func (a *App) regionCAs(op, region string) (*x509.CertPool, error) {
+	store := a.RDSCAs()
+	file := filepath.Join(store.Dir, region+".pem")
+	if _, err := os.Stat(file); err == nil {
+		pool, err := a.cas.load(file)
+		if err != nil {
+			return nil, fault.New(fault.Config, op, err).Hint("bring it anew with dbops certs update --region %s, or remove it", region)
+		}
+		return pool, nil
+	}
+	return a.cas.region(op, region)
+}
+
+// unknownRegion says what to do about a region whose CAs nobody here has.
+func unknownRegion(op, region string, err error) error {
+	f := fault.New(fault.Config, op, err)
+	if bundle.Published(region) == "" {
+		return f.Hint("download the bundle of %s, which AWS documents under \"Using SSL/TLS with Amazon RDS\", and name it: rds.ca_file", region)
+	}
+	return f.Hint("dbops certs update --region %s downloads them; or name a file with them: rds.ca_file", region)
+}
+
+// Subject is an instance as the room of certificates sees it. A CA file, if not empty, is trusted in place of what dbops.yaml or the
+// provider say.
+func (a *App) Subject(ctx context.Context, env, instance, caFile string) (*certs.Subject, error) {
+	inst, err := a.instance(env, instance)
+	if err != nil {
+		return nil, err
+	}
+	s := &certs.Subject{Environment: env, Instance: instance, Provider: inst.Kind()}
+	switch s.Provider {
+	case cloud.RDS:
+		err = a.rdsSubject(ctx, inst, s)
+	case cloud.CloudSQL:
+		err = a.cloudsqlSubject(ctx, inst, s)
+	default:
+		err = plainSubject(inst, s)
+	}
+	if err == nil && caFile != "" {
+		s.Roots, s.RootsFrom, err = readCAs("read the CAs for "+s.String(), caFile, "check --ca-file")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a *App) certifier(ctx context.Context, env, instance string) (cloud.Certifier, string, error) {
+	p, name, err := a.managed(ctx, env, instance)
+	if err != nil {
+		return nil, "", err
+	}
+	c, ok := p.(cloud.Certifier)
+	if !ok {
+		return nil, "", fault.New(fault.Invalid, "manage the certificates of "+env+"/"+instance, cloud.ErrUnsupported).
+			Hint("it is a plain PostgreSQL server: its certificates are in its own configuration, ssl_cert_file and ssl_ca_file")
+	}
+	return c, name, nil
+}
+
+func (a *App) told(ctx context.Context, s *certs.Subject) error {
+	c, name, err := a.certifier(ctx, s.Environment, s.Instance)
+	if err != nil {
+		return err
+	}
+	s.Told, err = c.Certificates(ctx, name)
+	return err
+}
+
+func (a *App) rdsSubject(ctx context.Context, inst *config.Instance, s *certs.Subject) error {
+	if err := a.told(ctx, s); err != nil {
+		return err
+	}
+	s.Names = s.Told.Names
+	for _, e := range s.Told.Instance.Endpoints {
+		s.Addresses = append(s.Addresses, certs.Address{HostPort: net.JoinHostPort(e.Host, strconv.Itoa(e.Port))})
+	}
+	var err error
+	s.Roots, s.RootsFrom, err = a.rdsRoots("read the CAs for "+s.String(), inst)
+	return err
+}
+
+// rdsRoots are the CAs that an instance of RDS is verified with: its ca_file, else this user's copy of the region's, else the program's.
+func (a *App) rdsRoots(what string, inst *config.Instance) ([]*x509.Certificate, string, error) {
+	if inst.RDS == nil {
+		return nil, "", fault.Newf(fault.Invalid, what, "it is not an instance of RDS")
+	}
+	if inst.RDS.CAFile != "" {
+		return readCAs(what, inst.RDS.CAFile, "check rds.ca_file of the instance")
+	}
+	b, err := a.RDSCAs().Region(inst.RDS.Region)
+	switch {
+	case errors.Is(err, bundle.ErrUnknown):
+		return nil, "", unknownRegion(what, inst.RDS.Region, err)
+	case err != nil:
+		return nil, "", fault.New(fault.Config, what, err).Hint("bring it anew with dbops certs update --region %s, or remove it", inst.RDS.Region)
+	}
+	return b.Certs, b.From(), nil
+}
+
+// connectorPort is where the connectors of Cloud SQL are served.
+const connectorPort = "3307"
+
+func (a *App) cloudsqlSubject(ctx context.Context, inst *config.Instance, s *certs.Subject) error {
+	if err := a.told(ctx, s); err != nil {
+		return err
+	}
+	var err error
+	if s.Roots, err = certs.CAs(s.Told); err != nil {
+		return fault.New(fault.Internal, "read the CAs of "+s.String(), err)
+	}
+	s.RootsFrom = "the CAs that Cloud SQL tells of this instance"
+	s.Names, s.CommonName = s.Told.Names, s.Told.CommonName
+	want := cloud.EndpointKind(inst.CloudSQL.Address)
+	if want == "" {
+		want = cloud.EndpointPublic
+	}
+	for _, e := range s.Told.Instance.Endpoints {
+		if e.Kind != want {
+			continue
+		}
+		s.Addresses = append(s.Addresses,
+			certs.Address{HostPort: net.JoinHostPort(e.Host, strconv.Itoa(e.Port))},
+			certs.Address{HostPort: net.JoinHostPort(e.Host, connectorPort), Connector: true})
+	}
+	return nil
+}
+
+func plainSubject(inst *config.Instance, s *certs.Subject) (err error) {
+	server := inst.Postgres.Server()
+	if server.Socket() {
+		s.Socket = true
+		return nil
+	}
+	s.Addresses = []certs.Address{{HostPort: net.JoinHostPort(server.Host, strconv.Itoa(int(server.Port)))}}
+	if server.SSLMode == "verify-full" {
+		s.Names = []string{server.Host}
+	}
+	s.RootsFrom = "the CAs of this machine"
+	if inst.Postgres.CAFile != "" {
+		s.Roots, s.RootsFrom, err = readCAs("read the CAs for "+s.String(), inst.Postgres.CAFile, "check postgres.ca_file of the instance")
+	}
+	return err
+}
+
+func readCAs(what, file, hint string) ([]*x509.Certificate, string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, "", fault.New(fault.Config, what, err).Hint("%s", hint)
+	}
+	all, err := bundle.Parse(text)
+	if err != nil {
+		return nil, "", fault.Newf(fault.Config, what, "%s: %w", file, err).Hint("%s", hint)
+	}
+	return all, "the CAs in " + file, nil
+}
+
+// Certs is one instance with its certificates: exactly one of Survey and Err is set.
+type Certs struct {
+	Instance
+	Survey *certs.Survey
+	Err    error
+}
+
+// Certificates looks at the certificates of the instances of env (all environments if empty), or of one of them, all at once, and returns
+// them in the order of dbops.yaml. Offline asks the providers only.
+func (a *App) Certificates(ctx context.Context, env, instance, caFile string, offline bool) ([]Certs, error) {
+	all, err := a.Instances(env)
+	if err != nil {
+		return nil, err
+	}
+	if instance != "" {
+		if all, err = a.pick(all, env, instance); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]Certs, len(all))
+	slots := make(chan struct{}, statusConcurrency)
+	var wg sync.WaitGroup
+	for n, i := range all {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+			defer cancel()
+			out[n].Instance = i
+			s, err := a.Subject(ctx, i.Environment, i.Name, caFile)
+			switch {
+			case err != nil:
+				out[n].Err = err
+			case offline:
+				out[n].Survey = &certs.Survey{Subject: s}
+			default:
+				out[n].Survey = certs.Observe(ctx, s, dial.Direct())
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, fault.New(fault.Interrupted, "look at certificates", err)
+	}
+	return out, nil
+}
