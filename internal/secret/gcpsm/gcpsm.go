@@ -1,7 +1,9 @@
-// Package gcpsm reads secrets from GCP Secret Manager.
+// Package gcpsm reads and writes secrets of GCP Secret Manager.
 //
 // Credentials are the Application Default Credentials; nothing is contacted before the first secret is asked for, and nothing is
-// kept. It speaks the REST API, so that an emulator may be plain HTTP.
+// kept. It speaks the REST API, so that an emulator may be plain HTTP. What is current, pending and previous are aliases of these names on
+// the secret: "latest" is Google's word for the newest version, also one that is only pending, so whoever reads the secret without
+// dbops must read the alias current, or a number.
 package gcpsm
 
 import (
@@ -13,7 +15,6 @@ import (
 
 	"cloud.google.com/go/auth"
 	sdk "cloud.google.com/go/secretmanager/apiv1"
-	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
 
 	"dbops/internal/cloud/gcpclient"
 	"dbops/internal/fault"
@@ -65,36 +66,37 @@ func (s *Source) client(ctx context.Context) (*sdk.Client, error) {
 	return api, nil
 }
 
-// Get returns the version of the secret that r names, "projects/P/secrets/S/versions/V", the latest without a version, with #KEY
-// for one field of a JSON object. A version that is disabled or destroyed is a fault.Busy.
+// Get returns the version of the secret that r names, "projects/P/secrets/S/versions/V", with #KEY for one field of a JSON object.
+// Without a version it is the one with the alias current, because the latest may be pending; in a secret without that alias, the latest.
+// A version that is disabled or destroyed is a fault.Busy.
 func (s *Source) Get(ctx context.Context, r secret.Ref) (secret.Value, error) {
 	part := strings.Split(r.Name, "/")
-	q := gcpclient.Question{
-		Op: "read secret " + r.String(), API: "secretmanager.googleapis.com",
-		Permission: "secretmanager.versions.access", Role: "roles/secretmanager.secretAccessor",
-	}
 	if len(part) != 4 && len(part) != 6 {
-		return secret.Value{}, fault.Newf(fault.Config, q.Op, "its name is not complete").
+		return secret.Value{}, fault.Newf(fault.Config, "read secret "+r.String(), "its name is not complete").
 			Hint("want gcp-sm:projects/PROJECT/secrets/NAME, or with /versions/VERSION")
 	}
-	q.Project = part[1]
-	name := r.Name
-	if len(part) == 4 {
-		name += "/versions/latest"
-	}
-	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
-	defer cancel()
-	api, err := s.client(ctx)
+	p, err := s.place(ctx, "read secret", secret.Ref{Scheme: r.Scheme, Name: strings.Join(part[:4], "/")})
 	if err != nil {
-		return secret.Value{}, s.google.Fault(ctx, q, err)
+		return secret.Value{}, err
 	}
-	out, err := api.AccessSecretVersion(ask, &secretmanagerpb.AccessSecretVersionRequest{Name: name}, gcpclient.Retry())
+	p.op = "read secret " + r.String()
+	var data []byte
+	if len(part) == 6 {
+		data, err = p.access(ctx, part[5])
+	} else if data, err = p.access(ctx, current); noAlias(err) {
+		data, err = p.access(ctx, "latest")
+	}
 	if err != nil {
-		return secret.Value{}, s.google.Fault(ctx, q, err)
-	}
-	data := out.GetPayload().GetData()
-	if p := out.GetPayload(); p != nil && p.DataCrc32C != nil && *p.DataCrc32C != int64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))) {
-		return secret.Value{}, fault.Newf(fault.Unavailable, q.Op, "it was damaged on its way").Hint("try again")
+		return secret.Value{}, err
 	}
 	return secret.Field(r, data)
+}
+
+// noAlias tells whether a version was asked for by an alias that is not there.
+func noAlias(err error) bool {
+	return fault.KindOf(err) == fault.NotFound || fault.KindOf(err) == fault.Invalid
+}
+
+func checksum(data []byte) int64 {
+	return int64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
 }

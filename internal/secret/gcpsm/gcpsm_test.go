@@ -35,11 +35,32 @@ const (
 // store is a played Secret Manager with its identities.
 type store struct {
 	url    string
+	api    *played.Server
 	id     *googleid.Directory
 	faults *play.Faults
 }
 
 func start(t *testing.T) *store {
+	t.Helper()
+	s := silently(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.id.Serves(r.URL.Path) {
+			s.id.ServeHTTP(w, r)
+			return
+		}
+		s.api.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		server.CloseClientConnections()
+		server.Close()
+	})
+	s.url = server.URL
+	return s
+}
+
+// silently is start without a network.
+func silently(t *testing.T) *store {
 	t.Helper()
 	id, err := googleid.Open(googleid.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -55,19 +76,7 @@ func start(t *testing.T) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if id.Serves(r.URL.Path) {
-			id.ServeHTTP(w, r)
-			return
-		}
-		api.ServeHTTP(w, r)
-	}))
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		server.CloseClientConnections()
-		server.Close()
-	})
-	s.url = server.URL
+	s.api, s.url = api, "http://secretmanager.test"
 	return s
 }
 
@@ -79,6 +88,24 @@ func (s *store) as(t *testing.T, email string) *Source {
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
 	source, err := New(t.Context(), Options{Endpoint: s.url + "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source
+}
+
+// through is as, through a network of one's own.
+func (s *store) through(t *testing.T, email string, next http.RoundTripper) *Source {
+	t.Helper()
+	token, err := s.id.Token(email, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := New(t.Context(), Options{Endpoint: s.url, HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+token.Reveal())
+		return next.RoundTrip(r)
+	})}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -169,6 +170,37 @@ func TestVersionsAreAddedAccessedAndDestroyed(t *testing.T) {
 	want(t, "get after delete", err, 404, "not found")
 }
 
+func TestAnnotationsAreCheckedAsByTheRealOne(t *testing.T) {
+	t.Parallel()
+	ctx, f := t.Context(), start(t, t.TempDir())
+	c := f.client(t, owner)
+	s := create(t, c, "api-db")
+	annotate := func(annotations map[string]string) error {
+		_, err := c.UpdateSecret(ctx, &pb.UpdateSecretRequest{
+			Secret: &pb.Secret{Name: s.GetName(), Annotations: annotations}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"annotations"}},
+		})
+		return err
+	}
+	good := map[string]string{"dbops-versions": `[{"token":"x"}]`, "a": "", "A.b_c-9": strings.Repeat("x", 16000)}
+	if err := annotate(good); err != nil {
+		t.Error(err)
+	}
+	for name, bad := range map[string]map[string]string{
+		"an empty key": {"": "x"}, "a key with a slash": {"a/b": "x"}, "a key that ends badly": {"a-": "x"},
+		"a long key": {strings.Repeat("a", 64): "x"}, "too much": {"a": strings.Repeat("x", 8<<10), "b": strings.Repeat("x", 8<<10)},
+	} {
+		want(t, name, annotate(bad), 400, "nnotation")
+	}
+	got, err := c.GetSecret(ctx, &pb.GetSecretRequest{Name: s.GetName()})
+	if err != nil || !maps.Equal(got.GetAnnotations(), good) {
+		t.Errorf("%v, %v", got.GetAnnotations(), err)
+	}
+	_, err = c.CreateSecret(ctx, &pb.CreateSecretRequest{Parent: parent, SecretId: "bad", Secret: &pb.Secret{
+		Replication: automatic().GetReplication(), Annotations: map[string]string{"a/b": "x"},
+	}})
+	want(t, "a new secret", err, 400, "nnotation")
+}
+
 func TestAliasesMoveByCompareAndSwap(t *testing.T) {
 	t.Parallel()
 	ctx, f := t.Context(), start(t, t.TempDir())
@@ -192,7 +224,7 @@ func TestAliasesMoveByCompareAndSwap(t *testing.T) {
 	}
 	_, err = point(s.GetEtag(), map[string]int64{"current": 2})
 	want(t, "a stale etag", err, 400, "etag")
-	for _, bad := range []map[string]int64{{"latest": 1}, {"7": 1}, {"current": 3}, {"a b": 1}} {
+	for _, bad := range []map[string]int64{{"latest": 1}, {"NEW": 1}, {"7": 1}, {"-a": 1}, {"current": 3}, {"a b": 1}} {
 		_, err = point("", bad)
 		want(t, fmt.Sprint(bad), err, 400, "alias")
 	}

@@ -3,8 +3,8 @@ package gcpsm
 import (
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
@@ -14,8 +14,16 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// maxAliases is the real service's limit for one secret.
-const maxAliases = 50
+// The real service's limits for one secret.
+const (
+	maxAliases     = 50
+	maxAnnotations = 16 << 10 // bytes of keys and values
+)
+
+var (
+	aliasForm      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
+	annotationForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+)
 
 func (s *Server) listSecrets(c *call) (proto.Message, error) {
 	s.mu.Lock()
@@ -66,6 +74,9 @@ func (s *Server) createSecret(c *call) (proto.Message, error) {
 	if len(in.GetVersionAliases()) > 0 {
 		return nil, invalid("Version aliases cannot be assigned to versions that do not exist.")
 	}
+	if err := checkAnnotations(in.GetAnnotations()); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := s.secretName(c)
@@ -102,6 +113,9 @@ func (s *Server) updateSecret(c *call) (proto.Message, error) {
 		case "labels":
 			next.Labels = in.GetLabels()
 		case "annotations":
+			if err := checkAnnotations(in.GetAnnotations()); err != nil {
+				return nil, err
+			}
 			next.Annotations = in.GetAnnotations()
 		case "versionAliases", "version_aliases":
 			if err := r.checkAliases(in.GetVersionAliases()); err != nil {
@@ -122,12 +136,26 @@ func (r *record) checkAliases(aliases map[string]int64) error {
 		return invalid("At most %d version aliases can be assigned to a secret.", maxAliases)
 	}
 	for alias, n := range aliases {
-		if _, err := strconv.Atoi(alias); err == nil || alias == "latest" || validID(alias) != nil || len(alias) > 63 {
+		if !aliasForm.MatchString(alias) || alias == "latest" || alias == "NEW" {
 			return invalid("Invalid version alias: %q.", alias)
 		}
 		if n < 1 || n > int64(len(r.Versions)) {
 			return invalid("Version alias %q refers to version %d, which does not exist.", alias, n)
 		}
+	}
+	return nil
+}
+
+func checkAnnotations(annotations map[string]string) error {
+	size := 0
+	for key, value := range annotations {
+		if !annotationForm.MatchString(key) {
+			return invalid("Invalid annotation key: %.80q.", key)
+		}
+		size += len(key) + len(value)
+	}
+	if size >= maxAnnotations {
+		return invalid("Annotations of a secret must be smaller than %d bytes, keys and values.", maxAnnotations)
 	}
 	return nil
 }
