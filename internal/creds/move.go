@@ -395,9 +395,10 @@ func (m moving) drain(ctx context.Context, s *op.Session) (op.Result, error) {
 			return nil
 		}
 		var since time.Time
-		looks := 0
+		looks, begun := 0, time.Now()
 		pace := m.Pace
-		if m.grace > 0 { // the looks must fit into the grace
+		pace.Patience = 0 // ours, below: waiting for people is not worth a retry
+		if m.grace > 0 {  // the looks must fit into the grace
 			pace.Most = min(pace.Most, max(m.grace/time.Duration(max(m.polls, 1)), 50*time.Millisecond))
 			pace.First = min(pace.First, pace.Most)
 		}
@@ -408,6 +409,10 @@ func (m moving) drain(ctx context.Context, s *op.Session) (op.Result, error) {
 			}
 			if busy.Count > 0 {
 				since, looks = time.Time{}, 0
+				if m.Pace.Patience > 0 && time.Since(begun) > m.Pace.Patience {
+					return false, "", fault.Newf(fault.Failed, a.what, "after %s somebody is still logged in as %s: %s", m.Pace.Patience, c.old().Role, busy.Who).
+						Hint("restart it so that it reads its new credential; both work until then")
+				}
 				return false, fmt.Sprintf("%s: %d sessions still as %s: %s", c.Name, busy.Count, c.old().Role, busy.Who), nil
 			}
 			if looks++; looks == 1 {
