@@ -49,7 +49,7 @@ func (f *changeFlags) addRun(cmd *cobra.Command) {
 }
 
 func addKeyFlag(cmd *cobra.Command, key *string) {
-	cmd.Flags().StringVar(key, "ssh-key", "", "be known by this SSH key (private, or public with the other half in the agent), by the allowed signers of dbops.yaml")
+	cmd.Flags().StringVar(key, "ssh-key", "", "be known by this SSH key (private, or public with the other half beside it or in the agent), by the allowed signers of dbops.yaml")
 }
 
 func (c *cli) sshKey(file string) sshsig.Key {
@@ -164,7 +164,7 @@ func (c *cli) nothing(ctx context.Context, a *app.App, p *op.Plan) error {
 		return err
 	}
 	if len(active) > 0 {
-		return fault.Newf(fault.Busy, p.Title, "it is so now, and run %s has not ended: %s", active[0].ID, active[0].Title).Hint("dbops runs show %s", active[0].ID)
+		return fault.Newf(fault.Blocked, p.Title, "it is so now, and run %s has not ended: %s", active[0].ID, active[0].Title).Hint("dbops runs show %s", active[0].ID)
 	}
 	if c.json() {
 		return printJSON(c.out, planJSON{"dbops/plan-result/v1", p.Hash(), p})

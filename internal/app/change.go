@@ -114,7 +114,7 @@ func (a *App) FindApproval(ctx context.Context, word string) (state.Approval, *o
 		return state.Approval{}, nil, err
 	}
 	if len(all) == 0 {
-		return state.Approval{}, nil, fault.Newf(fault.NotFound, "find the approval of "+word, "nobody asked for one").
+		return state.Approval{}, nil, fault.Newf(fault.Usage, "find the approval of "+word, "nobody asked for one").
 			Hint("dbops apply %s asks", word)
 	}
 	for _, one := range all {

@@ -48,27 +48,19 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	}
 	kinds := availability.New(availability.Deps{
 		Cloud: func(ctx context.Context, t op.Target) (availability.Cloud, string, error) {
-			if c, name, err := a.changer(ctx, t.Environment, t.Instance); err == nil {
-				return c, name, nil
-			}
-			p, name, err := a.managed(ctx, t.Environment, t.Instance)
-			if err != nil {
-				return nil, "", err
-			}
-			return availability.Unmanaged(p), name, nil
+			return a.changer(ctx, t.Environment, t.Instance)
 		},
 		Probe: a.probe,
 	})
 	kinds = append(kinds, a.backups().Kinds()...)
 	kinds = append(kinds, a.drift(store).Fix())
 	kinds = append(kinds, creds.New(a.credentials())...)
-	kinds = append(kinds, a.certificates()...)
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)
 	}
 	a.engine.engine = op.New(store, registry, op.Options{
-		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{a.changer}, CheckVote: a.checkVote,
+		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{a.changer}, Underway: marks{a.changer}.underway, CheckVote: a.checkVote,
 	})
 	return a.engine.engine, nil
 }

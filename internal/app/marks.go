@@ -113,3 +113,29 @@ func free(what string, live *cloud.Instance, run string, ended func(string) bool
 	return fault.Newf(fault.Busy, what, "its label %s says that run %s of another store changes it, until %s", cloud.LeaseLabel, held, until.UTC().Format(time.RFC3339)).
 		Hint("ask who; if that run is dead, remove the label %s in the console", cloud.LeaseLabel)
 }
+
+// underway are the findings about what the cloud, or somebody with another store, does to an instance at the moment.
+func (m marks) underway(ctx context.Context, t op.Target, known func(run string) bool) (found []op.Finding, err error) {
+	c, name, err := m.cloud(ctx, t)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	live, err := c.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if s := live.State; s == cloud.Modifying || s == cloud.Restarting || s == cloud.Creating {
+		found = append(found, op.Finding{
+			Severity: op.Warn, Check: "state", Text: t.String() + " is " + string(s) + ": the cloud works on something else, and the change waits for that or is refused",
+			Evidence: "state " + live.RawState, Remedy: "wait until it is available: dbops status -e " + t.Environment + " " + t.Instance,
+		})
+	}
+	if run, until, ok := mark(live); ok && time.Now().Before(until) && !known(run) {
+		found = append(found, op.Finding{
+			Severity: op.Block, Check: "marked", Text: "run " + run + " of another store changes " + t.String(),
+			Evidence: "its label " + cloud.LeaseLabel + ", good until " + until.UTC().Format(time.RFC3339),
+			Remedy:   "ask who, and make the plan again when it is over; if that run is dead, remove the label in the console",
+		})
+	}
+	return found, nil
+}

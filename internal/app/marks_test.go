@@ -19,6 +19,7 @@ import (
 type labelled struct {
 	cloud.Changer
 	labels   map[string]string
+	state    cloud.State
 	modified int
 	err      error // of the next request
 }
@@ -26,7 +27,7 @@ type labelled struct {
 func (l *labelled) Get(context.Context, string) (*cloud.Instance, error) {
 	err := l.err
 	l.err = nil
-	return &cloud.Instance{Labels: l.labels}, err
+	return &cloud.Instance{Labels: l.labels, State: l.state, RawState: "raw"}, err
 }
 
 func (l *labelled) Modify(_ context.Context, _ string, m cloud.Modify) (cloud.Receipt, error) {
@@ -170,5 +171,44 @@ func TestThoseWhoWatchAreToldThatTheMarkIsWaitedFor(t *testing.T) {
 	})
 	if err != nil || run.State != state.Done || !told {
 		t.Errorf("told: %v; %+v, %v", told, run, err)
+	}
+}
+
+func TestAPlanIsToldWhatTheCloudAndOthersDo(t *testing.T) {
+	t.Parallel()
+	foreign := map[string]string{cloud.LeaseLabel: fmt.Sprintf("r2-%d", time.Now().Add(time.Hour).Unix())}
+	over := map[string]string{cloud.LeaseLabel: fmt.Sprintf("r2-%d", time.Now().Add(-time.Hour).Unix())}
+	for _, c := range []struct {
+		name  string
+		cloud labelled
+		known bool
+		want  string
+	}{
+		{"nothing", labelled{state: cloud.Available}, false, ""},
+		{"an operation", labelled{state: cloud.Modifying}, false, "warn state: prod/main is modifying"},
+		{"a restart", labelled{state: cloud.Restarting}, false, "warn state: prod/main is restarting"},
+		{"a run of another store", labelled{state: cloud.Available, labels: foreign}, false, "block marked: run r2 of another store changes prod/main"},
+		{"a run of this store, which its leases tell", labelled{state: cloud.Available, labels: foreign}, true, ""},
+		{"a mark that is over", labelled{state: cloud.Available, labels: over}, false, ""},
+	} {
+		found, err := c.cloud.marks(nil).underway(t.Context(), marked, func(string) bool { return c.known })
+		got := ""
+		for _, f := range found {
+			got += string(f.Severity) + " " + f.Check + ": " + f.Text
+			if f.Remedy == "" || f.Evidence == "" {
+				t.Errorf("%s: %+v", c.name, f)
+			}
+		}
+		if err != nil || (c.want == "") != (got == "") || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
+	}
+	plain := new(labelled).marks(fault.New(fault.Invalid, "change prod/main", cloud.ErrUnsupported))
+	if found, err := plain.underway(t.Context(), marked, never); err != nil || len(found) > 0 {
+		t.Errorf("a plain server: %+v, %v", found, err)
+	}
+	silent := &labelled{err: fault.Newf(fault.Unavailable, "describe main", "nobody answers")}
+	if _, err := silent.marks(nil).underway(t.Context(), marked, never); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("an instance that does not answer: %v", err)
 	}
 }

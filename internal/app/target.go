@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -54,7 +55,8 @@ func providerName(inst *config.Instance) string {
 	}
 }
 
-// changer is the provider of an instance that it can change, and its name there. A plain server is a fault.Invalid.
+// changer is the provider of an instance that it can change, and its name there. A plain server is a fault.Usage that wraps
+// [cloud.ErrUnsupported].
 func (a *App) changer(ctx context.Context, env, instance string) (cloud.Changer, string, error) {
 	p, name, err := a.managed(ctx, env, instance)
 	if err != nil {
@@ -62,8 +64,8 @@ func (a *App) changer(ctx context.Context, env, instance string) (cloud.Changer,
 	}
 	c, ok := p.(cloud.Changer)
 	if !ok {
-		return nil, "", fault.New(fault.Invalid, "change "+env+"/"+instance, cloud.ErrUnsupported).
-			Hint("it is a plain PostgreSQL server: no cloud manages its backups, availability or protection")
+		return nil, "", fault.New(fault.Usage, "change "+env+"/"+instance, cloud.ErrUnsupported).
+			Hint("it is a plain PostgreSQL server: no cloud manages its availability, backups or protection; dbops status shows what each instance is")
 	}
 	return c, name, nil
 }
@@ -161,7 +163,7 @@ func (a *App) Identity(ctx context.Context, env, instance string, key sshsig.Key
 			}
 			return op.Actor{Name: name, Via: via(name)}, nil
 		}
-		if fault.KindOf(err) != fault.Invalid {
+		if !errors.Is(err, cloud.ErrUnsupported) {
 			return op.Actor{}, err
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"dbops/internal/cloud"
-	"dbops/internal/fault"
 	"dbops/internal/op"
 )
 
@@ -76,26 +75,3 @@ func New(d Deps) []op.Kind {
 	}
 	return []op.Kind{set(d), failover(d)}
 }
-
-// Unmanaged is a provider that can only be read, such as a plain PostgreSQL server: plans for its instances are blocked.
-func Unmanaged(p cloud.Provider) Cloud { return unmanaged{p} }
-
-type unmanaged struct{ cloud.Provider }
-
-func (unmanaged) refuse(what, name string) error {
-	return fault.New(fault.Invalid, what+" "+name, cloud.ErrUnsupported).Hint("replication and failover of this server are arranged outside of dbops")
-}
-
-func (u unmanaged) Modify(_ context.Context, name string, _ cloud.Modify) (cloud.Receipt, error) {
-	return cloud.Receipt{}, u.refuse("modify", name)
-}
-
-func (u unmanaged) Failover(_ context.Context, name string) (cloud.Receipt, error) {
-	return cloud.Receipt{}, u.refuse("fail over", name)
-}
-
-func (u unmanaged) Progress(_ context.Context, r cloud.Receipt) (cloud.Progress, error) {
-	return cloud.Progress{}, u.refuse("follow the "+r.Change+" of", r.Instance)
-}
-
-func (u unmanaged) Events(context.Context, string, time.Time) ([]cloud.Event, error) { return nil, nil }

@@ -99,35 +99,6 @@ func TestWhatBecamePendingSinceIsNotAppliedAlong(t *testing.T) {
 	}
 }
 
-func TestAPlainServerIsLeftAlone(t *testing.T) {
-	c := Unmanaged(plain{})
-	d := quick(func(context.Context, op.Target) (Cloud, string, error) { return c, "db:5432", nil })
-	for _, k := range New(d) {
-		facts, err := k.Observe(t.Context(), prod, []byte(`{"want":"regional"}`))
-		must(t, err)
-		draft, err := k.Derive(prod, []byte(`{"want":"regional"}`), facts)
-		must(t, err)
-		if len(draft.Findings) != 1 || draft.Findings[0].Severity != op.Block || len(draft.Changes) > 0 {
-			t.Errorf("%s: %+v", k.Name(), draft)
-		}
-	}
-	_, modify := c.Modify(t.Context(), "db:5432", cloud.Modify{})
-	_, failover := c.Failover(t.Context(), "db:5432")
-	_, progress := c.Progress(t.Context(), cloud.Receipt{Change: "modify", Instance: "db:5432"})
-	for _, err := range []error{modify, failover, progress} {
-		if fault.KindOf(err) != fault.Invalid || fault.HintOf(err) == "" || !strings.Contains(err.Error(), "db:5432") {
-			t.Errorf("got %v", err)
-		}
-	}
-}
-
-// plain is a server that nobody manages.
-type plain struct{ cloud.Provider }
-
-func (plain) Get(context.Context, string) (*cloud.Instance, error) {
-	return &cloud.Instance{Provider: cloud.Postgres, Name: "db:5432", State: cloud.Available, EngineVersion: "17.5"}, nil
-}
-
 func TestAnAvailabilityThatIsNoneIsRefused(t *testing.T) {
 	k := New(Deps{})[0]
 	_, err := k.Observe(t.Context(), prod, []byte(`{"want":"global"}`))

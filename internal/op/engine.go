@@ -34,6 +34,10 @@ type Options struct {
 	// CheckVote verifies a vote again when its approval is used: one with an SSH signature proves itself. Nil: votes are what the store says.
 	CheckVote func(v state.Vote, planHash string) error
 
+	// Underway is what somebody else does to a target at the moment that this store does not know of. known tells whether a run is of this
+	// store. Nil: nobody looks.
+	Underway func(ctx context.Context, t Target, known func(run string) bool) ([]Finding, error)
+
 	// Locker marks targets where they are. Nil: only the store tells who works on them.
 	Locker Locker
 
@@ -129,6 +133,9 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (*Plan, error) {
 		Request: request, Facts: facts, Draft: draft, Steps: infos(steps), Requester: r.Requester,
 		Created: now, Expires: now.Add(e.o.PlanTTL), Tool: e.o.Version,
 	}
+	if err := e.addPassing(ctx, what, p); err != nil {
+		return nil, err
+	}
 	b, err := p.Encode()
 	if err != nil {
 		return nil, fault.New(fault.Internal, what, err)
@@ -213,7 +220,9 @@ func (e *Engine) mayRun(what string, p *Plan, o SubmitOptions) error {
 	if err != nil {
 		return fault.New(fault.Invalid, what, err).Hint("make the plan again")
 	}
-	if !sameJSON(draft, p.Draft) {
+	given := p.Draft
+	given.Findings = slices.DeleteFunc(slices.Clone(p.Findings), func(f Finding) bool { return f.Passing })
+	if !sameJSON(draft, given) {
 		return fault.Newf(fault.Invalid, what, "the plan does not follow from what it was made from: it was edited, or made by another version (%s)", p.Tool).
 			Hint("make the plan again")
 	}

@@ -20,7 +20,9 @@ func (b *bench) told(id, kind, text string) bool {
 	return slices.ContainsFunc(events, func(e state.Event) bool { return e.Kind == kind && strings.Contains(e.Text, text) })
 }
 
-func on(instance string) func(*PlanRequest) { return func(q *PlanRequest) { q.Target.Instance = instance } }
+func on(instance string) func(*PlanRequest) {
+	return func(q *PlanRequest) { q.Target.Instance = instance }
+}
 
 func TestAWorkerBeginsNoMoreRunsThanItMayAndKeepsNoneWaitingThatItBegan(t *testing.T) {
 	t.Parallel()

@@ -75,6 +75,8 @@ type Finding struct {
 	Text     string   `json:"text"`
 	Evidence string   `json:"evidence,omitempty"`
 	Remedy   string   `json:"remedy,omitempty"`
+	// Passing says that it is so for the moment, such as another run: it does not follow from what the plan was made from.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // Change is one setting that changes.
