@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
@@ -19,7 +20,7 @@ import (
 
 // Key says which key signs.
 type Key struct {
-	// File holds a private key, or a public one whose private half is in the agent. Without it the agent's only key signs.
+	// File holds a private key, or a public one whose private half is beside it (the name without .pub) or in the agent. Without it the agent's only key signs.
 	File string
 	// AgentSocket is where the agent listens: $SSH_AUTH_SOCK. A key with a passphrase signs through the agent only.
 	AgentSocket string
@@ -37,9 +38,25 @@ func Sign(ctx context.Context, key Key, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	if private == nil {
+		private = beside(key.File, public)
+	}
+	if private == nil {
 		return signByAgent(ctx, key, public, message)
 	}
 	return sign(private, message)
+}
+
+// beside is the private half in the file beside a public one, if it can sign by itself.
+func beside(file string, public ssh.PublicKey) ssh.Signer {
+	name, ok := strings.CutSuffix(file, ".pub")
+	if !ok {
+		return nil
+	}
+	private, _, err := readKey(name)
+	if err != nil || private == nil || !bytes.Equal(private.PublicKey().Marshal(), public.Marshal()) {
+		return nil
+	}
+	return private
 }
 
 func sign(by ssh.Signer, message []byte) ([]byte, error) {
@@ -60,19 +77,23 @@ const maxKeyFile = 64 << 10
 func readKey(file string) (ssh.Signer, ssh.PublicKey, error) {
 	b, info, err := read(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fault.New(fault.NotFound, signOp, err).Hint("name the file of an SSH key: ~/.ssh/id_ed25519")
+		return nil, nil, fault.New(fault.Usage, signOp, err).Hint("name the file of an SSH key: --ssh-key ~/.ssh/id_ed25519")
 	}
 	if err != nil {
-		return nil, nil, fault.New(fault.Config, signOp, err)
+		return nil, nil, fault.New(fault.Config, signOp, err).Hint("name the file of an SSH key: --ssh-key ~/.ssh/id_ed25519")
 	}
 	if public, _, _, _, err := ssh.ParseAuthorizedKey(b); err == nil {
 		return nil, public, nil
 	}
+	private, err := ssh.ParsePrivateKey(b)
+	locked, isLocked := errors.AsType[*ssh.PassphraseMissingError](err)
+	if err != nil && !isLocked {
+		return nil, nil, foreign(file, b, err)
+	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		return nil, nil, fault.Newf(fault.Denied, signOp, "others may read the private key %s", file).Hint("chmod 600 %s", file)
 	}
-	private, err := ssh.ParsePrivateKey(b)
-	if locked, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
+	if isLocked {
 		if locked.PublicKey != nil {
 			return nil, locked.PublicKey, nil
 		}
@@ -86,10 +107,19 @@ func readKey(file string) (ssh.Signer, ssh.PublicKey, error) {
 		}
 		return nil, public, nil
 	}
-	if err != nil {
-		return nil, nil, fault.Newf(fault.Config, signOp, "%s is not an SSH key that can be read: %w", file, err)
-	}
 	return private, nil, nil
+}
+
+// foreign says of a file that is no key what is wanted in its place.
+func foreign(file string, content []byte, err error) error {
+	const want = "name a private key in OpenSSH's or a PEM format, or a public one whose private half is beside it or in the SSH agent: --ssh-key ~/.ssh/id_ed25519"
+	switch {
+	case bytes.HasPrefix(content, []byte("PuTTY-User-Key-File-")):
+		return fault.Newf(fault.Config, signOp, "%s is a key of PuTTY's own format", file).Hint("puttygen %s -O private-openssh -o KEY; then --ssh-key KEY", file)
+	case bytes.Contains(content, []byte("PRIVATE KEY-----")):
+		return fault.Newf(fault.Config, signOp, "%s is a private key that cannot be read: %w", file, err).Hint("%s", want)
+	}
+	return fault.Newf(fault.Config, signOp, "%s is not an SSH key", file).Hint("%s", want)
 }
 
 func read(file string) ([]byte, fs.FileInfo, error) {
@@ -106,12 +136,14 @@ func read(file string) ([]byte, fs.FileInfo, error) {
 
 // signByAgent signs with the agent's key that is public, or with its only one.
 func signByAgent(ctx context.Context, key Key, public ssh.PublicKey, message []byte) ([]byte, error) {
-	add := "ssh-add"
-	if key.File != "" {
+	add, why := "ssh-add", ""
+	if private, ok := strings.CutSuffix(key.File, ".pub"); ok {
+		add, why = "ssh-add "+private, "beside the public key "+key.File+" is no private half that signs by itself: "
+	} else if key.File != "" {
 		add = "ssh-add " + key.File
 	}
 	if key.AgentSocket == "" {
-		return nil, fault.Newf(fault.Config, signOp, "no SSH agent runs, and it needs one").Hint("eval $(ssh-agent); %s", add)
+		return nil, fault.Newf(fault.Config, signOp, "%sno SSH agent runs, and it needs one", why).Hint("eval $(ssh-agent); %s", add)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", key.AgentSocket)
 	if err != nil && ctx.Err() != nil {
@@ -128,7 +160,7 @@ func signByAgent(ctx context.Context, key Key, public ssh.PublicKey, message []b
 	}
 	by, err := choose(signers, public)
 	if err != nil {
-		return nil, fault.New(fault.Config, signOp, err).Hint("%s; or name the file of a key", add)
+		return nil, fault.Newf(fault.Config, signOp, "%s%w", why, err).Hint("%s; or name the file of a private key", add)
 	}
 	armored, err := sign(by, message)
 	if ctx.Err() != nil {

@@ -330,6 +330,25 @@ func TestTheAgentSignsWithKeysThatHaveAPassphrase(t *testing.T) {
 	}
 }
 
+func TestAPublicKeySignsWithItsHalfBesideIt(t *testing.T) {
+	t.Parallel()
+	file, public := newKey(t, "", "ed25519")
+	sig, err := Sign(t.Context(), Key{File: file + ".pub"}, message) // without an agent
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who, err := Verify(allow(t, "alice "+public), message, sig, time.Now()); err != nil || who != "alice" {
+		t.Errorf("%s, %v", who, err)
+	}
+	other, _ := newKey(t, "", "ed25519") // another key beside it is not taken
+	if err := os.Rename(other, file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sign(t.Context(), Key{File: file + ".pub"}, message); fault.KindOf(err) != fault.Config {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWhyAKeyCannotSign(t *testing.T) {
 	t.Parallel()
 	locked, _ := newKey(t, "correct horse", "ed25519")
@@ -339,7 +358,16 @@ func TestWhyAKeyCannotSign(t *testing.T) {
 	}
 	weak, _ := newKey(t, "", "rsa", "-b", "1024")
 	junk := filepath.Join(t.TempDir(), "junk")
-	if err := os.WriteFile(junk, []byte("hello"), 0o600); err != nil {
+	putty, torn := filepath.Join(t.TempDir(), "key.ppk"), filepath.Join(t.TempDir(), "torn")
+	for file, text := range map[string]string{
+		junk: "hello", putty: "PuTTY-User-Key-File-3: ssh-ed25519\n", torn: "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // what is no key may be read
+			t.Fatal(err)
+		}
+	}
+	alone, _ := newKey(t, "", "ed25519")
+	if err := os.Remove(alone); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -352,17 +380,21 @@ func TestWhyAKeyCannotSign(t *testing.T) {
 		{"an agent without the key", Key{File: locked, AgentSocket: runAgent(t)}, fault.Config, "does not have the key SHA256:"},
 		{"no key is named", Key{AgentSocket: runAgent(t)}, fault.Config, "has 0 keys"},
 		{"an agent that is gone", Key{AgentSocket: "/nowhere/agent"}, fault.Unavailable, "nowhere"},
-		{"a missing file", Key{File: "/nowhere/key"}, fault.NotFound, "nowhere"},
+		{"a missing file", Key{File: "/nowhere/key"}, fault.Usage, "nowhere"},
 		{"others may read it", Key{File: readable}, fault.Denied, "others may read"},
 		{"a short key", Key{File: weak}, fault.Config, "2048 bits"},
-		{"no key at all", Key{File: junk}, fault.Config, "not an SSH key"},
+		{"no key at all", Key{File: junk}, fault.Config, "junk is not an SSH key"},
+		{"a key of PuTTY", Key{File: putty}, fault.Config, "PuTTY"},
+		{"a private key that is torn", Key{File: torn}, fault.Config, "a private key that cannot be read"},
+		{"a public key alone", Key{File: alone + ".pub"}, fault.Config, "no private half that signs by itself: no SSH agent runs"},
+		{"a public key of a locked one", Key{File: locked + ".pub", AgentSocket: runAgent(t)}, fault.Config, "by itself: the SSH agent does not have the key"},
 	} {
 		_, err := Sign(t.Context(), c.key, message)
 		if fault.KindOf(err) != c.kind || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v (%s)", c.name, err, fault.KindOf(err))
 		}
-		if c.name != "no key at all" && fault.HintOf(err) == "" {
-			t.Errorf("%s: no hint", c.name)
+		if hint := fault.HintOf(err); hint == "" || strings.Contains(hint, "ssh-add") && strings.Contains(hint, ".pub") {
+			t.Errorf("%s: the hint is %q", c.name, hint)
 		}
 	}
 }
