@@ -55,6 +55,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	kinds = append(kinds, a.backups().Kinds()...)
 	kinds = append(kinds, a.drift(store).Fix())
 	kinds = append(kinds, creds.New(a.credentials())...)
+	kinds = append(kinds, a.certificates()...)
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)
