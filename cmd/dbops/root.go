@@ -46,12 +46,12 @@ const rootExample = `  dbops                                  the terminal UI
   dbops sandbox up                       a local cloud to try all of it on`
 
 func newRootCmd(c *cli) *cobra.Command {
+	showVersion := false // cobra's own answer knows no -o
 	cmd := &cobra.Command{
 		Use:           "dbops",
 		Short:         "Operate PostgreSQL on Amazon RDS and Google Cloud SQL",
 		Long:          rootLong,
 		Example:       rootExample,
-		Version:       version(),
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -61,14 +61,19 @@ func newRootCmd(c *cli) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return runTUI(cmd.Context(), c, cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				return runVersion(c, true)
+			}
+			return runTUI(cmd.Context(), c, cmd)
+		},
 	}
+	cmd.Flags().BoolVar(&showVersion, "version", false, "show the version")
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.configPath, "config", "", "the dbops.yaml to use (default: $DBOPS_CONFIG, else found upward from here, else in the XDG config folder)")
 	f.StringVarP(&c.output, "output", "o", "text", "text or json")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "show causes and log lines on standard error")
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.SetVersionTemplate("{{.Version}}\n")
 	cmd.AddCommand(
 		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c),
 		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newCertsCmd(c), newCredsCmd(c),

@@ -46,13 +46,20 @@ func newVersionCmd(c *cli) *cobra.Command {
 		Long:    "Show the version of dbops and of the Go it was built with.\n\nExit status: 0.",
 		Example: "  dbops version\n  dbops version -o json",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v := versionJSON{Schema: "dbops/version/v1", Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
-			if c.json() {
-				return printJSON(c.out, v)
-			}
-			_, err := fmt.Fprintf(c.out, "dbops %s (%s, %s/%s)\n", v.Version, v.Go, v.OS, v.Arch)
-			return err
-		},
+		RunE:    func(*cobra.Command, []string) error { return runVersion(c, false) },
 	}
+}
+
+// runVersion shows the version; short is the bare word, for scripts that compare it.
+func runVersion(c *cli, short bool) (err error) {
+	v := versionJSON{Schema: "dbops/version/v1", Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	switch {
+	case c.json():
+		return printJSON(c.out, v)
+	case short:
+		_, err = fmt.Fprintln(c.out, v.Version)
+	default:
+		_, err = fmt.Fprintf(c.out, "dbops %s (%s, %s/%s)\n", v.Version, v.Go, v.OS, v.Arch)
+	}
+	return err
 }
