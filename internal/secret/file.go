@@ -11,8 +11,14 @@ import (
 	"dbops/internal/fault"
 )
 
-// File reads secrets from files. As for libpq's keys, nobody but the owner may read one; root's own may be read by a group.
-type File struct{}
+// File keeps secrets in files. As for libpq's keys, nobody but the owner may read one; root's own may be read by a group.
+//
+// As a [Store] it replaces a file in one instant, keeping its owner, group and mode, and keeps what is pending and previous beside it, in
+// PATH.dbops. What reads the file needs to know nothing of that.
+type File struct {
+	// step, for tests, is asked before everything that reaches the disk; its error stands for the disk's.
+	step func(what string) error
+}
 
 var _ Source = File{}
 
