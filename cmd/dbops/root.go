@@ -78,7 +78,7 @@ func newRootCmd(c *cli) *cobra.Command {
 		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c),
 		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newCertsCmd(c), newCredsCmd(c),
 		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newStateCmd(c),
-		newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
+		newEncoreCmd(c), newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
 	)
 	return cmd
 }

@@ -111,7 +111,7 @@ func FuzzRuntime(f *testing.F) {
 }
 
 func FuzzSecrets(f *testing.F) {
-	f.Add("A=" + raw("x") + ",B=", "B", "value")
+	f.Add("A="+raw("x")+",B=", "B", "value")
 	f.Add("gzip:"+base64.StdEncoding.EncodeToString(zipped(f, "A="+raw("x"), gzip.Header{OS: 3}, 9)), "C", "")
 	f.Add("envref:V0,V1\n", "A", "y")
 	f.Add("", "A", "\x00")
