@@ -26,6 +26,14 @@ type Facts struct {
 	Pending       []cloud.Change     `json:"pending,omitempty"`
 }
 
+// words are the settings that facts call otherwise than plans do.
+func words() map[string]string {
+	return map[string]string{
+		"backups": "backups.enabled", "pitr": "backups.pitr", "window": "maintenance.window", "maintenance": "announced maintenance",
+		"pending": "pending", "network_zones": "zones of the subnets",
+	}
+}
+
 func factsOf(live *cloud.Instance) Facts {
 	return Facts{
 		Provider: live.Provider, EngineVersion: live.EngineVersion, Class: live.Class, State: live.State,

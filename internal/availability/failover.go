@@ -15,7 +15,7 @@ const stepMark = "mark"
 
 func failover(d Deps) op.Kind {
 	return op.Operation[FailoverRequest, Facts]{
-		Kind: FailoverKind,
+		Kind: FailoverKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, _ FailoverRequest) (Facts, error) {
 			return d.observe(ctx, t)
 		},

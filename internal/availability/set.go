@@ -12,7 +12,7 @@ import (
 
 func set(d Deps) op.Kind {
 	return op.Operation[SetRequest, Facts]{
-		Kind: SetKind,
+		Kind: SetKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, r SetRequest) (Facts, error) {
 			if r.Want != cloud.Zonal && r.Want != cloud.Regional {
 				return Facts{}, fault.Newf(fault.Usage, "plan the availability of "+t.String(), "there is no availability %q", r.Want).Hint("zonal or regional")

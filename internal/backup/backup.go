@@ -134,6 +134,14 @@ func seen(live *cloud.Instance) cloud.Instance {
 	return s
 }
 
+// words are the settings that facts call otherwise than plans do.
+func words() map[string]string {
+	return map[string]string{
+		"source": "", "source.pending": "pending", "taken": "the new name is taken", "backup": "the backup", "reach": "the moment to restore to",
+		"closed": "databases that cannot be logged in to",
+	}
+}
+
 // usable blocks what cannot be done to an instance that does not run.
 func usable(live cloud.Instance) []op.Finding {
 	if live.State == cloud.Available {

@@ -30,7 +30,7 @@ var (
 
 func (r *Room) configure() op.Operation[ConfigureRequest, configureFacts] {
 	return op.Operation[ConfigureRequest, configureFacts]{
-		Kind: ConfigureKind,
+		Kind: ConfigureKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, _ ConfigureRequest) (f configureFacts, err error) {
 			_, live, err := r.look(ctx, t)
 			if err != nil {

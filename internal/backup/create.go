@@ -38,7 +38,7 @@ func (q CreateRequest) label() string {
 
 func (r *Room) create() op.Operation[CreateRequest, createFacts] {
 	return op.Operation[CreateRequest, createFacts]{
-		Kind: CreateKind,
+		Kind: CreateKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, _ CreateRequest) (f createFacts, err error) {
 			_, live, err := r.look(ctx, t)
 			if err != nil {

@@ -30,7 +30,7 @@ func scratch(run string) string { return "dbops-drill-" + run }
 
 func (r *Room) drill() op.Operation[DrillRequest, drillFacts] {
 	return op.Operation[DrillRequest, drillFacts]{
-		Kind: DrillKind,
+		Kind: DrillKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, q DrillRequest) (f drillFacts, err error) {
 			c, live, err := r.look(ctx, t)
 			if err != nil {

@@ -25,7 +25,7 @@ type renameFacts struct {
 
 func (r *Room) rename() op.Operation[RenameRequest, renameFacts] {
 	return op.Operation[RenameRequest, renameFacts]{
-		Kind: RenameKind,
+		Kind: RenameKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, q RenameRequest) (f renameFacts, err error) {
 			c, live, err := r.look(ctx, t)
 			if err != nil {

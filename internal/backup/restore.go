@@ -64,6 +64,7 @@ func (q RestoreRequest) ask(source string) cloud.Restore {
 func (r *Room) restore() op.Operation[RestoreRequest, restoreFacts] {
 	return op.Operation[RestoreRequest, restoreFacts]{
 		Kind:    RestoreKind,
+		Words:   words(),
 		Observe: r.observeRestore,
 		Derive:  deriveRestore,
 		Steps: func(t op.Target, q RestoreRequest, f restoreFacts) []op.Step {

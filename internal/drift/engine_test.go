@@ -84,7 +84,7 @@ func TestAChangeBetweenPlanAndRunStopsTheRun(t *testing.T) {
 			if r.State != state.Failed {
 				t.Fatalf("the run: %+v", r)
 			}
-			same(t, "problem", r.Problem, "compare prod/main with the plan: it changed since the plan was made: live.deletion_protection was false, is true")
+			same(t, "problem", r.Problem, "compare prod/main with the plan: it changed since the plan was made: deletion_protection was false, is true")
 			same(t, "afterwards", b.statuses(t), "availability drifted never_applied")
 
 			p = b.plan(t, FixRequest{})

@@ -47,7 +47,11 @@ type facts struct {
 // Fix is the operation. Its request is a [FixRequest].
 func (x *Drift) Fix() op.Kind {
 	return op.Operation[FixRequest, facts]{
-		Kind:    FixKind,
+		Kind: FixKind,
+		Words: map[string]string{
+			"live": "", "soon": "accepted for later:", "last": "last applied", "waits": "pending", "down": "state",
+			"tls_mode": "tls.mode", "group": "the parameter group",
+		},
 		Observe: func(ctx context.Context, t op.Target, _ FixRequest) (facts, error) { return x.observe(ctx, t) },
 		Derive:  derive,
 		Steps:   x.steps,

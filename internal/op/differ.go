@@ -8,20 +8,17 @@ import (
 	"strings"
 )
 
-// difference says which fields of two JSON objects differ, with their values, for a person.
-func difference(before, after json.RawMessage) string {
+// difference says which facts differ, with their values, in the words of the plan's settings.
+func difference(before, after json.RawMessage, words map[string]string) string {
 	x, y := map[string]string{}, map[string]string{}
 	flatten("", before, x)
 	flatten("", after, y)
+	both := maps.Clone(x)
+	maps.Copy(both, y)
 	var out []string
-	for _, k := range slices.Sorted(maps.Keys(x)) {
-		if v, ok := y[k]; !ok || v != x[k] {
-			out = append(out, fmt.Sprintf("%s was %s, is %s", k, x[k], orNothing(v)))
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(y)) {
-		if _, ok := x[k]; !ok {
-			out = append(out, fmt.Sprintf("%s was nothing, is %s", k, y[k]))
+	for _, k := range slices.Sorted(maps.Keys(both)) {
+		if x[k] != y[k] {
+			out = append(out, fmt.Sprintf("%s was %s, is %s", wordOf(k, words), orNothing(x[k]), orNothing(y[k])))
 		}
 	}
 	if len(out) > 5 {
@@ -37,17 +34,76 @@ func orNothing(v string) string {
 	return v
 }
 
+// wordOf is a path with the longest beginning of it that has a word replaced by that.
+func wordOf(path string, words map[string]string) string {
+	for head := path; head != ""; head = head[:max(strings.LastIndexByte(head, '.'), 0)] {
+		if word, ok := words[head]; ok {
+			return strings.TrimSpace(word + " " + strings.TrimPrefix(path[len(head):], "."))
+		}
+	}
+	return path
+}
+
+// flatten makes paths of objects, and of lists whose elements have names. Null, and what is empty, is nothing.
 func flatten(path string, raw json.RawMessage, into map[string]string) {
 	var object map[string]json.RawMessage
-	if json.Unmarshal(raw, &object) != nil || object == nil {
-		into[path] = strings.Trim(string(raw), `"`)
+	if json.Unmarshal(raw, &object) == nil {
+		for k, v := range object {
+			flatten(under(path, k), v, into)
+		}
 		return
 	}
-	for k, v := range object {
-		p := k
-		if path != "" {
-			p = path + "." + k
-		}
-		flatten(p, v, into)
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil {
+		flattenList(path, list, into)
+		return
 	}
+	into[path] = text(raw)
+}
+
+func flattenList(path string, list []json.RawMessage, into map[string]string) {
+	var plain []string
+	for _, one := range list {
+		var object map[string]json.RawMessage
+		name := ""
+		if json.Unmarshal(one, &object) == nil {
+			name = nameOf(object)
+		}
+		switch to, ok := object["to"]; {
+		case name == "":
+			plain = append(plain, text(one))
+		case ok: // a change of a setting
+			into[under(path, name)] = text(to)
+		default:
+			flatten(under(path, name), one, into)
+		}
+	}
+	if len(plain) > 0 {
+		into[path] = strings.Join(plain, ", ")
+	}
+}
+
+// nameOf is what tells an element of a list from the others.
+func nameOf(object map[string]json.RawMessage) string {
+	for _, k := range []string{"setting", "name", "id", "place", "slot"} {
+		if v := text(object[k]); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func under(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func text(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s
+	}
+	return string(raw)
 }

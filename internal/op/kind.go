@@ -57,6 +57,9 @@ type Operation[R, F any] struct {
 	Observe func(ctx context.Context, t Target, request R) (F, error)
 	Derive  func(t Target, request R, facts F) Draft
 	Steps   func(t Target, request R, facts F) []Step
+	// Words say how the plan calls what the facts call otherwise, for whoever is told that it changed: by the path of a fact in their JSON, or
+	// the beginning of one; "" leaves that out.
+	Words map[string]string
 }
 
 // AsKind is the operation as the engine needs it.
@@ -65,6 +68,16 @@ func (o Operation[R, F]) AsKind() Kind { return typed[R, F]{o} }
 type typed[R, F any] struct{ o Operation[R, F] }
 
 func (k typed[R, F]) Name() string { return k.o.Kind }
+
+func (k typed[R, F]) words() map[string]string { return k.o.Words }
+
+// wordsOf are those of a kind, if it has any.
+func wordsOf(k Kind) map[string]string {
+	if w, ok := k.(interface{ words() map[string]string }); ok {
+		return w.words()
+	}
+	return nil
+}
 
 func (k typed[R, F]) Observe(ctx context.Context, t Target, request json.RawMessage) (json.RawMessage, error) {
 	var r R

@@ -362,7 +362,7 @@ func checkStep(k Kind, p *Plan) Step {
 			return Result{}, err
 		}
 		if !sameJSON(facts, p.Facts) {
-			return Result{}, fault.Newf(fault.Stale, "compare "+p.Target.String()+" with the plan", "it changed since the plan was made: %s", difference(p.Facts, facts)).
+			return Result{}, fault.Newf(fault.Stale, "compare "+p.Target.String()+" with the plan", "it changed since the plan was made: %s", difference(p.Facts, facts, wordsOf(k))).
 				Hint("nothing was changed; make the plan again and look at it")
 		}
 		return Result{Text: "as when the plan was made"}, nil
