@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"dbops/internal/cloud"
+	"dbops/internal/cloud/cloudrun"
+	"dbops/internal/cloud/ecs"
 	"dbops/internal/cloud/postgres"
 	"dbops/internal/config"
 	"dbops/internal/creds"
@@ -118,7 +120,8 @@ func rolloutText(r *config.Rollout) string {
 	}
 }
 
-func (a *App) rollout(_ context.Context, t op.Target, container string) (creds.Rollout, error) {
+// rollout is who rolls a container out; nil if dbops.yaml says nobody.
+func (a *App) rollout(ctx context.Context, t op.Target, container string) (creds.Rollout, error) {
 	e, err := a.cfg.Environment(t.Environment)
 	if err != nil {
 		return nil, err
@@ -127,10 +130,39 @@ func (a *App) rollout(_ context.Context, t op.Target, container string) (creds.R
 	if err != nil || c.Rollout == nil {
 		return nil, err
 	}
-	return creds.Command{
-		Dir: filepath.Dir(a.cfg.Path), Args: c.Rollout.Command,
-		Env: []string{"DBOPS_ENVIRONMENT=" + t.Environment, "DBOPS_INSTANCE=" + t.Instance},
-	}, nil
+	switch r := c.Rollout; {
+	case r.ECS != nil:
+		s, err := ecs.New(ctx, ecs.Options{Region: r.ECS.Region, Profile: r.ECS.Profile, Endpoint: r.ECS.Endpoint, Cluster: r.ECS.Cluster, Service: r.ECS.Service})
+		return service{s}, err
+	case r.CloudRun != nil:
+		s, err := cloudrun.New(ctx, cloudrun.Options{
+			Project: r.CloudRun.Project, Region: r.CloudRun.Region, Service: r.CloudRun.Service, Endpoint: r.CloudRun.Endpoint, UserAgent: a.userAgent(),
+		})
+		return service{s}, err
+	default:
+		return creds.Command{
+			Dir: filepath.Dir(a.cfg.Path), Args: r.Command,
+			Env: []string{"DBOPS_ENVIRONMENT=" + t.Environment, "DBOPS_INSTANCE=" + t.Instance},
+		}, nil
+	}
+}
+
+// service rolls a container out as a service of a cloud: [ecs.Service] or [cloudrun.Service].
+type service struct {
+	s interface {
+		Rollout(ctx context.Context, token string) (revision string, err error)
+		Stable(ctx context.Context, revision string) (done bool, status string, err error)
+	}
+}
+
+// Start implements [creds.Rollout].
+func (s service) Start(ctx context.Context, _, _, token string) (string, error) {
+	return s.s.Rollout(ctx, token)
+}
+
+// Done implements [creds.Rollout].
+func (s service) Done(ctx context.Context, _, revision string) (bool, string, error) {
+	return s.s.Stable(ctx, revision)
 }
 
 // address is where clients of their own reach an instance.

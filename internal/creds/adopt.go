@@ -68,10 +68,8 @@ func (d Deps) observeAdopt(ctx context.Context, t op.Target, r AdoptRequest) (f 
 	if f.Facts, err = d.observe(ctx, t, []string{r.Container}, false); err != nil {
 		return f, err
 	}
+	f.Facts = f.unused()
 	c := &f.Containers[0]
-	for i := range c.Slots {
-		c.Slots[i].InUse = false // it is used all the time
-	}
 	for _, database := range c.Databases {
 		if err := d.readLegacy(ctx, t, c, database, r.Login, &f.Legacy); err != nil {
 			return f, err
@@ -341,12 +339,7 @@ func (m adopting) deliver(ctx context.Context, s *op.Session) (op.Result, error)
 		if err != nil {
 			return err
 		}
-		from := ""
-		for _, p := range c.Places {
-			if p.Place == place {
-				from = p.Current
-			}
-		}
+		from := c.place(place).Current
 		changes = append(changes, op.Change{Target: c.Name, Setting: place, From: orNone(from), To: v.ID})
 		return store.Promote(ctx, ref, from, v.ID)
 	})

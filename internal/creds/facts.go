@@ -219,11 +219,16 @@ func readRoles(ctx context.Context, conn *pgx.Conn, c Container) (ContainerFacts
 	if err != nil {
 		return f, err
 	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s SlotFacts, err error) {
+		s.There = true
+		return s, row.Scan(&s.Role, &s.Login, &s.Member, &s.Acts, &s.Admin, &s.InUse)
+	})
+	if err != nil {
+		return f, err
+	}
 	var adopted []SlotFacts
 	found := map[string]SlotFacts{}
-	var s SlotFacts
-	_, err = pgx.ForEachRow(rows, []any{&s.Role, &s.Login, &s.Member, &s.Acts, &s.Admin, &s.InUse}, func() error {
-		s.There = true
+	for _, s := range all {
 		switch s.Role {
 		case f.Group:
 			f.GroupThere, f.GroupAdmin = true, s.Admin
@@ -237,10 +242,6 @@ func readRoles(ctx context.Context, conn *pgx.Conn, c Container) (ContainerFacts
 			s.Slot = SlotA
 			adopted = append(adopted, s)
 		}
-		return nil
-	})
-	if err != nil {
-		return f, err
 	}
 	if _, ok := found[SlotA]; !ok && len(adopted) == 1 {
 		found[SlotA] = adopted[0]
@@ -318,8 +319,8 @@ func (d Deps) readPlace(ctx context.Context, place string) (f PlaceFacts, l Logi
 	case err != nil && passing(err):
 		return f, l, err
 	case err != nil:
-		f.Trouble = err.Error()
-		return f, l, nil
+		f.Trouble = err.Error() // a finding of the plan
+		return f, l, nil        //nolint:nilerr // see above
 	}
 	f.There = true
 	f.Current, f.Pending, f.Previous, f.created = held.Current.ID, held.Pending.ID, held.Previous.ID, held.Current.Created
@@ -337,7 +338,7 @@ func (d Deps) readPlace(ctx context.Context, place string) (f PlaceFacts, l Logi
 	p, err := parsePayload(v)
 	if err != nil {
 		f.Trouble = err.Error()
-		return f, l, nil
+		return f, l, nil //nolint:nilerr // as above
 	}
 	f.Form = string(p.form)
 	return f, p.Login(), nil

@@ -307,3 +307,22 @@ func sqlState(err error) string {
 	}
 	return e.Code
 }
+
+var t0 = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// failingPlace is a place that can be read, and not written.
+func failingPlace(d Deps, why error) func(context.Context, string) (secret.Store, secret.Ref, error) {
+	return func(ctx context.Context, place string) (secret.Store, secret.Ref, error) {
+		s, ref, err := d.Place(ctx, place)
+		return readOnly{s, why}, ref, err
+	}
+}
+
+type readOnly struct {
+	secret.Store
+	why error
+}
+
+func (r readOnly) Stage(context.Context, secret.Ref, string, secret.Value) (secret.Version, error) {
+	return secret.Version{}, r.why
+}

@@ -138,19 +138,43 @@ func (m moving) stage(ctx context.Context, s *op.Session, what string, c *Contai
 	return made.ID, err
 }
 
-// unpend takes what is pending out of use.
+// unpend takes what the run staged out of use, also where it was killed or refused before it could write down what that is.
 func (m moving) unpend(ctx context.Context, s *op.Session) (op.Result, error) {
-	all, err := m.staged(s)
-	if err != nil {
+	all := staged{}
+	if _, err := s.Output(stepPending, &all); err != nil {
 		return op.Result{}, err
 	}
 	return op.Result{Text: "the new credential is out of use"}, m.places(ctx, s, func(ctx context.Context, c *ContainerFacts, store secret.Store, ref secret.Ref, place string) error {
 		held, err := store.Inspect(ctx, ref)
-		if err != nil || held.Current.ID == all[c.Name][place].To {
-			return err // the first version of a place is current at once in some stores; its slot logs in no more
+		if fault.KindOf(err) == fault.NotFound {
+			return nil
 		}
-		return store.Retire(ctx, ref, all[c.Name][place].To)
+		if err != nil {
+			return err
+		}
+		made := all[c.Name][place].To
+		if made == "" && held.Pending.ID != "" && held.Pending.ID != c.place(place).Pending {
+			p, err := m.read(ctx, m.what("take back the credential", c), place, held.Pending.ID)
+			if err != nil || p.Login().User != c.idle().Role {
+				return err // somebody else's
+			}
+			made = held.Pending.ID
+		}
+		if made == "" || held.Current.ID == made {
+			return nil // the first version of a place is current at once in some stores; its slot logs in no more
+		}
+		return store.Retire(ctx, ref, made)
 	})
+}
+
+// place is the facts of a place.
+func (c *ContainerFacts) place(name string) PlaceFacts {
+	for _, p := range c.Places {
+		if p.Place == name {
+			return p
+		}
+	}
+	return PlaceFacts{Place: name}
 }
 
 // places does something in every place of every container.
@@ -238,6 +262,9 @@ func (m moving) roleChanges(setting, from, to string, slot func(*ContainerFacts)
 
 func (m moving) unset(ctx context.Context, s *op.Session) (op.Result, error) {
 	err := m.onEach(ctx, "disable the new slot", func(ctx context.Context, c *ContainerFacts, a *admin) error {
+		if c.idle().Login {
+			return nil // it could log in before: whose sessions those are is not known
+		}
 		return m.noLogin(ctx, s, a, c, c.idle().Role, true)
 	})
 	return op.Result{Changes: m.roleChanges("login", "yes", "no", (*ContainerFacts).idle), Text: "the new slot logs in no more"}, err

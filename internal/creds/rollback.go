@@ -23,7 +23,8 @@ func rollback(d Deps) op.Kind {
 	return op.Operation[RollbackRequest, Facts]{
 		Kind: RollbackKind,
 		Observe: func(ctx context.Context, t op.Target, r RollbackRequest) (Facts, error) {
-			return d.observe(ctx, t, r.Containers, true)
+			f, err := d.observe(ctx, t, r.Containers, true)
+			return f.unused(), err
 		},
 		Derive: planRollback,
 		Steps: func(t op.Target, r RollbackRequest, f Facts) []op.Step {
@@ -39,6 +40,16 @@ func rollback(d Deps) op.Kind {
 			}
 		},
 	}.AsKind()
+}
+
+// unused are the facts without who is logged in, which comes and goes, for operations to which it does not matter.
+func (f Facts) unused() Facts {
+	for i := range f.Containers {
+		for j := range f.Containers[i].Slots {
+			f.Containers[i].Slots[j].InUse = false
+		}
+	}
+	return f
 }
 
 // planRollback works out what going back means.
@@ -188,12 +199,7 @@ func revoke(d Deps) op.Kind {
 		Kind: RevokeKind,
 		Observe: func(ctx context.Context, t op.Target, r RevokeRequest) (Facts, error) {
 			f, err := d.observe(ctx, t, []string{r.Container}, true)
-			for i := range f.Containers { // who is logged in comes and goes
-				for j := range f.Containers[i].Slots {
-					f.Containers[i].Slots[j].InUse = false
-				}
-			}
-			return f, err
+			return f.unused(), err
 		},
 		Derive: planRevoke,
 		Steps: func(t op.Target, _ RevokeRequest, f Facts) []op.Step {

@@ -259,6 +259,7 @@ func TestPlansAreBlocked(t *testing.T) {
 		want  string
 	}{
 		{"somebody is logged in as the idle slot", 15, func(t *testing.T, b *bench, super *pgx.Conn) {
+			t.Helper()
 			name := SlotRole(b.Containers[0].Name, SlotB)
 			v, err := verifierOf("correct-horse")
 			must(t, err)
@@ -269,23 +270,28 @@ func TestPlansAreBlocked(t *testing.T) {
 			t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
 		}, "idle-in-use"},
 		{"the password was changed by hand", 17, func(t *testing.T, b *bench, super *pgx.Conn) {
+			t.Helper()
 			v, err := verifierOf("another")
 			must(t, err)
 			_, err = super.Exec(t.Context(), fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", SlotRole(b.Containers[0].Name, SlotA), v))
 			must(t, err)
 		}, "current-fails"},
 		{"no ADMIN OPTION", 17, func(t *testing.T, b *bench, super *pgx.Conn) {
+			t.Helper()
 			_, err := super.Exec(t.Context(), fmt.Sprintf("REVOKE %s FROM %s", SlotRole(b.Containers[0].Name, SlotB), b.Admin))
 			must(t, err)
 		}, "admin-option"},
 		{"no CREATEROLE", 15, func(t *testing.T, b *bench, super *pgx.Conn) {
+			t.Helper()
 			_, err := super.Exec(t.Context(), fmt.Sprintf("ALTER ROLE %s NOCREATEROLE", b.Admin))
 			must(t, err)
 		}, "admin-createrole"},
 		{"the place holds something else", 15, func(t *testing.T, b *bench, _ *pgx.Conn) {
+			t.Helper()
 			must(t, os.WriteFile(strings.TrimPrefix(b.Containers[0].Places[0], "file:"), []byte("just-a-password"), 0o600))
 		}, "delivery-unreadable"},
 		{"it logs in as somebody else", 15, func(t *testing.T, b *bench, _ *pgx.Conn) {
+			t.Helper()
 			must(t, os.WriteFile(strings.TrimPrefix(b.Containers[0].Places[0], "file:"),
 				[]byte(`{"username":"`+b.Admin+`","password":"`+b.AdminPassword+`"}`), 0o600))
 		}, "foreign-login"},

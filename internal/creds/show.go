@@ -130,13 +130,16 @@ func (s *Shown) manifest(name string) (secret.Value, error) {
 	}
 	var b bytes.Buffer
 	err := yaml.NewEncoder(&b).Encode(yaml.MapSlice{
-		{Key: "apiVersion", Value: "v1"}, {Key: "kind", Value: "Secret"},
+		{Key: "apiVersion", Value: "v1"},
+		{Key: "kind", Value: "Secret"},
 		{Key: "metadata", Value: yaml.MapSlice{
 			{Key: "name", Value: name},
 			{Key: "labels", Value: yaml.MapSlice{{Key: "app.kubernetes.io/managed-by", Value: "dbops"}}},
 			{Key: "annotations", Value: yaml.MapSlice{{Key: "dbops/container", Value: s.Container}, {Key: "dbops/version", Value: strconv.Quote(s.Version)}}},
 		}},
-		{Key: "type", Value: "Opaque"}, {Key: "immutable", Value: true}, {Key: "data", Value: data},
+		{Key: "type", Value: "Opaque"},
+		{Key: "immutable", Value: true},
+		{Key: "data", Value: data},
 	})
 	if err != nil {
 		return secret.Value{}, fault.New(fault.Internal, "write the manifest of "+name, err)

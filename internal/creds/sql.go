@@ -139,15 +139,3 @@ func (a *admin) end(ctx context.Context, role string) (n int, err error) {
 	}
 	return n, nil
 }
-
-// loginAllowed tells whether a role may log in; ok is false if it is not there.
-func (a *admin) loginAllowed(ctx context.Context, role string) (allowed, ok bool, err error) {
-	err = a.conn.QueryRow(ctx, `SELECT rolcanlogin FROM pg_roles WHERE rolname = $1`, role).Scan(&allowed)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, sqlFault(a.what, err)
-	}
-	return allowed, true, nil
-}

@@ -1,0 +1,251 @@
+package creds
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dbops/internal/fault"
+	"dbops/internal/sandbox/pgtest"
+	"dbops/internal/sandbox/statetest"
+	"dbops/internal/secret"
+	"dbops/internal/state"
+)
+
+// Neither the server's log with every statement, nor what dbops keeps of plans, runs and audit, holds a password.
+func TestNoLogAndNoJournalHoldsAPassword(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartOwn(t, 16)
+	super := server.Superuser(t, "postgres")
+	for _, sql := range []string{"ALTER SYSTEM SET log_statement = 'all'", "ALTER SYSTEM SET log_min_error_statement = 'debug5'", "SELECT pg_reload_conf()"} {
+		_, err := super.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	s := newStage(t, server, 2)
+	place := statetest.New(t, "sqlite")
+	b := newBench(t, s, place, s.deps())
+	b.issueAll(t)
+	var passwords []string
+	remember := func() {
+		for _, c := range s.Containers {
+			l, _ := s.current(t, c)
+			passwords = append(passwords, l.Password.Reveal())
+		}
+	}
+	remember()
+	b.does(t, RotateKind, b.rotation(), state.Done)
+	remember()
+	r := b.rotation()
+	r.Compromised, r.Reason = true, "a test"
+	b.does(t, RotateKind, r, state.Done)
+	remember()
+	b.does(t, RevokeKind, RevokeRequest{Container: s.Containers[0].Name, Reason: "a test"}, state.Done)
+	_, err := super.Exec(t.Context(), "SELECT 'the log is written to here'")
+	must(t, err)
+
+	log, err := os.ReadFile(serverLog(t, server))
+	must(t, err)
+	if !bytes.Contains(log, []byte("the log is written to here")) || !bytes.Contains(log, []byte("SCRAM-SHA-256$4096:")) {
+		t.Fatal("the server's log does not hold the statements")
+	}
+	texts := map[string][]byte{"the server's log": log}
+	must(t, filepath.WalkDir(place.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		texts[path], err = os.ReadFile(path)
+		return err
+	}))
+	if len(texts) < 2 {
+		t.Fatal("the state is not there")
+	}
+	for name, text := range texts {
+		for _, p := range passwords {
+			if bytes.Contains(text, []byte(p)) {
+				t.Errorf("%s holds a password", name)
+			}
+		}
+	}
+}
+
+func serverLog(t *testing.T, s *pgtest.Server) string {
+	t.Helper()
+	var dir string
+	must(t, s.Superuser(t, "postgres").QueryRow(t.Context(), "SHOW data_directory").Scan(&dir))
+	return filepath.Join(filepath.Dir(dir), "postgres.log")
+}
+
+func TestARevokedContainerGetsInNoMoreUntilItIsIssuedAnew(t *testing.T) {
+	t.Parallel()
+	b := start(t, 17, 1)
+	c := b.Containers[0]
+	old, _ := b.current(t, c)
+	conn, err := b.login(t.Context(), b.Database, old)
+	must(t, err)
+	b.does(t, RevokeKind, RevokeRequest{Container: c.Name}, state.Done)
+	if _, err := conn.Exec(t.Context(), "SELECT 1"); err == nil {
+		t.Error("its session lives")
+	}
+	if _, err := b.login(t.Context(), b.Database, old); sqlState(err) == "" {
+		t.Errorf("it logs in: %v", err)
+	}
+	b.does(t, IssueKind, IssueRequest{Container: c.Name}, state.Done)
+	now, _ := b.current(t, c)
+	b.serves(t, c, now, "after it was issued anew")
+}
+
+func TestRollbackAfterARunThatWasLeft(t *testing.T) {
+	t.Parallel()
+	b := start(t, 15, 1)
+	c := b.Containers[0]
+	old, version := b.current(t, c)
+	conn, err := b.login(t.Context(), b.Database, old)
+	must(t, err)
+	b.deps.Pace.Patience = 1 // nobody waits
+	b = newBench(t, b.stage, statetest.New(t, "sqlite"), b.deps)
+	id := b.submit(t, b.plan(t, RotateKind, b.rotation()))
+	if run := b.attach(t, id); run.State != state.Parked || run.Step != stepDrain {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	b.tell(t, id, state.Abandon)
+	b.attach(t, id)
+	must(t, conn.Close(t.Context()))
+	newer, _ := b.current(t, c)
+	if newer.User == old.User {
+		t.Fatal("it was not rotated")
+	}
+	b.does(t, RollbackKind, RollbackRequest{Containers: b.names(), Polls: 1}, state.Done)
+	now, back := b.current(t, c)
+	if now.User != old.User || back != version {
+		t.Errorf("current is %s, version %s", now.User, back)
+	}
+	b.serves(t, c, now, "a fresh container")
+	b.serves(t, c, b.running(t, c), "the running container")
+	if r := b.roles(t, c); !r[SlotA] || r[SlotB] {
+		t.Errorf("slots that may log in: %v", r)
+	}
+}
+
+func TestAnAdoptedLoginIsRotatedToASlot(t *testing.T) {
+	t.Parallel()
+	for _, major := range majors {
+		t.Run(map[int]string{15: "15", 17: "17"}[major], func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, pgtest.Start(t, major), 1)
+			c := s.Containers[0]
+			super := pgtest.Start(t, major).Superuser(t, s.Database)
+			legacy := "svc" + strings.TrimPrefix(s.Owner, "owner")
+			v, err := verifierOf("the-old-password")
+			must(t, err)
+			for _, sql := range []string{
+				"CREATE ROLE all" + legacy, "CREATE ROLE " + legacy + " LOGIN PASSWORD '" + v + "'", "GRANT all" + legacy + " TO " + legacy,
+				"GRANT USAGE ON SCHEMA app TO all" + legacy, "GRANT INSERT, SELECT ON app.item TO all" + legacy,
+				"GRANT CREATE, USAGE ON SCHEMA app TO " + legacy, "CREATE TABLE app.its (id int)", "ALTER TABLE app.its OWNER TO " + legacy,
+				"GRANT " + legacy + ", all" + legacy + " TO " + s.Admin + " WITH ADMIN OPTION",
+			} {
+				if _, err := super.Exec(t.Context(), sql); err != nil {
+					t.Fatal(strings.Fields(sql)[:2], err)
+				}
+			}
+			where := filepath.Join(s.Dir, "legacy")
+			must(t, os.WriteFile(where, []byte("the-old-password\n"), 0o600))
+			must(t, os.WriteFile(filepath.Join(s.Dir, c.Name+".runs"), nil, 0o600))
+			b := newBench(t, s, statetest.New(t, "sqlite"), s.deps())
+			request := AdoptRequest{Container: c.Name, Login: legacy}
+			if got := checks(b.plan(t, AdoptKind, request), "block"); len(got) != 1 || got[0] != "no-password" {
+				t.Errorf("without its password: %v", got)
+			}
+			request.Secret = "file:" + where
+			b.does(t, AdoptKind, request, state.Done)
+			if l, _ := s.current(t, c); l.User != legacy || !l.Password.Equal("the-old-password") {
+				t.Errorf("current is %s", l.User)
+			}
+			conn, err := s.login(t.Context(), s.Database, Login{legacy, secret.New("the-old-password")})
+			must(t, err)
+			if _, err := conn.Exec(t.Context(), "INSERT INTO app.item (note) VALUES ('as before'); INSERT INTO app.its VALUES (1)"); err != nil {
+				t.Errorf("it does not work as before: %v", err)
+			}
+			must(t, conn.Close(t.Context()))
+			var owner string
+			must(t, super.QueryRow(t.Context(), "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'app.its'::regclass").Scan(&owner))
+			if owner != s.Owner {
+				t.Errorf("its table belongs to %s", owner)
+			}
+			for _, want := range []string{SlotRole(c.Name, SlotB), legacy} { // and back to the adopted one, which acts as the group from now on
+				b.does(t, RotateKind, b.rotation(), state.Done)
+				l, _ := s.current(t, c)
+				if l.User != want {
+					t.Errorf("current is %s, want %s", l.User, want)
+				}
+				s.serves(t, c, l, "a fresh container")
+			}
+		})
+	}
+}
+
+func TestListAndAuditTellWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	b := start(t, 17, 1)
+	c := b.Containers[0]
+	super := pgtest.Start(t, 17).Superuser(t, b.Database)
+	slot := SlotRole(c.Name, SlotA)
+	l, _ := b.current(t, c)
+	conn, err := b.login(t.Context(), b.Database, l)
+	must(t, err)
+	defer func() { _ = conn.Close(t.Context()) }()
+	all, err := b.deps.List(t.Context(), b.target(), t0)
+	must(t, err)
+	if len(all) != 1 || all[0].Active != SlotA || all[0].Sessions[SlotA] != 1 || all[0].Sessions[SlotB] != 0 || all[0].Created.IsZero() || len(all[0].Findings) != 0 {
+		t.Errorf("%+v", all)
+	}
+	stranger := "stranger_" + b.Owner
+	for _, sql := range []string{
+		"CREATE TABLE app.mine (id int)", "ALTER TABLE app.mine OWNER TO " + slot, "GRANT SELECT ON app.item TO " + slot, "ALTER ROLE " + slot + " CREATEDB",
+		"CREATE ROLE " + stranger + " LOGIN CREATEROLE", "GRANT CREATE ON SCHEMA app TO PUBLIC",
+	} {
+		_, err := super.Exec(t.Context(), sql)
+		must(t, err)
+	}
+	r, err := b.deps.Audit(t.Context(), b.target(), []string{b.Admin}, t0)
+	must(t, err)
+	found := map[string]bool{}
+	for _, f := range r.Findings {
+		if strings.Contains(f.Text, slot) || strings.Contains(f.Text, stranger) || strings.Contains(f.Text, "schema app") {
+			found[f.Check] = true
+		}
+		if strings.Contains(f.Text, b.Admin+" can log in") {
+			t.Errorf("a declared login: %s", f.Text)
+		}
+	}
+	for _, want := range []string{"slot-owns", "slot-rights", "too-mighty", "undeclared-mighty", "open-schema"} {
+		if !found[want] {
+			t.Errorf("%s is not found: %+v", want, r.Findings)
+		}
+	}
+}
+
+func TestADeliveryThatCannotBeWrittenChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := start(t, 15, 1)
+	c := b.Containers[0]
+	old, _ := b.current(t, c)
+	deps := b.deps
+	deps.Place = failingPlace(deps, fault.Newf(fault.Denied, "stage "+c.Places[0], "read-only file system"))
+	b = newBench(t, b.stage, statetest.New(t, "sqlite"), deps)
+	id := b.submit(t, b.plan(t, RotateKind, b.rotation()))
+	run := b.attach(t, id)
+	if run.State != state.Parked || run.Step != stepPending || !strings.Contains(run.Problem, "read-only") {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	b.tell(t, id, state.UndoRun)
+	if run := b.attach(t, id); run.State != state.Undone {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	now, _ := b.current(t, c)
+	if now.User != old.User || b.roles(t, c)[SlotB] {
+		t.Error("something was changed")
+	}
+}
