@@ -116,14 +116,14 @@ func (s *Stage) life(t *testing.T) {
 }
 
 func (s *Stage) tokens(t *testing.T) {
-	ctx, r := t.Context(), s.New(t)
+	r := s.New(t)
 	s.create(t, r)
 	one := s.stage(t, r, 1)
 	s.promote(t, r, secret.Version{}, one)
 	again := func(token string, want secret.Version) {
 		t.Helper()
 		before := s.inspect(t, r)
-		v, err := s.Store.Stage(ctx, r, token, secret.New(text(9)))
+		v, err := s.Store.Stage(t.Context(), r, token, secret.New(text(9)))
 		if err != nil || v.ID != want.ID {
 			t.Errorf("the same token again: %v, %v, want %v", v.ID, err, want.ID)
 		}
@@ -137,19 +137,19 @@ func (s *Stage) tokens(t *testing.T) {
 	s.reads(t, r, two, 2)
 	three := s.stage(t, r, 3)
 	s.holds(t, r, secret.Holding{Current: one, Pending: three})
-	_, err := s.Store.Stage(ctx, r, token(2), secret.New(text(2)))
+	_, err := s.Store.Stage(t.Context(), r, token(2), secret.New(text(2)))
 	failed(t, "a token whose version was pushed aside", err, fault.Stale)
 	s.holds(t, r, secret.Holding{Current: one, Pending: three})
 	s.promote(t, r, one, three)
 	again(token(3), three)
 	again(token(1), one) // is previous now
 	s.retire(t, r, one)
-	_, err = s.Store.Stage(ctx, r, token(1), secret.New(text(1)))
+	_, err = s.Store.Stage(t.Context(), r, token(1), secret.New(text(1)))
 	failed(t, "a token whose version was retired", err, fault.Stale)
 	s.holds(t, r, secret.Holding{Current: three})
 
 	long := strings.Repeat("a token of any length ", 20)
-	four, err := s.Store.Stage(ctx, r, long, secret.New(text(4)))
+	four, err := s.Store.Stage(t.Context(), r, long, secret.New(text(4)))
 	if err != nil {
 		t.Fatal(err)
 	}
