@@ -269,8 +269,8 @@ func newSandboxFaultCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Long: `Ask the played clouds for a failure: an API call that is throttled, denied, stale, unavailable or dropped, or an
 operation that fails or hangs. Without an effect the failures that are in force are listed.
 
-Services: rds, sts, secretsmanager; cloudsql, secretmanager. Actions are the API's own names: DescribeDBInstances,
-instances.get, connectSettings. The target is the cloud's name of the instance.
+Services: rds, sts, secretsmanager, ecs; cloudsql, secretmanager, run. Actions are the API's own names: DescribeDBInstances,
+instances.get, connectSettings. The target is the cloud's name of the instance, secret or service.
 
 Exit status: 0 done; 1 the sandbox does not run; 2 usage.`,
 		Example: `  dbops sandbox fault throttle --service rds --action DescribeDBInstances --count 3

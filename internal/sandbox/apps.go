@@ -14,6 +14,8 @@ import (
 	"dbops/internal/config"
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/containers"
+	"dbops/internal/sandbox/ecsapi"
+	"dbops/internal/sandbox/runapi"
 	"dbops/internal/sandbox/seed"
 )
 
@@ -102,10 +104,14 @@ func (s *Sandbox) startContainers(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("container %s/%s: %w", i.env, a.name, err)
 			}
-			s.containers = append(s.containers, containers.Start(ctx, containers.Spec{
+			c := containers.Start(ctx, containers.Spec{
 				Environment: i.env, Name: a.name, Platform: a.platform, Source: source, Trust: s.trust(i),
 				Load: map[string]containers.Load{i.database: a.load},
-			}, containers.Options{Rate: s.opts.Rate, Log: s.opts.Log}))
+			}, containers.Options{Rate: s.opts.Rate, Log: s.opts.Log})
+			s.containers = append(s.containers, c)
+			if err := s.deployed(a, i, c); err != nil {
+				return fmt.Errorf("container %s/%s: %w", i.env, a.name, err)
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -116,6 +122,34 @@ func (s *Sandbox) startContainers(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// deployed makes the service that deploys a container, in the cloud that it runs on.
+func (s *Sandbox) deployed(a app, i instance, c *containers.Container) error {
+	switch a.platform {
+	case onECS:
+		return s.ecs.Add(ecsapi.Seed{
+			Cluster: a.cluster(i), Name: ecsService, Image: "registry.example.com/" + a.name + ":1", Secret: a.secretName("", i), Workload: c,
+		})
+	case onCloudRun:
+		return s.run.Add(runapi.Seed{
+			Project: i.project, Region: googleRegion, Name: a.name, Image: "registry.example.com/" + a.name + ":1",
+			ServiceAccount: a.account(i), Secret: a.name, Workload: c,
+		})
+	default:
+		return nil
+	}
+}
+
+// ecsService is the name of the one service that each cluster has.
+const ecsService = "invoicing"
+
+// cluster is the ECS cluster of an environment: billing, billing-staging.
+func (app) cluster(i instance) string {
+	if i.env == "prod" {
+		return "billing"
+	}
+	return "billing-" + i.env
 }
 
 // Container is a container by the names of dbops.yaml; nil if there is none.

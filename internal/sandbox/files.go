@@ -77,6 +77,7 @@ func Environ(dir, as string) (Environment, error) {
 			"AWS_ENDPOINT_URL_RDS":                awsURL,
 			"AWS_ENDPOINT_URL_STS":                awsURL,
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER":    awsURL,
+			"AWS_ENDPOINT_URL_ECS":                awsURL,
 			"AWS_EC2_METADATA_DISABLED":           "true",
 			"GOOGLE_APPLICATION_CREDENTIALS":      key,
 			"GOOGLE_CLOUD_PROJECT":                projects[0],
@@ -119,7 +120,7 @@ func (s *Sandbox) writeFiles() error {
 		return err
 	}
 	url := "http://" + s.meta.AWS
-	services := fmt.Sprintf("[services sandbox]\nrds =\n  endpoint_url = %[1]s\nsts =\n  endpoint_url = %[1]s\nsecrets_manager =\n  endpoint_url = %[1]s\n", url)
+	services := fmt.Sprintf("[services sandbox]\nrds =\n  endpoint_url = %[1]s\nsts =\n  endpoint_url = %[1]s\nsecrets_manager =\n  endpoint_url = %[1]s\necs =\n  endpoint_url = %[1]s\n", url)
 	return errors.Join(
 		renameio.WriteFile(filepath.Join(dir, awsConfigFile), []byte("[default]\nregion = "+awsRegion+"\nservices = sandbox\n\n"+
 			"[profile alice]\nregion = "+awsRegion+"\nservices = sandbox\n\n"+services), 0o600),

@@ -20,9 +20,11 @@ import (
 
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/containers"
+	"dbops/internal/sandbox/ecsapi"
 	"dbops/internal/sandbox/gcpapi"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/rdsapi"
+	"dbops/internal/sandbox/runapi"
 	"dbops/internal/sandbox/secretsapi/awssm"
 	"dbops/internal/sandbox/world"
 )
@@ -38,7 +40,7 @@ type Options struct {
 }
 
 // Services are the names of the played services, for faults.
-var Services = []string{"rds", "sts", "secretsmanager", "cloudsql", "secretmanager"}
+var Services = []string{"rds", "sts", "secretsmanager", "ecs", "cloudsql", "secretmanager", "run"}
 
 // Status is what a running sandbox tells of itself.
 type Status struct {
@@ -74,7 +76,9 @@ type Sandbox struct {
 	world     *world.World
 	keys      *awsid.Keys
 	rds       *rdsapi.API
+	ecs       *ecsapi.API
 	google    *gcpapi.Server
+	run       *runapi.Server
 	http      []*http.Server
 	// containers are made by start and not changed after.
 	containers []*containers.Container
@@ -163,8 +167,12 @@ func (s *Sandbox) startAWS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.ecs, err = ecsapi.New(ctx, ecsapi.Config{Keys: s.keys, Dir: dir, Pace: s.opts.Pace, Faults: s.faults, Log: s.opts.Log})
+	if err != nil {
+		return err
+	}
 	return s.serve(ctx, &s.meta.AWS, awsid.Front(map[string]http.Handler{
-		"rds": s.rds, "sts": s.keys.STS(s.faults), "secretsmanager": secrets,
+		"rds": s.rds, "sts": s.keys.STS(s.faults), "secretsmanager": secrets, "ecs": s.ecs,
 	}))
 }
 
@@ -182,7 +190,20 @@ func (s *Sandbox) startGoogle(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.serve(ctx, &s.meta.Google, s.google)
+	s.run, err = runapi.New(ctx, runapi.Options{
+		Dir: filepath.Join(s.opts.Dir, "google"), Identity: s.google.Identity(), Projects: projects,
+		Pace: s.opts.Pace, Faults: s.faults, Log: s.opts.Log,
+	})
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx, &s.meta.Google, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.run.Serves(r.URL.Path) {
+			s.run.ServeHTTP(w, r)
+			return
+		}
+		s.google.ServeHTTP(w, r)
+	}))
 }
 
 // serve opens the port in addr, or a free one that is kept in it.
@@ -237,6 +258,12 @@ func (s *Sandbox) Status() Status {
 // Close stops everything and waits for it. Data stays.
 func (s *Sandbox) Close() error {
 	var errs []error
+	if s.ecs != nil {
+		s.ecs.Close()
+	}
+	if s.run != nil {
+		s.run.Close()
+	}
 	for _, c := range s.containers {
 		c.Close()
 	}

@@ -23,6 +23,12 @@ func role(name string) []string {
 			"cloudsql.instances.connect", "cloudsql.instances.update", "cloudsql.instances.restart",
 			"cloudsql.instances.failover", "cloudsql.instances.addServerCa", "cloudsql.instances.rotateServerCa",
 			"cloudsql.backupRuns.create", "cloudsql.databases.create", "cloudsql.databases.update")
+	case "roles/run.viewer":
+		return []string{"run.operations.get", "run.revisions.get", "run.revisions.list", "run.services.get", "run.services.list"}
+	case "roles/run.developer":
+		return append(role("roles/run.viewer"), "run.services.create", "run.services.delete", "run.services.update")
+	case "roles/iam.serviceAccountUser":
+		return []string{"iam.serviceAccounts.actAs"}
 	case "roles/secretmanager.admin":
 		return []string{"secretmanager.*"}
 	case "roles/secretmanager.secretAccessor":

@@ -6,18 +6,12 @@
 package awssm
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/play"
@@ -90,7 +84,7 @@ func op[I, O any](do func(*I) (*O, error), about func(*I) string) operation {
 	return operation{
 		decode: func(body []byte) (any, error) {
 			in := new(I)
-			return in, decode(body, in)
+			return in, awsid.DecodeJSON(body, in)
 		},
 		about: func(in any) string {
 			i, _ := in.(*I)
@@ -106,43 +100,16 @@ func op[I, O any](do func(*I) (*O, error), about func(*I) string) operation {
 	}
 }
 
-// decode reads a request strictly: a member that its input has no field for is refused.
-func decode(body []byte, in any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	err := d.Decode(in)
-	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		return fail("SerializationException", "the request is not one JSON object")
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return fail("InvalidParameterException", "sandbox: not emulated: %s", strings.Trim(name, `"`))
-	}
-	return fail("SerializationException", "the request is not the JSON object that the action takes")
-}
-
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	action := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	out, err := a.serve(r, action)
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
-	status := http.StatusOK
 	if err != nil {
-		e := spoken(err)
-		a.log.LogAttrs(r.Context(), slog.LevelDebug, "secretsmanager request refused", slog.String("action", action), slog.String("code", e.Code))
-		out, status = map[string]string{"__type": e.Code, "message": e.Message, "Message": e.Message}, e.Status
+		a.log.LogAttrs(r.Context(), slog.LevelDebug, "secretsmanager request refused", slog.String("action", action), slog.String("code", awsid.SpokenJSON(err).Code))
 	} else {
 		a.log.LogAttrs(r.Context(), slog.LevelDebug, "secretsmanager request", slog.String("action", action))
 	}
-	b, err := json.Marshal(out)
-	if err != nil {
-		b, status = []byte(`{"__type":"InternalServiceError"}`), http.StatusInternalServerError
-	}
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client is gone
+	awsid.WriteJSON(w, out, err)
 }
 
 func (a *API) serve(r *http.Request, action string) (any, error) {
@@ -187,28 +154,6 @@ func (a *API) resource(id string) (name, arn string) {
 		return id, id
 	}
 	return id, a.arn(id)
-}
-
-// spoken is err in the words of the JSON protocol.
-func spoken(err error) *awsid.Error {
-	e, ok := errors.AsType[*awsid.Error](err)
-	if !ok {
-		return awsid.Newf(500, "InternalServiceError", "An error occurred on the server side.")
-	}
-	codes := map[string]string{
-		"AccessDenied": "AccessDeniedException", "Throttling": "ThrottlingException", "ServiceUnavailable": "ServiceUnavailableException",
-		"InvalidClientTokenId": "UnrecognizedClientException", "SignatureDoesNotMatch": "InvalidSignatureException",
-		"MissingAuthenticationToken": "MissingAuthenticationTokenException", "IncompleteSignature": "IncompleteSignatureException",
-	}
-	code, ok := codes[e.Code]
-	if !ok {
-		return e
-	}
-	status := e.Status
-	if status == http.StatusForbidden {
-		status = http.StatusBadRequest
-	}
-	return &awsid.Error{Status: status, Code: code, Message: e.Message}
 }
 
 func fail(code, format string, args ...any) error { return awsid.Newf(400, code, format, args...) }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"dbops/internal/sandbox/awsid"
 )
 
 type tag struct {
@@ -57,19 +59,19 @@ type listInput struct {
 type named struct {
 	ARN           string
 	Name          string
-	VersionID     string   `json:"VersionId,omitempty"`
-	VersionStages []string `json:",omitempty"`
-	DeletionDate  *epoch   `json:",omitempty"`
+	VersionID     string       `json:"VersionId,omitempty"`
+	VersionStages []string     `json:",omitempty"`
+	DeletionDate  *awsid.Epoch `json:",omitempty"`
 }
 
 type description struct {
 	ARN                    string
 	Name                   string
 	Description            string `json:",omitempty"`
-	CreatedDate            *epoch
-	LastChangedDate        *epoch
-	LastAccessedDate       *epoch              `json:",omitempty"`
-	DeletedDate            *epoch              `json:",omitempty"`
+	CreatedDate            *awsid.Epoch
+	LastChangedDate        *awsid.Epoch
+	LastAccessedDate       *awsid.Epoch        `json:",omitempty"`
+	DeletedDate            *awsid.Epoch        `json:",omitempty"`
 	Tags                   []tag               `json:",omitempty"`
 	VersionIdsToStages     map[string][]string `json:",omitempty"` // of DescribeSecret
 	SecretVersionsToStages map[string][]string `json:",omitempty"` // of ListSecrets

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -139,20 +138,12 @@ func (a *API) purge() {
 // newARN is the ARN of a new secret: six random characters keep it apart from an older one of the same name.
 func (a *API) newARN(name string) string { return a.arn(name) + "-" + awsid.ID(6) }
 
-// epoch is a time as the JSON protocol writes it: seconds, as a number.
-type epoch time.Time
-
-// MarshalJSON writes seconds with milliseconds.
-func (e epoch) MarshalJSON() ([]byte, error) {
-	return strconv.AppendFloat(nil, float64(time.Time(e).UnixMilli())/1000, 'f', 3, 64), nil
-}
-
 // seconds is t for an answer; nil for the zero time.
-func seconds(t time.Time) *epoch {
+func seconds(t time.Time) *awsid.Epoch {
 	if t.IsZero() {
 		return nil
 	}
-	return new(epoch(t))
+	return new(awsid.Epoch(t))
 }
 
 // today is the day of now, as LastAccessedDate tells it.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"dbops/internal/sandbox/awsid"
 )
 
 type getInput struct {
@@ -19,7 +21,7 @@ type getOutput struct {
 	VersionStages []string
 	SecretString  *string `json:",omitempty"`
 	SecretBinary  []byte  `json:",omitempty"`
-	CreatedDate   *epoch
+	CreatedDate   *awsid.Epoch
 }
 
 type putInput struct {
@@ -47,8 +49,8 @@ type versionsInput struct {
 type versionEntry struct {
 	VersionID        string   `json:"VersionId"`
 	VersionStages    []string `json:",omitempty"`
-	CreatedDate      *epoch
-	LastAccessedDate *epoch `json:",omitempty"`
+	CreatedDate      *awsid.Epoch
+	LastAccessedDate *awsid.Epoch `json:",omitempty"`
 }
 
 type versionsOutput struct {
