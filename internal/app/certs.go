@@ -88,7 +88,7 @@ func (a *App) certifier(ctx context.Context, env, instance string) (cloud.Certif
 	}
 	c, ok := p.(cloud.Certifier)
 	if !ok {
-		return nil, "", fault.New(fault.Invalid, "manage the certificates of "+env+"/"+instance, cloud.ErrUnsupported).
+		return nil, "", fault.New(fault.Usage, "manage the certificates of "+env+"/"+instance, cloud.ErrUnsupported).
 			Hint("it is a plain PostgreSQL server: its certificates are in its own configuration, ssl_cert_file and ssl_ca_file")
 	}
 	return c, name, nil

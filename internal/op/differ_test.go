@@ -14,13 +14,19 @@ func TestADifferenceIsToldInTheWordsOfThePlan(t *testing.T) {
 		{"a setting that has one", `{"pitr":true}`, `{"pitr":false}`, "backups.pitr was true, is false"},
 		{"the longest beginning", `{"a":{"b":{"c":1},"d":1}}`, `{"a":{"b":{"c":2},"d":2}}`, "the b of a c was 1, is 2; a.d was 1, is 2"},
 		{"a list of words", `{"zones":["a","b"]}`, `{"zones":["a"]}`, "zones was a, b, is a"},
-		{"pending changes", `{"pending":[{"setting":"class","to":"small"}]}`, `{"pending":[{"setting":"class","from":"x","to":"big"},{"setting":"availability","to":"zonal"}]}`,
-			"pending.availability was nothing, is zonal; pending.class was small, is big"},
-		{"a list of things with names", `{"containers":[{"name":"api","slots":[{"slot":"a","in_use":true}]}]}`, `{"containers":[{"name":"api","slots":[{"slot":"a"}]}]}`,
-			"containers.api.slots.a.in_use was true, is nothing"},
+		{
+			"pending changes", `{"pending":[{"setting":"class","to":"small"}]}`, `{"pending":[{"setting":"class","from":"x","to":"big"},{"setting":"availability","to":"zonal"}]}`,
+			"pending.availability was nothing, is zonal; pending.class was small, is big",
+		},
+		{
+			"a list of things with names", `{"containers":[{"name":"api","slots":[{"slot":"a","in_use":true}]}]}`, `{"containers":[{"name":"api","slots":[{"slot":"a"}]}]}`,
+			"containers.api.slots.a.in_use was true, is nothing",
+		},
 		{"a list of things without", `{"x":[{"v":1}]}`, `{"x":[{"v":2}]}`, `x was {"v":1}, is {"v":2}`},
-		{"too many", `{}`, `{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}`,
-			"a was nothing, is 1; b was nothing, is 1; c was nothing, is 1; d was nothing, is 1; e was nothing, is 1; and 2 more"},
+		{
+			"too many", `{}`, `{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}`,
+			"a was nothing, is 1; b was nothing, is 1; c was nothing, is 1; d was nothing, is 1; e was nothing, is 1; and 2 more",
+		},
 	} {
 		if got := difference([]byte(c.before), []byte(c.after), words); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

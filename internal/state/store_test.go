@@ -409,7 +409,7 @@ func TestTheClockIsTheStores(t *testing.T) {
 // A store of the version that knew no actors is read, and goes on.
 func TestAnOlderStoreIsReadAndGoesOn(t *testing.T) {
 	t.Parallel()
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
+	statetest.Each(t, func(t *testing.T, p statetest.Place) { //nolint:thelper // it is the test
 		old := suite{t, p.Store(t)}
 		old.run("r1")
 		old.tx(func(ctx context.Context, tx *state.Tx) error {
