@@ -204,7 +204,11 @@ func ImportEncore(o EncoreImport) (EncoreImported, error) {
 	if err != nil {
 		return out, fault.New(fault.Internal, "", err)
 	}
-	yaml := encore.Starter(encore.StarterOptions{App: a, Infra: infra, Environment: o.Environment, Dir: dir})
+	path, err := filepath.Abs(out.Infra)
+	if err != nil {
+		return out, fault.New(fault.Internal, "", err)
+	}
+	yaml := encore.Starter(encore.StarterOptions{App: a, Infra: infra, InfraPath: path, Environment: o.Environment, Dir: dir})
 	out.YAML = string(yaml)
 	return out, right(yaml)
 }

@@ -40,13 +40,12 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 		return fault.Newf(fault.Invalid, what, "the credential is no JSON object with username, password and databases").
 			Hint("deliver to another place first: what dbops creds issue writes there has all of it")
 	}
+	var all []encore.Delivery // at once: a container does not read a file of which half is new
 	for database := range p.Databases {
-		_, err := encore.Deliver(ctx, s.at.Path, encore.Language(s.at.Language), encore.Delivery{
+		all = append(all, encore.Delivery{
 			Database: database, Change: encore.Change{Username: p.Username, Password: secret.New(p.Password), Inline: true},
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	_, err = encore.Deliver(ctx, s.at.Path, encore.Language(s.at.Language), all...)
+	return err
 }

@@ -141,7 +141,7 @@ func checked(t testing.TB, text []byte) *config.Config {
 func TestStarterOfAGoApp(t *testing.T) {
 	t.Parallel()
 	a := readApp(t, goApp(t))
-	text := Starter(StarterOptions{App: a, Infra: parseInfra(t, testdata(t, "orders.jsonc"), Go), Dir: a.Dir})
+	text := Starter(StarterOptions{App: a, Infra: parseInfra(t, testdata(t, "orders.jsonc"), Go), InfraPath: filepath.Join(a.Dir, "infra.config.json"), Dir: a.Dir})
 	if strings.Contains(string(text), hidden) {
 		t.Error("it holds a password")
 	}
@@ -169,7 +169,7 @@ func TestStarterOfATypeScriptApp(t *testing.T) {
 		{"host":"/cloudsql/shop-staging:europe-west1:shop-main","databases":{"orders":{"name":"orders_db","username":"o","password":"hunter2"}}},
 		{"host":"db.example.com:6543","tls_config":{"ca":`+strconv.Quote(string(testdata(t, "one.pem")))+`},"databases":{"users":{"username":"u","password":"hunter2"}}},
 		{"host":"x.cluster-c9akciq32abc.eu-west-1.rds.amazonaws.com","databases":{"plain":{"username":"u","password":"hunter2"}}}]}`), TypeScript)
-	text := Starter(StarterOptions{App: a, Infra: infra, Dir: filepath.Join(a.Dir, "deploy")})
+	text := Starter(StarterOptions{App: a, Infra: infra, InfraPath: filepath.Join(a.Dir, "deploy/prod.json"), Dir: filepath.Join(a.Dir, "deploy")})
 	if strings.Contains(string(text), hidden) {
 		t.Error("it holds a password")
 	}
@@ -247,7 +247,7 @@ func TestStartersAreRight(t *testing.T) {
 		for _, d := range infra.Databases() {
 			a.Databases = append(a.Databases, AppDatabase{Name: d.Encore, Place: text.Draw(t, "place"), Migrations: filepath.Join(dir, text.Draw(t, "folder"), "m")})
 		}
-		starter := Starter(StarterOptions{App: a, Infra: infra, Dir: dir})
+		starter := Starter(StarterOptions{App: a, Infra: infra, InfraPath: filepath.Join(dir, text.Draw(t, "file")), Dir: dir})
 		if strings.Contains(string(starter), hidden) {
 			t.Fatal("it holds a password")
 		}

@@ -1,6 +1,7 @@
 package encore
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -113,6 +114,19 @@ func (c *Infra) sharedVariables(e *entry, report *Report) {
 			}
 		}
 	}
+}
+
+// add joins what a second change did.
+func (r *Report) add(o Report) {
+	for _, c := range o.Changed {
+		if !slices.Contains(r.Changed, c) {
+			r.Changed = append(r.Changed, c)
+		}
+	}
+	r.Variables = append(r.Variables, o.Variables...)
+	r.OldUsername = cmp.Or(r.OldUsername, o.OldUsername)
+	r.CommentsGone = r.CommentsGone || o.CommentsGone
+	r.warn(o.Warnings...)
 }
 
 func joined(names []string) string { return strings.Join(names, ", ") }

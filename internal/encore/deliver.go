@@ -28,19 +28,19 @@ type Delivery struct {
 	Variables bool
 }
 
-// Delivered is what a delivery did.
+// Delivered is what a delivery did; of several databases, to any of them.
 type Delivered struct {
 	Report
 	Written bool `json:"written"` // false: the file held all of it
 }
 
-// Deliver makes the infra config at path hold d. The file is replaced as a whole, durably, or not touched; its other bytes stay. Doing it
-// again writes nothing. Processes that deliver to the same folder wait for each other; a change by somebody else in between is a
+// Deliver makes the infra config at path hold every one of ds. The file is replaced as a whole, durably, or not touched; its other bytes
+// stay. Doing it again writes nothing. Processes that deliver to the same folder wait for each other; a change by somebody else in between is a
 // fault.Stale.
 //
 // The new file is its owner's alone (0600, or narrower if it was; one that root owns stays readable by its group if it was), and keeps owner
 // and group: where that is not possible it is a fault.Denied, because the app could not read it any more.
-func Deliver(ctx context.Context, path string, lang Language, d Delivery) (Delivered, error) {
+func Deliver(ctx context.Context, path string, lang Language, ds ...Delivery) (Delivered, error) {
 	op := "deliver to " + path
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -60,14 +60,18 @@ func Deliver(ctx context.Context, path string, lang Language, d Delivery) (Deliv
 	if err != nil {
 		return Delivered{}, in(path, err)
 	}
-	report, err := config.Set(d.Database, d.Change)
-	if err != nil {
-		return Delivered{}, in(path, err)
-	}
-	if len(report.Variables) > 0 && !d.Variables {
-		return Delivered{}, fault.Newf(fault.Blocked, op, "the file takes the %s from the variable %s of the container's environment, which is not set here",
-			report.Variables[0].Holds, report.Variables[0].Name).
-			Hint("let the delivery write it into the file itself, or deliver to the place that the variable is set from")
+	var report Report
+	for _, d := range ds {
+		r, err := config.Set(d.Database, d.Change)
+		if err != nil {
+			return Delivered{}, in(path, err)
+		}
+		if len(r.Variables) > 0 && !d.Variables {
+			return Delivered{}, fault.Newf(fault.Blocked, op, "the file takes the %s of %s from the variable %s of the container's environment, which is not set here",
+				r.Variables[0].Holds, d.Database, r.Variables[0].Name).
+				Hint("let the delivery write it into the file itself, or deliver to the place that the variable is set from")
+		}
+		report.add(r)
 	}
 	text := config.Text()
 	if bytes.Equal(text, old) {

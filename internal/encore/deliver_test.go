@@ -246,6 +246,31 @@ func TestVariablesAreTheCallersIfItSaysSo(t *testing.T) {
 	}
 }
 
+func TestSeveralDatabasesAreDeliveredAtOnceOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	path := target(t, 0o600)
+	events := Delivery{Database: "events", Change: Change{Username: "events_b", Password: secret.New("hunter2-e"), Inline: true}}
+	billing := Delivery{Database: "billing", Change: Change{Username: "billing_b", Password: secret.New("hunter2-b")}}
+	if _, err := Deliver(t.Context(), path, Go, delivery("b"), events, billing); fault.KindOf(err) != fault.Blocked {
+		t.Errorf("one that cannot be: %v", err)
+	}
+	if !bytes.Equal(content(t, path), testdata(t, "orders.json")) {
+		t.Error("one that cannot be delivered did not keep the others back")
+	}
+	d, err := Deliver(t.Context(), path, Go, delivery("b"), events)
+	if err != nil || !d.Written || !slices.Equal(d.Changed, []string{Username, Password}) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for _, want := range []string{"orders_b", "events_b"} {
+		if !bytes.Contains(content(t, path), []byte(`"`+want+`"`)) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if d, err := Deliver(t.Context(), path, Go, delivery("b"), events); err != nil || d.Written {
+		t.Errorf("again: %+v, %v", d, err)
+	}
+}
+
 func TestSomebodyElsesChangeIsNotOverwritten(t *testing.T) {
 	t.Parallel()
 	path := target(t, 0o600)

@@ -65,15 +65,18 @@ func opened(t testing.TB, value string) string {
 func TestRuntimeConfigsRoundTrip(t *testing.T) {
 	t.Parallel()
 	header := gzip.Header{Name: "runtime.json", Comment: "by hand", ModTime: time.Unix(1700000000, 0), OS: 3, Extra: []byte("x")}
-	padded := runtimeJSON + strings.Repeat(" ", 3-len(runtimeJSON)%3+1) // so that the standard alphabet needs padding, and the other cannot be taken for it
-	for _, c := range []struct{ name, text string }{
-		{"base64", base64.StdEncoding.EncodeToString([]byte(padded))},
-		{"base64 of URLs", base64.RawURLEncoding.EncodeToString([]byte(padded))},
-		{"a newline behind it", base64.StdEncoding.EncodeToString([]byte(padded)) + "\n"},
-		{"broken into lines", wrap(base64.StdEncoding.EncodeToString([]byte(padded)))},
-		{"gzip", "gzip:" + base64.StdEncoding.EncodeToString(zipped(t, padded, header, gzip.BestCompression))},
-		{"gzip, another level and alphabet", "gzip:" + base64.RawURLEncoding.EncodeToString(zipped(t, padded, gzip.Header{OS: 255}, gzip.BestSpeed))},
-		{"the JSON of a file", runtimeJSON + "\n"},
+	padded := runtimeJSON + strings.Repeat(" ", 3-len(runtimeJSON)%3+1) // of a length of 3n+1, so that the standard alphabet needs padding, and the other cannot be taken for it
+	for _, c := range []struct {
+		name, text string
+		urls       bool
+	}{
+		{"base64", base64.StdEncoding.EncodeToString([]byte(padded)), false},
+		{"base64 of URLs", base64.RawURLEncoding.EncodeToString([]byte(padded)), true},
+		{"a newline behind it", base64.StdEncoding.EncodeToString([]byte(padded)) + "\n", false},
+		{"broken into lines", wrap(base64.StdEncoding.EncodeToString([]byte(padded))), false},
+		{"gzip", "gzip:" + base64.StdEncoding.EncodeToString(zipped(t, padded, header, gzip.BestCompression)), false},
+		{"gzip, another level and alphabet", "gzip:" + base64.RawURLEncoding.EncodeToString(zipped(t, padded, gzip.Header{OS: 255}, gzip.BestSpeed)), true},
+		{"the JSON of a file", runtimeJSON + "\n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -104,6 +107,12 @@ func TestRuntimeConfigsRoundTrip(t *testing.T) {
 			}
 			if opened(t, got) != want.Replace(padded) {
 				t.Errorf("got %s", opened(t, got))
+			}
+			body := strings.TrimSpace(strings.TrimPrefix(got, "gzip:"))
+			_, urls := base64.RawURLEncoding.DecodeString(body)
+			_, standard := base64.StdEncoding.DecodeString(body)
+			if alphabet := map[bool]error{true: urls, false: standard}[c.urls]; alphabet != nil {
+				t.Errorf("another alphabet: %v", alphabet)
 			}
 			if again, err := ParseRuntime(got); err != nil || len(set(t, again, "orders", Change{Username: "orders_b", Password: secret.New(hidden + "-new")}).Changed) != 0 {
 				t.Errorf("again: %v", err)

@@ -16,7 +16,7 @@ import (
 type StarterOptions struct {
 	App         *App
 	Infra       *Infra // nil: the app's config is not known
-	InfraPath   string // for messages
+	InfraPath   string // absolute path of Infra's file
 	Environment string // empty: as the infra config says, else default
 	Dir         string // absolute folder of the new file: paths are relative to it
 }
@@ -227,7 +227,9 @@ func (w *writer) containerList() {
 	}
 	w.line(4, "databases: [%s]", strings.Join(names, ", "))
 	w.line(4, "access: write # what those roles may do in truth, only the server knows")
-	w.note(4, "delivery: [aws-sm:NAME] # where its credential is to be put")
+	place := "encore:" + w.relative(w.o.InfraPath) + map[Language]string{Go: "#go", TypeScript: "#typescript"}[w.o.App.Language]
+	w.note(4, "delivery: [%s] # where its credential is put: dbops creds keeps the file current", scalar(place))
+	w.note(4, "  Or aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH. A delivery is for databases of one instance: make a container for each.")
 }
 
 // relative is a path as dbops.yaml has it.
