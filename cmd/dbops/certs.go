@@ -235,7 +235,7 @@ func runCertsCheck(ctx context.Context, c *cli, o *certsOptions) error {
 		one := certsObject(c, i)
 		findings := []op.Finding{}
 		if i.Survey != nil {
-			findings = i.Survey.Check(time.Now(), within)
+			findings = append(findings, i.Survey.Check(time.Now(), within)...)
 		}
 		if certs.Bad(findings) {
 			bad++

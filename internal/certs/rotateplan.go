@@ -115,11 +115,12 @@ func ids(f Facts) (all []string) {
 	return all
 }
 
+// offered are the CAs that may be chosen, the one that lasts longest first.
 func offered(f Facts) (all []string) {
-	for _, ca := range f.CAs {
-		if ca.Role == cloud.CAOffered || ca.Role == cloud.CANext {
-			all = append(all, ca.ID)
-		}
+	choice := slices.DeleteFunc(slices.Clone(f.CAs), func(ca cloud.ServerCA) bool { return ca.Role != cloud.CAOffered && ca.Role != cloud.CANext })
+	slices.SortStableFunc(choice, func(a, b cloud.ServerCA) int { return b.Until.Compare(a.Until) })
+	for _, ca := range choice {
+		all = append(all, ca.ID)
 	}
 	return all
 }

@@ -48,7 +48,11 @@ func (k *Kit) psql() Setting {
 	for _, kv := range k.libpq() {
 		parts = append(parts, kv[0]+"="+conninfo(kv[1]))
 	}
-	return Setting{Tool: "psql", Title: "psql", Text: "psql " + shell(strings.Join(parts, " ")), Verifies: k.Mode}
+	s := Setting{Tool: "psql", Title: "psql", Text: "psql " + shell(strings.Join(parts, " ")), Verifies: k.Mode}
+	if len(k.Certs) == 0 {
+		s.Note = "sslrootcert=system needs libpq 16 or newer"
+	}
+	return s
 }
 
 func (k *Kit) service() Setting {
@@ -82,12 +86,12 @@ func (k *Kit) jdbc() Setting {
 	}
 	text := fmt.Sprintf("jdbc:postgresql://%s/%s?%s", hostPort(k.Bare, k.Port), url.PathEscape(k.Database), strings.Join(parts, "&"))
 	if len(k.Certs) > 0 {
-		text += fmt.Sprintf("\n# or by Java's own trust store, which holds the same CAs:\n# -Djavax.net.ssl.trustStore=%s -Djavax.net.ssl.trustStorePassword=%s, and "+
-			"sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory in place of sslrootcert", k.Path(FileTrust), trustPassword)
+		text += fmt.Sprintf("\n# or by Java's own trust store, which holds the same CAs:\n# %s -Djavax.net.ssl.trustStorePassword=%s, and "+
+			"sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory in place of sslrootcert", shell("-Djavax.net.ssl.trustStore="+k.Path(FileTrust)), trustPassword)
 	}
 	if k.HasClient {
-		text += fmt.Sprintf("\n# %s in place of %s has to call its key \"user\":\n# keytool -changealias -keystore %s -alias 1 -destalias user",
-			FileP12, FileKeyDER, k.Path(FileP12))
+		text += fmt.Sprintf("\n# %s in place of %s has to call its key \"user\":\n# keytool -changealias -keystore %s -storepass:file %s -alias 1 -destalias user",
+			FileP12, FileKeyDER, shell(k.Path(FileP12)), shell(k.Path(FileP12Secret)))
 	}
 	return k.bare(Setting{Tool: "jdbc", Title: "JDBC", Text: text})
 }
@@ -134,17 +138,17 @@ func (k *Kit) npgsql() Setting {
 	if k.BareMode == verifyCA {
 		mode = "VerifyCA"
 	}
-	parts := []string{"Host=" + k.Bare, "Port=" + k.Port, "Database=" + k.Database}
+	parts := []string{"Host=" + dotnet(k.Bare), "Port=" + k.Port, "Database=" + dotnet(k.Database)}
 	if k.User != "" {
-		parts = append(parts, "Username="+k.User)
+		parts = append(parts, "Username="+dotnet(k.User))
 	}
 	parts = append(parts, "SSL Mode="+mode)
 	if len(k.Certs) > 0 {
-		parts = append(parts, "Root Certificate="+k.Path(FileRoots))
+		parts = append(parts, "Root Certificate="+dotnet(k.Path(FileRoots)))
 	}
 	s := Setting{Tool: "npgsql", Title: "Npgsql (.NET)"}
 	if k.HasClient {
-		parts = append(parts, "SSL Certificate="+k.Path(FileP12), "SSL Password=...")
+		parts = append(parts, "SSL Certificate="+dotnet(k.Path(FileP12)), "SSL Password=...")
 		s.Note = "the SSL Password is in " + k.Path(FileP12Secret)
 	}
 	s.Text = strings.Join(parts, ";")
@@ -228,14 +232,24 @@ func (k *Kit) encoreGo() Setting {
 		s.Note = "Encore's Go runtime verifies the CA and no name; the CA signs this instance and no other, so it is as good"
 	}
 	if len(k.Certs) == 0 {
-		s.Text, s.Note = "", "Encore's Go runtime verifies nothing without a CA in its configuration; put the server's CA there"
+		return k.encoreNothing(s)
 	}
+	return s
+}
+
+// encoreNothing is what Encore's runtimes do where no CA is in their configuration.
+func (*Kit) encoreNothing(s Setting) Setting {
+	s.Text, s.Verifies = "", "nothing"
+	s.Note = "WEAKER: Encore's runtimes verify nothing without a CA in their configuration: name the server's CA with ca_file in dbops.yaml, and fetch again"
 	return s
 }
 
 // encoreTS is for the runtime of Encore's TypeScript services, which takes the first certificate only.
 func (k *Kit) encoreTS() Setting {
 	s := Setting{Tool: "encore-ts", Title: "Encore, TypeScript: of the server in infra.config.json", Verifies: k.BareMode}
+	if len(k.Certs) == 0 {
+		return k.encoreNothing(s)
+	}
 	c := k.Active
 	if c == nil && len(k.Certs) == 1 {
 		c = k.Certs[0]
@@ -283,6 +297,14 @@ func conninfo(v string) string {
 		return v
 	}
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+}
+
+// dotnet is a value of a .NET connection string.
+func dotnet(v string) string {
+	if !strings.ContainsAny(v, ";'\"=") && strings.TrimSpace(v) == v {
+		return v
+	}
+	return `"` + strings.ReplaceAll(v, `"`, `""`) + `"`
 }
 
 // shell is one word of a POSIX shell.

@@ -13,7 +13,7 @@ func TestThePlayedCloudSQLIsChanged(t *testing.T) {
 		"Modify": "instances.patch", "Failover": "instances.failover", "CreateBackup": "backupRuns.insert",
 		"Restore": "instances.clone", "Progress": "operations.get",
 	}
-	cloudtest.RunChanger(t, &cloudtest.Stage{
+	stage := &cloudtest.Stage{
 		Changer: g.as(t, robot), Who: robot, Known: "main",
 		Spare: func(t *testing.T, name string) { t.Helper(); g.adopt(t, name, 16, false) },
 		Fault: func(method, effect string, times int) {
@@ -29,5 +29,7 @@ func TestThePlayedCloudSQLIsChanged(t *testing.T) {
 			"Restore": "cloudsql.instances.clone",
 		},
 		Revisions: true,
-	})
+	}
+	cloudtest.RunChanger(t, stage)
+	t.Run("certificates", func(t *testing.T) { cloudtest.RunCertifier(t, stage, true) })
 }

@@ -153,7 +153,7 @@ func kindOf(code int, reason string) fault.Kind {
 // exists tells whether a name is taken.
 func exists(reason string) bool {
 	switch reason {
-	case "instanceAlreadyExists", "alreadyExists", "ALREADY_EXISTS":
+	case "instanceAlreadyExists", "sslCertAlreadyExists", "alreadyExists", "ALREADY_EXISTS":
 		return true
 	}
 	return false

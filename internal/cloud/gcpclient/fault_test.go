@@ -96,6 +96,7 @@ func TestAnswersOfTheAdminAPI(t *testing.T) {
 		{"the quota is used up, in older words", 403, body(403, "rateLimitExceeded", "Rate Limit Exceeded"), fault.Throttled, "", "", "", 4},
 		{"an operation runs", 409, body(409, "operationInProgress", "Operation failed because another operation was already in progress."), fault.Busy, "", "", "wait", 1},
 		{"the instance exists", 409, body(409, "instanceAlreadyExists", "The Cloud SQL instance already exists."), fault.Invalid, "", "", "", 1},
+		{"the client certificate exists", 409, body(409, "sslCertAlreadyExists", "The SSL certificate already exists."), fault.Invalid, "", "", "", 1},
 		{"the state forbids it", 400, body(400, "invalidState", "The instance is not in a state to do that."), fault.Busy, "", "", "", 1},
 		{"the settings have changed", 412, body(412, "staleData", "Condition does not match."), fault.Stale, "", "", "read it again", 1},
 		{"the request is wrong", 400, body(400, "invalid", "Invalid request: bad tier."), fault.Invalid, "Invalid request: bad tier (invalid)", "", "", 1},

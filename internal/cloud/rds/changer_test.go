@@ -33,4 +33,5 @@ func TestThePlayedRDSIsChanged(t *testing.T) {
 		stage.Permissions[method] = "rds:" + action
 	}
 	cloudtest.RunChanger(t, stage)
+	t.Run("certificates", func(t *testing.T) { cloudtest.RunCertifier(t, stage, false) })
 }
