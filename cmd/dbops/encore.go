@@ -110,7 +110,7 @@ func runEncoreImport(c *cli, o *encoreImportOptions) error {
 		fmt.Fprintln(c.err, "no infra config was found: where the databases are cannot be known; --infra-config FILE names one")
 	}
 	if n := len(made.Unknown); n > 0 {
-		fmt.Fprintf(c.err, "%d things have to be looked at: they are listed at the top\n", n)
+		fmt.Fprintf(c.err, "to be looked at: %d, listed at the top of it\n", n)
 	}
 	return nil
 }

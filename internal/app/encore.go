@@ -90,7 +90,8 @@ func ExportEncore(o EncoreExport) (EncoreExported, error) {
 		return EncoreExported{}, err
 	}
 	if (kind == encore.AppSecrets) != (o.Secret != "") {
-		return EncoreExported{}, fault.Newf(fault.Usage, "read the flags", "app secrets are named by --secret, databases of a config by --database; this is of the format %s", kind)
+		return EncoreExported{}, fault.Newf(fault.Usage, "read the flags",
+			"app secrets are named by --secret, databases of a config by --database; this is of the format %s", kind)
 	}
 	out := EncoreExported{Kind: kind, Language: o.Language}
 	switch kind {

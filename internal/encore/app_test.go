@@ -233,7 +233,7 @@ func TestStartersAreRight(t *testing.T) {
 	}))
 	host := rapid.OneOf(text, rapid.SampledFrom([]string{
 		"a.c9akciq32abc.eu-west-1.rds.amazonaws.com", "10.0.0.1:5432", "[::1]", "localhost", "/cloudsql/shop-prod:europe-west1:main", "/cloudsql/p:r:i", "/a b", "db_1.example.com:1",
-		"a..b", "-a", "h:0", "a--b.c9akciq32abc.eu-west-1.rds.amazonaws.com",
+		"a..b", "-a", "h:0", "A[", "[a]", "[::1", "a:b:c", "fe80::1%eth0", "h:", ":5432", "/", "/var/run//x", "/../x", "h:05432", "1.2.3", "ä.example.com", "h.:5432", "a--b.c9akciq32abc.eu-west-1.rds.amazonaws.com",
 	}))
 	rapid.Check(t, func(t *rapid.T) {
 		servers := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {

@@ -67,8 +67,9 @@ func Deliver(ctx context.Context, path string, lang Language, ds ...Delivery) (D
 			return Delivered{}, in(path, err)
 		}
 		if len(r.Variables) > 0 && !d.Variables {
-			return Delivered{}, fault.Newf(fault.Blocked, op, "the file takes the %s of %s from the variable %s of the container's environment, which is not set here",
-				r.Variables[0].Holds, d.Database, r.Variables[0].Name).
+			v := r.Variables[0]
+			return Delivered{}, fault.Newf(fault.Blocked, op, "the file takes the %s of %s from the variable %s of the container's environment, "+
+				"which is not set here", v.Holds, d.Database, v.Name).
 				Hint("let the delivery write it into the file itself, or deliver to the place that the variable is set from")
 		}
 		report.add(r)
@@ -84,7 +85,8 @@ func Deliver(ctx context.Context, path string, lang Language, ds ...Delivery) (D
 		return Delivered{}, fileFault(op, err)
 	}
 	if narrowed := info.Mode().Perm() &^ mode(info); narrowed != 0 {
-		report.warn(fmt.Sprintf("the file's mode was %#o and is %#o now: it holds a password, so the app has to run as the file's owner", info.Mode().Perm(), mode(info)))
+		report.warn(fmt.Sprintf("the file's mode was %#o and is %#o now: it holds a password, so the app has to run as the file's owner",
+			info.Mode().Perm(), mode(info)))
 	}
 	return Delivered{Report: report, Written: true}, nil
 }

@@ -3,6 +3,7 @@ package encore
 import (
 	"net"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 )
@@ -39,7 +40,12 @@ func instanceOf(host string, hasCA bool) found {
 		return found{provider: "cloudsql", name: m[3], fields: [][2]string{{"project", m[1]}, {"region", m[2]}, {"instance", m[3]}}}
 	}
 	f := found{provider: "postgres", name: strings.Split(name, ".")[0]}
-	u := url.URL{Scheme: "postgres", Host: host, Path: "/"}
+	u := url.URL{Scheme: "postgres", Host: name, Path: "/"}
+	if port != "" {
+		u.Host = net.JoinHostPort(name, port)
+	} else if strings.Contains(name, ":") {
+		u.Host = "[" + name + "]"
+	}
 	q := url.Values{"sslmode": {"verify-full"}}
 	ip := net.ParseIP(name)
 	switch {
@@ -56,10 +62,12 @@ func instanceOf(host string, hasCA bool) found {
 			"  cloudsql: {project: PROJECT, region: REGION, instance: NAME} # gcloud sql instances list shows them with their addresses")
 		if hasCA {
 			q.Set("sslmode", "verify-ca")
-			f.notes = append(f.notes, "sslmode=verify-ca, because certificates seldom name an address; it is as safe as verify-full if the CA signs for this instance alone.")
+			f.notes = append(f.notes, "sslmode=verify-ca, because certificates seldom name an address; it is as safe as verify-full",
+				"if the CA signs for this instance alone.")
 		}
 	case strings.HasSuffix(name, ".rds.amazonaws.com"), strings.HasSuffix(name, ".rds.amazonaws.com.cn"):
-		f.notes = append(f.notes, "This is an address of Aurora, of a proxy or of a cluster: which instance answers cannot be known from it, and dbops does not manage those.")
+		f.notes = append(f.notes, "This is an address of Aurora, of a proxy or of a cluster: which instance answers cannot be known from it,",
+			"and dbops does not manage those.")
 	case cloudsqlHost.MatchString(name):
 		f.name = "main"
 		f.notes = append(f.notes, "This is an instance of Cloud SQL in "+cloudsqlHost.FindStringSubmatch(name)[1]+"; its project and name cannot be known from here.",
@@ -76,5 +84,11 @@ func instanceOf(host string, hasCA bool) found {
 // knownHost tells whether dbops.yaml takes such a host.
 func knownHost(host string) bool {
 	name, _ := splitHost(host)
-	return usableHost(host) == nil && (strings.HasPrefix(name, "/") || net.ParseIP(name) != nil || (len(name) <= 253 && validHostname.MatchString(strings.TrimSuffix(name, "."))))
+	if usableHost(host) != nil || len(name) > 253 {
+		return false
+	}
+	if strings.HasPrefix(name, "/") {
+		return path.Clean(name) == name
+	}
+	return net.ParseIP(name) != nil || validHostname.MatchString(strings.TrimSuffix(name, "."))
 }

@@ -67,7 +67,8 @@ func (r Rotation) advice() []string {
 		return nil
 	}
 	if r.Language == Go {
-		return []string{`For next time: with "username": {"$env": "DB_USER"} and "password": {"$env": "DB_PASSWORD"} the file stays as it is, and only the variables change.`}
+		return []string{`For next time: with "username": {"$env": "DB_USER"} and "password": {"$env": "DB_PASSWORD"} the file stays as it is, ` +
+			"and only the variables change."}
 	}
 	return []string{"For next time: the TypeScript runtime takes the user name from the file only, so with two users in turn the file changes each time; " +
 		`the password may be a variable: "password": {"$env": "DB_PASSWORD"}.`}

@@ -154,7 +154,10 @@ func splitHost(host string) (name, port string) {
 	if h, p, err := net.SplitHostPort(host); err == nil {
 		return h, p
 	}
-	return strings.Trim(host, "[]"), ""
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]"), ""
+	}
+	return host, ""
 }
 
 // local tells whether nothing of a session leaves the machine.
