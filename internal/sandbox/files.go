@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"text/template"
 
@@ -180,14 +179,9 @@ func (s *Sandbox) writeConfig() error {
 	if local == nil {
 		return errors.New("the local server is missing")
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	var b strings.Builder
 	err = t.Execute(&b, map[string]string{
 		"AWS": "http://" + s.meta.AWS, "Google": "http://" + s.meta.Google, "Local": local.Addr(),
-		"Self": strconv.Quote(self), "Dir": strconv.Quote(s.opts.Dir),
 	})
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func TestWhatCountsAsDone(t *testing.T) {
 		{"completed", deployed("ecs-svc/2", "PRIMARY", types.DeploymentRolloutStateCompleted, 3, 3, 0, 0), nil, true, "3 of 3 new tasks run"},
 		{"completed while old tasks end", deployed("ecs-svc/2", "PRIMARY", types.DeploymentRolloutStateCompleted, 3, 3, 0, 0), []types.Deployment{old}, false, "3 of 3 new tasks run, 2 old ones still run"},
 		{"all run and ECS is not content yet", deployed("ecs-svc/2", "PRIMARY", types.DeploymentRolloutStateInProgress, 3, 3, 0, 0), nil, false, "3 of 3 new tasks run"},
-		{"tasks fail and no circuit breaker ends it", deployed("ecs-svc/2", "PRIMARY", types.DeploymentRolloutStateInProgress, 0, 3, 1, 7), []types.Deployment{old}, false, "0 of 3 new tasks run, 1 start, 2 old ones still run; 7 could not start (unable to pull secrets)"},
+		{"tasks fail and no circuit breaker ends it", deployed("ecs-svc/2", "PRIMARY", types.DeploymentRolloutStateInProgress, 0, 3, 1, 7), []types.Deployment{old}, false, "0 of 3 new tasks run, 1 start, 2 old ones still run; 7 could not start; unable to pull secrets"},
 		{"scaled to nothing", deployed("ecs-svc/2", "PRIMARY", types.DeploymentRolloutStateCompleted, 0, 0, 0, 0), nil, true, "0 of 0 new tasks run"},
 		{"without a rollout state, done", deployed("ecs-svc/2", "PRIMARY", "", 2, 2, 0, 0), nil, true, "2 of 2 new tasks run"},
 		{"without a rollout state, under way", deployed("ecs-svc/2", "PRIMARY", "", 1, 2, 1, 0), nil, false, "1 of 2 new tasks run, 1 start"},

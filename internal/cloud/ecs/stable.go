@@ -30,7 +30,7 @@ func (s *Service) Stable(ctx context.Context, revision string) (done bool, statu
 	}
 	why := failure(svc, revision)
 	if why != "" {
-		return false, "", fault.New(fault.Failed, op, cloud.Because(why+lastWord(svc, revision), errors.New(why))).
+		return false, "", fault.New(fault.Failed, op, cloud.Because(why, errors.New(why))).
 			Hint("the tasks of before go on. Look at the stopped tasks: aws ecs list-tasks --cluster %s --service-name %s --desired-status STOPPED --region %s",
 				s.opts.Cluster, s.opts.Service, s.aws.Config.Region)
 	}
@@ -51,7 +51,7 @@ func failure(svc types.Service, revision string) string {
 	for _, d := range svc.Deployments {
 		switch {
 		case aws.ToString(d.Id) == revision && d.RolloutState == types.DeploymentRolloutStateFailed:
-			return or(aws.ToString(d.RolloutStateReason), "the deployment failed")
+			return or(strings.TrimSuffix(aws.ToString(d.RolloutStateReason), "."), "the deployment failed") + lastWord(svc, d)
 		case aws.ToString(d.Id) == revision:
 			return ""
 		}
@@ -99,17 +99,19 @@ func judge(svc types.Service, d types.Deployment) (bool, string) {
 		text += fmt.Sprintf(", %d old ones still run", old)
 	}
 	if d.FailedTasks > 0 {
-		text += fmt.Sprintf("; %d could not start%s", d.FailedTasks, lastWord(svc, ""))
+		text += fmt.Sprintf("; %d could not start%s", d.FailedTasks, lastWord(svc, d))
 	}
 	return settled, text
 }
 
-// lastWord is the newest event that says why tasks do not start, in brackets.
-func lastWord(svc types.Service, revision string) string {
+// lastWord is the newest event that says why tasks of a deployment do not start, as the end of a sentence.
+func lastWord(svc types.Service, d types.Deployment) string {
 	for _, e := range svc.Events { // newest first
-		m := aws.ToString(e.Message)
-		if strings.Contains(m, "unable to") || strings.Contains(m, "unhealthy") || strings.Contains(m, "stopped") && revision == "" {
-			return " (" + m + ")"
+		if d.CreatedAt != nil && e.CreatedAt != nil && e.CreatedAt.Before(*d.CreatedAt) {
+			break
+		}
+		if m := aws.ToString(e.Message); strings.Contains(m, "unable to") || strings.Contains(m, "unhealthy") {
+			return "; " + m
 		}
 	}
 	return ""
