@@ -97,7 +97,7 @@ type session struct {
 	place Place
 	load  Load
 	conn  *pgx.Conn
-	born  time.Time
+	until time.Time // a bit sooner or later than the others, so that not all log in again at once
 }
 
 func (s *session) work() {
@@ -134,7 +134,7 @@ func (s *session) wait() bool {
 func (s *session) transact(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	if s.conn != nil && (s.conn.IsClosed() || time.Since(s.born) > s.task.container.opts.Lifetime) {
+	if s.conn != nil && (s.conn.IsClosed() || time.Now().After(s.until)) {
 		s.close(ctx)
 	}
 	if s.conn == nil {
@@ -182,7 +182,7 @@ func (s *session) connect(ctx context.Context) error {
 		s.conn = nil
 		return err
 	}
-	s.born = time.Now()
+	s.until = time.Now().Add(time.Duration(float64(c.opts.Lifetime) * (0.75 + rand.Float64()/2)))
 	c.note(func(st *state) { st.sessions[cred.Username]++ })
 	return nil
 }

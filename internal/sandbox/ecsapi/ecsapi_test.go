@@ -178,7 +178,9 @@ func TestALaterDeploymentEndsTheOneUnderWay(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	second := deploy(t, c)
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("the first one's context has not ended")
+	}
 	if s := settle(t, c); *s.Deployments[0].Id != second {
 		t.Errorf("%+v", s.Deployments)
 	}
