@@ -39,6 +39,9 @@ var mighty = []string{
 	"rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "pg_execute_server_program", "pg_read_server_files", "pg_write_server_files",
 }
 
+// tokens are the groups whose members log in with a token of the cloud.
+var tokens = []string{"rds_iam", "cloudsqliamuser", "cloudsqliamserviceaccount", "cloudsqliamgroupuser"}
+
 // Audit reads who can log in to an instance. known are the logins of dbops.yaml, of dbops itself and of people. It changes nothing, and
 // needs no more than the admin login: passwords, and when somebody logged in last, are not visible.
 func (d Deps) Audit(ctx context.Context, t op.Target, known []string, now time.Time) (*AuditReport, error) {
@@ -149,6 +152,8 @@ func judge(t op.Target, a *Account, now time.Time) (all []op.Finding) {
 	}
 	evidence := fmt.Sprintf("%d sessions now, owns %d objects, member of %s", a.Sessions, a.Owns, orNone(strings.Join(a.Groups, ", ")))
 	switch {
+	case len(a.Mighty) == 0 && slices.ContainsFunc(a.Groups, func(g string) bool { return slices.Contains(tokens, g) }):
+		add(op.Info, "token-login", evidence, "the cloud's own IAM says who may use it", "%s logs in with a token of the cloud, and dbops.yaml does not know it", a.Role)
 	case len(a.Mighty) > 0:
 		add(op.Warn, "undeclared-mighty", strings.Join(a.Mighty, ", ")+"; "+evidence, "if it is the master user, lock its password away; else take its rights away",
 			"%s can log in, dbops.yaml does not know it, and it has rights nearly of a superuser", a.Role)

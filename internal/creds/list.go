@@ -13,6 +13,7 @@ type Listed struct {
 	Environment string `json:"environment"`
 	Instance    string `json:"instance"`
 	ContainerFacts
+	Works    *bool             `json:"works,omitempty"`  // nobody logged in as it
 	Created  time.Time         `json:"created,omitzero"` // when the current credential was made
 	Sessions map[string]int    `json:"sessions"`         // by slot
 	Clients  map[string]string `json:"clients,omitempty"`

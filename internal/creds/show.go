@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -135,7 +134,7 @@ func (s *Shown) manifest(name string) (secret.Value, error) {
 		{Key: "metadata", Value: yaml.MapSlice{
 			{Key: "name", Value: name},
 			{Key: "labels", Value: yaml.MapSlice{{Key: "app.kubernetes.io/managed-by", Value: "dbops"}}},
-			{Key: "annotations", Value: yaml.MapSlice{{Key: "dbops/container", Value: s.Container}, {Key: "dbops/version", Value: strconv.Quote(s.Version)}}},
+			{Key: "annotations", Value: yaml.MapSlice{{Key: "dbops/container", Value: s.Container}, {Key: "dbops/version", Value: s.Version}}},
 		}},
 		{Key: "type", Value: "Opaque"},
 		{Key: "immutable", Value: true},
