@@ -64,7 +64,12 @@ show unprotect -e staging main --yes
 show audit list --target staging/main --limit 4
 show audit verify
 
-say "7. Errors say what to do next"
+say "7. The credentials of containers are rotated while they work: no query fails"
+show creds rotate -e staging shop-reporting billing-invoicing --yes --grace 1s --soak 1s
+show creds list -e staging
+"$dbops" sandbox containers
+
+say "8. Errors say what to do next"
 printf '$ dbops status -e prdo\n'
 "$dbops" status -e prdo || true
 
@@ -77,6 +82,8 @@ What to try next (the sandbox stays up; "./dbops sandbox down" stops it):
   ./dbops proxy -e prod                     URIs for psql, pgbench, DBeaver, Metabase ...
   ./dbops psql -e staging shop --access write
   ./dbops sandbox fault throttle --service rds --count 3 && ./dbops status
+  ./dbops creds audit -e staging            who can log in, and what is wrong with that
+  ./dbops certs check --within 30d
   ./dbops backup drill -e staging main      prove that a restore works, and measure it
   ./dbops availability set zonal -e prod main --plan --out plan.json
   (eval "$(./dbops sandbox env --as alice)"; ./dbops approvals approve plan.json); ./dbops apply plan.json

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dbops/internal/op"
+	"dbops/internal/secret"
 )
 
 // RotateRequest asks for new credentials of containers.
@@ -129,9 +130,27 @@ func planRotate(t op.Target, r RotateRequest, f Facts) op.Draft {
 			found = compromised(found)
 		}
 		d.Findings = append(d.Findings, found...)
+		if f := lagging(c, time.Duration(r.Soak)); f != nil {
+			d.Findings = append(d.Findings, *f)
+		}
 		d.Changes = append(d.Changes, rotateChanges(c)...)
 	}
 	return d
+}
+
+// lagging warns where a place may go on naming the old version for longer than its password lives.
+func lagging(c *ContainerFacts, soak time.Duration) *op.Finding {
+	const enough = time.Hour
+	for _, p := range c.Places {
+		if strings.HasPrefix(p.Place, secret.SchemeGCP+":") && soak < enough {
+			return &op.Finding{
+				Severity: op.Warn, Check: "alias-lag", Text: c.Name + ": Google moves the alias current within minutes, sometimes hours; what starts by itself meanwhile reads the old password",
+				Evidence: fmt.Sprintf("the old password is destroyed %s after it is disabled", soak),
+				Remedy:   "a longer --soak leaves more time to bring it back; a rollout that names the version's number is not concerned",
+			}
+		}
+	}
+	return nil
 }
 
 func rotateChanges(c *ContainerFacts) []op.Change {
