@@ -69,7 +69,7 @@ func TestLoginsThatCannotWorkSayWhy(t *testing.T) {
 		},
 		{
 			"no CA for RDS", "          ca_file: ca/rds.pem\n", "", "prod", "billing", nil,
-			[]string{"rds.ca_file"},
+			[]string{"ca_file of the instance", "certs update"},
 		},
 		{
 			"a secret that does not exist", "file:secrets/local-read", "file:secrets/nobody", "local", "events", nil,
