@@ -108,15 +108,15 @@ func (s *Survey) Check(now time.Time, within time.Duration) (all []op.Finding) {
 		remedy := "dbops certs rotate-ca -e " + s.Environment + " " + s.Instance
 		switch c.Role {
 		case cloud.CAActive:
-			all = append(all, ending("the CA "+c.ID, checkExpiry, c.From, c.Until, now, within, remedy)...)
+			all = append(all, ending("the CA "+c.ID, c.From, c.Until, now, within, remedy)...)
 		case cloud.CANext:
-			all = append(all, ending("the CA "+c.ID+" that is to come", checkExpiry, time.Time{}, c.Until, now, within, remedy+", to another")...)
+			all = append(all, ending("the CA "+c.ID+" that is to come", time.Time{}, c.Until, now, within, remedy+", to another")...)
 			all = append(all, op.Finding{Severity: op.Info, Check: checkProvider, Text: "the CA " + c.ID + " is added, and the server does not use it yet", Remedy: remedy})
 		case cloud.CAPrevious, cloud.CAOffered:
 		}
 	}
 	for _, c := range s.Told.Clients {
-		all = append(all, ending("the client certificate "+c.Name, checkExpiry, time.Time{}, c.Until, now, within,
+		all = append(all, ending("the client certificate "+c.Name, time.Time{}, c.Until, now, within,
 			fmt.Sprintf("make a new one under another name, deliver it, then: dbops certs revoke-client -e %s %s %s", s.Environment, s.Instance, c.Name))...)
 	}
 	if t := s.Told.Instance.TLS; t.Mode != "" && !t.Required {

@@ -299,7 +299,7 @@ func (c creation) files(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err != nil {
 		return op.Result{}, err
 	}
-	if _, err := writeClient(c.r.Dir, cert, key); err != nil {
+	if err := writeClient(c.r.Dir, cert, key); err != nil {
 		return op.Result{}, err
 	}
 	subject, err := c.Subject(ctx, c.t)

@@ -40,9 +40,9 @@ func (s *Seen) Judge(e Expect, now time.Time, within time.Duration) []op.Finding
 	out := s.judgeChain(e, now)
 	out = append(out, s.judgeName(e)...)
 	leaf := s.Chain[0]
-	out = append(out, ending("the server's certificate", checkExpiry, leaf.NotBefore, leaf.NotAfter, now, within, "rotate the CA, which brings a new certificate")...)
+	out = append(out, ending("the server's certificate", leaf.NotBefore, leaf.NotAfter, now, within, "rotate the CA, which brings a new certificate")...)
 	for _, c := range s.Chain[1:] {
-		out = append(out, ending("the CA certificate "+bundle.Name(c)+" that the server shows", checkExpiry, c.NotBefore, c.NotAfter, now, within, "rotate the CA")...)
+		out = append(out, ending("the CA certificate "+bundle.Name(c)+" that the server shows", c.NotBefore, c.NotAfter, now, within, "rotate the CA")...)
 	}
 	if s.Version < tls.VersionTLS12 {
 		out = append(out, op.Finding{
@@ -206,8 +206,8 @@ func is(c *x509.Certificate, ca cloud.ServerCA) bool {
 }
 
 // ending tells that something ends soon, has ended, or has not begun.
-func ending(what, check string, from, until, now time.Time, within time.Duration, remedy string) []op.Finding {
-	f := op.Finding{Severity: op.Warn, Check: check, Evidence: "until " + stamp(until), Remedy: remedy}
+func ending(what string, from, until, now time.Time, within time.Duration, remedy string) []op.Finding {
+	f := op.Finding{Severity: op.Warn, Check: checkExpiry, Evidence: "until " + stamp(until), Remedy: remedy}
 	switch {
 	case until.IsZero():
 		return nil

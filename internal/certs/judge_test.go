@@ -207,8 +207,10 @@ func TestASurveyListsAndFindsWhatEnds(t *testing.T) {
 		Told: &cloud.Certificates{
 			Instance: &cloud.Instance{TLS: cloud.TLS{Mode: "ALLOW_UNENCRYPTED_AND_ENCRYPTED"}},
 			CAs: []cloud.ServerCA{
-				{ID: SHA1(ca), Fingerprint: SHA1(ca), Role: cloud.CAActive, Until: now.Add(10 * 24 * time.Hour)}, {ID: "offered", Role: cloud.CAOffered, Until: now},
-				{ID: "next", Role: cloud.CANext, Until: now.Add(time.Hour)}, {ID: "previous", Role: cloud.CAPrevious, Until: now.Add(-time.Hour)},
+				{ID: SHA1(ca), Fingerprint: SHA1(ca), Role: cloud.CAActive, Until: now.Add(10 * 24 * time.Hour)},
+				{ID: "offered", Role: cloud.CAOffered, Until: now},
+				{ID: "next", Role: cloud.CANext, Until: now.Add(time.Hour)},
+				{ID: "previous", Role: cloud.CAPrevious, Until: now.Add(-time.Hour)},
 			},
 			Clients: []cloud.ClientCert{{ID: "c1", Name: "old", Until: now.Add(-time.Hour)}, {ID: "c2", Name: "new", Until: now.Add(9000 * time.Hour)}},
 		},

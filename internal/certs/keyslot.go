@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -211,37 +210,37 @@ func readKey(dir string) (secret.Value, error) {
 
 // writeClient writes a client's certificate, and its key in the other forms. The password of the PKCS#12 file is made here, and kept from one
 // writing to the next.
-func writeClient(dir string, cert cloud.ClientCert, key secret.Value) ([]string, error) {
+func writeClient(dir string, cert cloud.ClientCert, key secret.Value) error {
 	what := "write the client certificate to " + dir
 	c, err := parseOne(cert.PEM)
 	if err != nil {
-		return nil, fault.New(fault.Internal, what, err)
+		return fault.New(fault.Internal, what, err)
 	}
 	k, err := parseKey(key)
 	if err != nil {
-		return nil, fault.New(fault.Failed, what, err)
+		return fault.New(fault.Failed, what, err)
 	}
 	if !belongs(c, k) {
-		return nil, fault.Newf(fault.Failed, what, "the key in %s does not belong to it", FileKey)
+		return fault.Newf(fault.Failed, what, "the key in %s does not belong to it", FileKey)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
-		return nil, fault.Newf(fault.Internal, what, "the key cannot be written as PKCS#8")
+		return fault.Newf(fault.Internal, what, "the key cannot be written as PKCS#8")
 	}
 	password, err := p12Password(dir)
 	if err != nil {
-		return nil, diskFault(what, err)
+		return diskFault(what, err)
 	}
 	p12, err := pkcs12.Modern.Encode(k, c, nil, password.Reveal())
 	if err != nil {
-		return nil, fault.Newf(fault.Internal, what, "the key cannot be written as PKCS#12")
+		return fault.Newf(fault.Internal, what, "the key cannot be written as PKCS#12")
 	}
-	secrets, err := writeAll(dir, map[string][]byte{FileKeyDER: der, FileP12: p12, FileP12Secret: []byte(password.Reveal() + "\n")}, 0o600)
+	_, err = writeAll(dir, map[string][]byte{FileKeyDER: der, FileP12: p12, FileP12Secret: []byte(password.Reveal() + "\n")}, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	public, err := writeAll(dir, map[string][]byte{FileCert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})}, 0o644)
-	return slices.Concat(secrets, public), err
+	_, err = writeAll(dir, map[string][]byte{FileCert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})}, 0o644)
+	return err
 }
 
 // belongs tells whether a key is that of a certificate.

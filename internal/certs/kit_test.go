@@ -237,9 +237,9 @@ func TestASlotKeepsTheKeyWheneverTheProcessDies(t *testing.T) {
 			if err != nil || info.Mode().Perm() != 0o600 {
 				t.Errorf("%v, %v", info.Mode(), err)
 			}
-			_, err = writeClient(dir, cert, text)
+			err = writeClient(dir, cert, text)
 			must(t, err)
-			_, err = writeClient(dir, cert, text) // again, with the password of before
+			err = writeClient(dir, cert, text) // again, with the password of before
 			must(t, err)
 			p12, err := os.ReadFile(filepath.Join(dir, FileP12))
 			must(t, err)

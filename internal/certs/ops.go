@@ -172,8 +172,8 @@ func (d Deps) follow(ctx context.Context, s *op.Session, c Cloud, what string, r
 // shows waits until the server shows a certificate that good accepts, and says how it was seen. A server that this machine cannot reach is
 // told, not an error: the provider has said that the change has happened.
 func (d Deps) shows(ctx context.Context, t op.Target, s *op.Session, what string, good func(*Seen, Expect) (text string, ok bool)) (string, error) {
-	var text string
-	unseen, since := error(nil), time.Now()
+	var text, unseen string
+	since := time.Now()
 	pace := op.Pace{First: d.Pace.First, Most: d.Pace.Most, Patience: d.Settle}
 	err := s.Poll(ctx, pace, what, func(ctx context.Context) (bool, string, error) {
 		subject, err := d.Subject(ctx, t)
@@ -185,13 +185,13 @@ func (d Deps) shows(ctx context.Context, t op.Target, s *op.Session, what string
 			if fault.KindOf(err) != fault.Unavailable {
 				return false, "", err
 			}
-			unseen = err
+			unseen = err.Error()
 			return time.Since(since) > min(d.Settle, 20*time.Second), err.Error(), nil
 		}
-		unseen = nil
+		unseen = ""
 		expect := subject.Expect()
-		ok := false
-		if text, ok = good(seen, expect); !ok {
+		said, ok := good(seen, expect)
+		if text = said; !ok {
 			return false, text, nil
 		}
 		for _, f := range seen.Judge(expect, time.Now(), 0) {
@@ -201,8 +201,8 @@ func (d Deps) shows(ctx context.Context, t op.Target, s *op.Session, what string
 		}
 		return true, "", nil
 	})
-	if err == nil && unseen != nil {
-		return "NOT SEEN from here: " + unseen.Error(), nil
+	if unseen != "" {
+		text = "NOT SEEN from here: " + unseen
 	}
 	return text, err
 }

@@ -37,7 +37,7 @@ type Config struct {
 	RestartToRotate []int
 
 	Log *slog.Logger     // defaults to discarding
-	Now      func() time.Time // defaults to time.Now
+	Now func() time.Time // defaults to time.Now
 }
 
 // API is the played management API. Close waits for its transitions; those that it interrupts go on when it is made again.
