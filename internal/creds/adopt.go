@@ -48,7 +48,7 @@ const (
 
 func adopt(d Deps) op.Kind {
 	return op.Operation[AdoptRequest, AdoptFacts]{
-		Kind:    AdoptKind,
+		Kind: AdoptKind, Words: words(),
 		Observe: d.observeAdopt,
 		Derive:  planAdopt,
 		Steps: func(t op.Target, r AdoptRequest, f AdoptFacts) []op.Step {

@@ -77,6 +77,11 @@ type PlaceFacts struct {
 	created time.Time
 }
 
+// words are how a change of the facts is told: by the container's name.
+func words() map[string]string {
+	return map[string]string{"containers": "", "admin": "the admin login", "legacy": "the login"}
+}
+
 // slot is the facts of a slot.
 func (c *ContainerFacts) slot(letter string) *SlotFacts {
 	for i := range c.Slots {

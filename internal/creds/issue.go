@@ -26,7 +26,7 @@ const (
 
 func issue(d Deps) op.Kind {
 	return op.Operation[IssueRequest, Facts]{
-		Kind: IssueKind,
+		Kind: IssueKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, r IssueRequest) (Facts, error) {
 			return d.observe(ctx, t, []string{r.Container}, false)
 		},

@@ -21,7 +21,7 @@ type RollbackRequest struct {
 
 func rollback(d Deps) op.Kind {
 	return op.Operation[RollbackRequest, Facts]{
-		Kind: RollbackKind,
+		Kind: RollbackKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, r RollbackRequest) (Facts, error) {
 			f, err := d.observe(ctx, t, r.Containers, true)
 			return f.unused(), err
@@ -196,7 +196,7 @@ type RevokeRequest struct {
 
 func revoke(d Deps) op.Kind {
 	return op.Operation[RevokeRequest, Facts]{
-		Kind: RevokeKind,
+		Kind: RevokeKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, r RevokeRequest) (Facts, error) {
 			f, err := d.observe(ctx, t, []string{r.Container}, true)
 			return f.unused(), err

@@ -61,7 +61,7 @@ const (
 
 func rotate(d Deps) op.Kind {
 	return op.Operation[RotateRequest, Facts]{
-		Kind: RotateKind,
+		Kind: RotateKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, r RotateRequest) (Facts, error) {
 			return d.observe(ctx, t, r.Containers, false)
 		},

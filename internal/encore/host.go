@@ -30,7 +30,7 @@ func instanceOf(host string, hasCA bool) found {
 	name = strings.TrimSuffix(name, ".")
 	if m := rdsHost.FindStringSubmatch(strings.ToLower(name)); m != nil && !strings.Contains(m[2], "-") {
 		f := found{provider: "rds", name: m[1], fields: [][2]string{{"region", m[3]}, {"identifier", m[1]}}}
-		f.notes = append(f.notes, "ca_file: rds-"+m[3]+".pem # the CA bundle of the region, from the documentation of RDS; needed to log in")
+		f.notes = append(f.notes, "ca_file: rds-"+m[3]+".pem # the CA bundle of the region, where the CAs that dbops knows are not enough")
 		if port != "" && port != "5432" {
 			f.notes = append(f.notes, "The infra config says port "+port+"; dbops asks RDS for the port.")
 		}
