@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,13 +45,14 @@ func TestTheCAsOfRDSAreUpdated(t *testing.T) {
 		t.Fatal(err)
 	}
 	published := append(played[:len(played):len(played)], own.Certs[1:]...)
-	answer := bundle.Encode(published)
+	var answer atomic.Pointer[[]byte]
+	answer.Store(new(bundle.Encode(published)))
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/eu-west-1/eu-west-1-bundle.pem" {
 			http.NotFound(w, r)
 			return
 		}
-		_, _ = w.Write(answer)
+		_, _ = w.Write(*answer.Load())
 	}))
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
@@ -101,7 +103,7 @@ func TestTheCAsOfRDSAreUpdated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer = []byte("<html>Sign in</html>")
+	answer.Store(new([]byte("<html>Sign in</html>")))
 	demand(1, "no certificate in PEM", append(update, "--yes")...)
 	demand(1, "404", append(update, "--yes", "--region", "eu-west-2")...)
 	demand(2, "no region of AWS", append(update, "--region", "../x")...)

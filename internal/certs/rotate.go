@@ -223,6 +223,7 @@ func (c rotation) ask(ctx context.Context, s *op.Session, to string, when cloud.
 	if err != nil {
 		return err
 	}
+	again := false
 	return s.Poll(ctx, c.Pace, c.what(), func(ctx context.Context) (bool, string, error) {
 		told, err := provider.Certificates(ctx, name)
 		if err != nil {
@@ -247,6 +248,10 @@ func (c rotation) ask(ctx context.Context, s *op.Session, to string, when cloud.
 			return false, "", err
 		}
 		r, err := provider.RotateCA(ctx, name, to, when)
+		if k := fault.KindOf(err); (k == fault.Invalid || k == fault.NotFound) && !again {
+			again = true // what a killed process asked for may have ended since the look: look once more
+			return false, "", nil
+		}
 		if err != nil {
 			return false, "", err
 		}
