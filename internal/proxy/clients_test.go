@@ -344,7 +344,7 @@ func TestPgbenchRunsThroughTheProxy(t *testing.T) {
 	if _, errOut, err := p.psql(t, "pgbench", nil, "-i", "-q", "-s", "1"); err != nil {
 		t.Fatal(errOut)
 	}
-	out, errOut, err := p.psql(t, "pgbench", nil, "-S", "-n", "-c", "32", "-j", "2", "-T", "3", "-M", "prepared")
+	out, errOut, err := p.psql(t, "pgbench", nil, "-S", "-n", "-c", "32", "-j", "2", "-t", "100", "-M", "prepared")
 	if err != nil || !strings.Contains(out, "number of failed transactions: 0 ") {
 		t.Fatalf("%v\n%s\n%s", err, out, errOut)
 	}
@@ -352,9 +352,9 @@ func TestPgbenchRunsThroughTheProxy(t *testing.T) {
 }
 
 func TestManyClientsAtOnce(t *testing.T) {
-	s := postgres(t, 15)
-	p := serve(t, Config{Upstreams: []Upstream{s.upstream("orders", pg.Params{}), s.upstream("reports", pg.Params{Database: "postgres", User: "reader", Password: secret.New("reader-word-in-tests")})}})
 	const clients = 200
+	s := postgres(t, 15)
+	p := serve(t, Config{MaxStartups: clients, Upstreams: []Upstream{s.upstream("orders", pg.Params{}), s.upstream("reports", pg.Params{Database: "postgres", User: "reader", Password: secret.New("reader-word-in-tests")})}})
 	errs := make(chan error, clients)
 	for i := range clients {
 		go func() {
