@@ -70,7 +70,7 @@ func listProxy(dir string, p RunningProxy) (unlist func(), err error) {
 	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err == nil {
-		err = renameio.WriteFile(name, b, 0o600)
+		err = renameio.WriteFile(name, b, 0o600, renameio.WithTempDir(dir))
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())

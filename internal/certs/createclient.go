@@ -360,8 +360,8 @@ func (c creation) undo(ctx context.Context, s *op.Session) (op.Result, error) {
 		return op.Result{}, fault.Newf(fault.Invalid, c.what(), "its folder is on %s, and this is %s", c.r.Host, c.Host).Hint("on %s: dbops runs undo %s", c.r.Host, s.Run)
 	}
 	slot, err := openSlot(c.r.Dir, s.Run)
-	if err != nil {
-		return op.Result{}, err
+	if err != nil { // no folder, no files: what is in the cloud is left
+		slot = lostSlot(c.r.Dir)
 	}
 	defer slot.close()
 	m := making{creation: c, s: s, cloud: provider, name: name, slot: slot}

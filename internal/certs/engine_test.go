@@ -456,3 +456,49 @@ func TestAnUnknownInstanceIsNotFound(t *testing.T) {
 		}
 	}
 }
+
+func TestUndoNeedsTheCloudOnly(t *testing.T) {
+	t.Parallel()
+	s := lostSlot(filepath.Join(t.TempDir(), "gone"))
+	defer s.close()
+	if s.holdsKeyOf(cloud.ClientCert{}) || s.remove() != nil || !time.Now().Add(time.Hour).Before(s.since) {
+		t.Error("a place that cannot be had holds something, or makes a certificate the run's own")
+	}
+}
+
+func TestAClientIsNamedByItsFingerprints(t *testing.T) {
+	t.Parallel()
+	f := Facts{Clients: []Client{{ID: "00aa11bb22cc33dd", Name: "laptop", SHA256: "ffeeddccbbaa9988"}, {ID: "0123456789abcdef", Name: "00aa11bb22cc"}}}
+	for word, want := range map[string]string{
+		"laptop": "laptop", "00aa11bb22cc33dd": "laptop", "00:AA:11:BB:22:CC:33:DD": "laptop", "ffeeddccbbaa": "laptop", "FF:EE:DD:CC:BB:AA:99:88": "laptop",
+		"00aa11bb22cc": "00aa11bb22cc", "0123456789ab": "00aa11bb22cc", "ffeedd": "", "lap": "",
+	} {
+		got := ""
+		if c := f.client(word); c != nil {
+			got = c.Name
+		}
+		if got != want {
+			t.Errorf("%s is %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestDraftsOfAKilledProcessAreSwept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{".client.pk8123456", ".client.pk8", ".client.pk8x1", ".other123"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	if _, err := writeAll(dir, map[string][]byte{"client.pk8": []byte("x")}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if got := strings.Join(left, " "); got != ".client.pk8 .client.pk8x1 .other123 client.pk8" {
+		t.Error(got)
+	}
+}

@@ -29,6 +29,7 @@ func writeAll(dir string, files map[string][]byte, mode fs.FileMode) ([]string, 
 		return nil, diskFault(what, err)
 	}
 	names := slices.Sorted(maps.Keys(files))
+	sweep(dir, names)
 	drafts := make([]*renameio.PendingFile, 0, len(names))
 	defer func() {
 		for _, d := range drafts {
@@ -36,7 +37,9 @@ func writeAll(dir string, files map[string][]byte, mode fs.FileMode) ([]string, 
 		}
 	}()
 	for _, name := range names {
-		d, err := renameio.NewPendingFile(filepath.Join(dir, name), renameio.WithStaticPermissions(mode))
+		// In the folder itself: the default is a temporary folder that others use, too.
+		path := filepath.Join(dir, name)
+		d, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
 		if err != nil {
 			return nil, diskFault(what, err)
 		}
@@ -56,6 +59,19 @@ func writeAll(dir string, files map[string][]byte, mode fs.FileMode) ([]string, 
 		out = append(out, filepath.Join(dir, names[i]))
 	}
 	return out, nil
+}
+
+// sweep removes the drafts of files that a killed process left.
+func sweep(dir string, names []string) {
+	entries, _ := os.ReadDir(dir) // if it cannot be read, writing will say why
+	for _, e := range entries {
+		for _, name := range names {
+			tail, ok := strings.CutPrefix(e.Name(), "."+name)
+			if ok && tail != "" && strings.Trim(tail, "0123456789") == "" {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
 }
 
 // diskFault says what a disk that does not take a file needs.

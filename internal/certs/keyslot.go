@@ -94,9 +94,18 @@ func openSlot(dir, run string) (*slot, error) {
 	return s, nil
 }
 
+// lostSlot stands for a place that cannot be had any more. It holds no key, and no certificate is the run's own for its sake.
+func lostSlot(dir string) *slot {
+	return &slot{dir: dir, since: time.Now().AddDate(100, 0, 0)}
+}
+
 func (s *slot) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *slot) close() { _ = s.file.Close() }
+func (s *slot) close() {
+	if s.file != nil {
+		_ = s.file.Close()
+	}
+}
 
 // giveBack removes a place that nothing was asked for yet.
 func (s *slot) giveBack() {
@@ -139,6 +148,9 @@ func (s *slot) named() error {
 
 // holdsKeyOf tells whether the folder has the key of a certificate, stored by an earlier try.
 func (s *slot) holdsKeyOf(c cloud.ClientCert) bool {
+	if s.file == nil {
+		return false
+	}
 	for _, name := range []string{s.path(FileKey), s.file.Name(), s.unused()} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -173,6 +185,9 @@ func (s *slot) setAside() error {
 
 // remove takes the files of the client certificate away, and the place itself.
 func (s *slot) remove() error {
+	if s.file == nil {
+		return nil
+	}
 	var errs []error
 	for _, path := range append([]string{s.file.Name(), s.unused()}, s.paths()...) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

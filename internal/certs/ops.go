@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
@@ -84,8 +85,9 @@ type Facts struct {
 
 // Client is a client certificate, as facts know it.
 type Client struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID     string `json:"id"` // SHA-1
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256,omitempty"`
 }
 
 func (d Deps) observe(ctx context.Context, t op.Target) (Facts, error) {
@@ -103,7 +105,11 @@ func (d Deps) observe(ctx context.Context, t op.Target) (Facts, error) {
 		Restarts: told.Restarts, Untold: told.RestartsUnknown, Window: live.Maintenance.Window, Pending: live.Pending,
 	}
 	for _, c := range told.Clients {
-		f.Clients = append(f.Clients, Client{c.ID, c.Name})
+		one := Client{ID: c.ID, Name: c.Name}
+		if parsed, err := parseOne(c.PEM); err == nil {
+			one.SHA256 = bundle.Fingerprint(parsed)
+		}
+		f.Clients = append(f.Clients, one)
 	}
 	if live.Provider != cloud.RDS {
 		return f, nil

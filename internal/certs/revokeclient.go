@@ -37,11 +37,21 @@ func revokeClient(d Deps) op.Kind {
 	}.AsKind()
 }
 
-// client is the certificate that a request names; nil if there is none.
+// client is the certificate that a request names: by its name, or by a fingerprint, SHA-1 or SHA-256, with or without colons, or by the first
+// twelve or more digits of one. Nil if there is none.
 func (f Facts) client(word string) *Client {
 	for i := range f.Clients {
-		if f.Clients[i].Name == word || f.Clients[i].ID == word {
+		if f.Clients[i].Name == word {
 			return &f.Clients[i]
+		}
+	}
+	digits := strings.ToLower(strings.ReplaceAll(word, ":", ""))
+	if len(digits) < 12 {
+		return nil
+	}
+	for i := range f.Clients {
+		if c := &f.Clients[i]; strings.HasPrefix(c.ID, digits) || strings.HasPrefix(c.SHA256, digits) {
+			return c
 		}
 	}
 	return nil

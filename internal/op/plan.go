@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -220,7 +221,7 @@ func Save(path string, p *Plan) error {
 	}
 	b, err := json.MarshalIndent(planFile{planFileSchema, hashOf(body), body}, "", "  ")
 	if err == nil {
-		err = renameio.WriteFile(path, append(b, '\n'), 0o600)
+		err = renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return fault.New(fault.Usage, op, err)

@@ -194,5 +194,5 @@ func writeSecret(path string, v secret.Value) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, []byte(v.Reveal()+"\n"), 0o600)
+	return renameio.WriteFile(path, []byte(v.Reveal()+"\n"), 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }

@@ -152,6 +152,9 @@ func Parse(text []byte) ([]*x509.Certificate, error) {
 	if len(all) == 0 {
 		return nil, errors.New("it holds no certificate in PEM format")
 	}
+	if n := bytes.Count(text, []byte("-----BEGIN ")); n != len(all) { // the decoder passes over what is broken
+		return nil, fmt.Errorf("it is damaged: %d of its %d blocks are whole", len(all), n)
+	}
 	return all, nil
 }
 

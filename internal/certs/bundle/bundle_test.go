@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -197,4 +198,21 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("it is not read again as it was: %v", err)
 		}
 	})
+}
+
+func TestABundleThatIsCutOffIsRefused(t *testing.T) {
+	t.Parallel()
+	whole, err := Own("eu-west-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := Encode(whole.Certs)
+	for _, cut := range []int{len(text) - 200, bytes.LastIndex(text, []byte("-----END"))} {
+		if _, err := Parse(text[:cut]); err == nil || !strings.Contains(err.Error(), "it is damaged") {
+			t.Errorf("cut at %d of %d: %v", cut, len(text), err)
+		}
+	}
+	if _, err := Parse(text); err != nil {
+		t.Error(err)
+	}
 }

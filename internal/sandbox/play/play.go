@@ -133,7 +133,7 @@ func Save(dir, name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("save %s: %w", name, err)
 	}
-	return renameio.WriteFile(filepath.Join(dir, name), b, 0o600)
+	return renameio.WriteFile(filepath.Join(dir, name), b, 0o600, renameio.WithTempDir(dir))
 }
 
 // Load reads what [Save] wrote into v. It tells whether there was anything.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -46,7 +47,7 @@ func (d *Directory) WriteKey(email, path, tokenURI string) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, b, 0o600)
+	return renameio.WriteFile(path, b, 0o600, renameio.WithTempDir(filepath.Dir(path)))
 }
 
 func (d *Directory) addKey(email, id string, public []byte) error {
