@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,6 +132,9 @@ func blocked(p *op.Plan) error {
 	b := p.Blocked()
 	if len(b) == 0 {
 		return nil
+	}
+	if i := slices.IndexFunc(b, func(f op.Finding) bool { return f.Passing }); i > 0 { // what is under way explains the others
+		b[0] = b[i]
 	}
 	return fault.Newf(fault.Blocked, p.Title, "%s", b[0].Text).Hint("%s", b[0].Remedy)
 }

@@ -59,7 +59,7 @@ func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []ap
 	}
 	if len(waiting) > 0 {
 		return fault.Newf(fault.Unapproved, fmt.Sprintf("run %d plans", len(plans)), "they need the approval of somebody else").
-			Hint("when they are approved: dbops apply %s", strings.Join(waiting, ", then dbops apply "))
+			Hint("when they are approved: %s", strings.Join(waiting, ", then "))
 	}
 	each := make([]changeFlags, len(plans))
 	for i, p := range plans {
@@ -97,7 +97,11 @@ func (c *cli) askAll(ctx context.Context, a *app.App, f changeFlags, plans []*op
 		if err := c.request(ctx, a, p, who); err != nil {
 			return nil, err
 		}
-		waiting = append(waiting, p.Hash()[:12])
+		apply := "dbops apply " + p.Hash()[:12]
+		if p.Protected {
+			apply += " --confirm " + p.Instance
+		}
+		waiting = append(waiting, apply)
 	}
 	return waiting, nil
 }

@@ -96,7 +96,10 @@ func runCredsList(ctx context.Context, c *cli, o *credsOptions) error {
 	}
 	for _, l := range all {
 		for _, f := range l.Findings {
-			fmt.Fprintf(c.out, "%-5s %s\n", f.Severity, f.Text)
+			fmt.Fprintf(c.out, "%-5s %s: %s\n", f.Severity, f.Check, f.Text)
+			if f.Evidence != "" {
+				fmt.Fprintf(c.out, "      %s\n", f.Evidence)
+			}
 			if f.Remedy != "" {
 				fmt.Fprintf(c.out, "      %s\n", f.Remedy)
 			}
@@ -176,7 +179,9 @@ func (o *rotateOptions) check(args []string) error {
 		}
 	}
 	switch {
-	case chosen != 1:
+	case chosen > 1:
+		return fault.Newf(fault.Usage, what, "containers, --all and --older-than do not go together").Hint("give one of them")
+	case chosen == 0:
 		return fault.Newf(fault.Usage, what, "which containers?").Hint("name them, or give --all or --older-than AGE")
 	case o.compromised && o.reason == "":
 		return fault.Newf(fault.Usage, what, "--compromised needs --reason")
@@ -207,6 +212,12 @@ func runCredsRotate(ctx context.Context, c *cli, o *rotateOptions, args []string
 		return err
 	}
 	if len(groups) == 0 {
+		if c.json() {
+			return printJSON(c.out, struct {
+				Schema     string   `json:"schema"`
+				Containers []string `json:"containers"`
+			}{"dbops/creds-chosen/v1", []string{}})
+		}
 		_, err := fmt.Fprintln(c.err, "nothing to do: no container is chosen")
 		return err
 	}

@@ -3,6 +3,12 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
 
 	"dbops/internal/config"
 	"dbops/internal/encore"
@@ -28,6 +34,11 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 		return err
 	}
 	what := "deliver to " + s.at.Path
+	if from == "" {
+		if err := s.keep(what); err != nil {
+			return err
+		}
+	}
 	v, err := s.Read(ctx, r, to)
 	if err != nil {
 		return err
@@ -48,4 +59,20 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 	}
 	_, err = encore.Deliver(ctx, s.at.Path, encore.Language(s.at.Language), all...)
 	return err
+}
+
+// keep copies the config as it was before dbops, once: it may hold a login that nobody has written down elsewhere.
+func (s encoreStore) keep(what string) error {
+	copied := s.at.Path + ".before-dbops"
+	text, err := os.ReadFile(s.at.Path)
+	if err != nil {
+		return nil //nolint:nilerr // the delivery says what is wrong with it
+	}
+	if _, err := os.Lstat(copied); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := renameio.WriteFile(copied, text, 0o600, renameio.WithTempDir(filepath.Dir(copied))); err != nil {
+		return fault.New(fault.Failed, what, err).Hint("the config is copied before it is changed for the first time")
+	}
+	return nil
 }

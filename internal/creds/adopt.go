@@ -122,7 +122,7 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 	c, l := &f.Containers[0], f.Legacy
 	d := op.Draft{
 		Title:    fmt.Sprintf("adopt the login %s on %s as the credential of %s", r.Login, t, r.Container),
-		Downtime: op.Downtime{Expected: "none", Text: "none: the login keeps its password and its rights"},
+		Downtime: op.Downtime{Expected: "none", Text: "the login keeps its password and its rights"},
 		Back:     "none is needed: nothing is taken away from " + r.Login + " until the container is rotated to its other slot",
 	}
 	d.Findings = append(capable(t, f.Facts), delivered(c)...)

@@ -71,8 +71,10 @@ type PlaceFacts struct {
 	Current  string `json:"current,omitempty"`
 	Pending  string `json:"pending,omitempty"`
 	Previous string `json:"previous,omitempty"`
-	Form     string `json:"form,omitempty"`
-	Trouble  string `json:"trouble,omitempty"` // it cannot be read, or is not understood
+	// PreviousUser is whom the previous credential logs in as; "" if it cannot be read.
+	PreviousUser string `json:"previous_user,omitempty"`
+	Form         string `json:"form,omitempty"`
+	Trouble      string `json:"trouble,omitempty"` // it cannot be read, or is not understood
 
 	created time.Time
 }
@@ -346,6 +348,13 @@ func (d Deps) readPlace(ctx context.Context, place string) (f PlaceFacts, l Logi
 		return f, l, nil //nolint:nilerr // as above
 	}
 	f.Form = string(p.form)
+	if f.Previous != "" {
+		if old, err := store.Read(ctx, ref, f.Previous); err == nil {
+			if p, err := parsePayload(old); err == nil {
+				f.PreviousUser = p.Login().User
+			}
+		}
+	}
 	return f, p.Login(), nil
 }
 

@@ -42,7 +42,7 @@ func (c Command) Start(ctx context.Context, container, version, _ string) (strin
 	if text != "" {
 		text = ": " + text
 	}
-	return "", fault.Newf(fault.Failed, what, "%w%s", err, text).Hint("the new credential is current and works, and the old one still works: mend the rollout, then retry")
+	return "", fault.Newf(fault.Failed, what, "%w%s", err, text).Hint("the credential that is current works: mend the rollout, then retry")
 }
 
 // Done is true: the program has ended.

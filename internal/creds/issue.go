@@ -51,7 +51,7 @@ func issue(d Deps) op.Kind {
 func planIssue(t op.Target, r IssueRequest, f Facts) op.Draft {
 	d := op.Draft{
 		Title:    fmt.Sprintf("issue a credential for %s on %s", r.Container, t),
-		Downtime: op.Downtime{Expected: "none", Text: "none: nobody uses it yet"},
+		Downtime: op.Downtime{Expected: "none", Text: "nobody uses it yet"},
 		Back:     command("revoke "+r.Container, t),
 	}
 	d.Findings = capable(t, f)
@@ -101,6 +101,12 @@ func issuable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "has-credential", Text: fmt.Sprintf("%s has a credential that works, of %s", c.Name, c.User), Evidence: c.Places[0].Place,
 			Remedy: command("rotate "+c.Name, t) + " gives it a new one",
+		})
+	}
+	if c.User != "" && c.Active == "" {
+		all = append(all, op.Finding{
+			Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s holds a credential of %s, which is none of the slots of %s", c.Places[0].Place, c.User, c.Name),
+			Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over; or empty the place, if nobody needs that login",
 		})
 	}
 	if f.Major >= 16 && !f.Admin.Superuser {

@@ -68,6 +68,11 @@ func (d Deps) List(ctx context.Context, t op.Target, now time.Time) ([]Listed, e
 			}
 		}
 		l.Findings = health(t, f, c, l.Sessions)
+		for i := range l.Findings {
+			if l.Findings[i].Check == "idle-in-use" {
+				l.Findings[i].Evidence, l.Findings[i].Remedy = l.Clients[c.idle().Slot], "restart it, so that it reads the current credential"
+			}
+		}
 		out[i] = l
 	}
 	return out, nil
@@ -92,6 +97,12 @@ func health(t op.Target, f Facts, c *ContainerFacts, sessions map[string]int) []
 		all = append(all, op.Finding{
 			Severity: op.Warn, Check: "both-slots", Text: fmt.Sprintf("%s: the idle slot %s may log in, too", c.Name, old.Role),
 			Evidence: fmt.Sprintf("%d sessions", sessions[old.Slot]), Remedy: "an unfinished rotation leaves that: dbops runs list shows it; else rotate again",
+		})
+	}
+	if !active.Login {
+		all = append(all, op.Finding{
+			Severity: op.Warn, Check: "disabled", Text: fmt.Sprintf("%s: its credential, of %s, may not log in: it was revoked, or somebody disabled the role", c.Name, active.Role),
+			Remedy: command("issue "+c.Name, t) + " gives it a new one",
 		})
 	}
 	if !active.Acts || !active.Member {

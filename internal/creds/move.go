@@ -265,6 +265,11 @@ func (m moving) unset(ctx context.Context, s *op.Session) (op.Result, error) {
 		if c.idle().Login {
 			return nil // it could log in before: whose sessions those are is not known
 		}
+		if c.User != "" { // there is another credential to go back to
+			if err := m.emptied(ctx, s, a, c, c.idle().Role); err != nil {
+				return err
+			}
+		}
 		return m.noLogin(ctx, s, a, c, c.idle().Role, true)
 	})
 	return op.Result{Changes: m.roleChanges("login", "yes", "no", (*ContainerFacts).idle), Text: "the new slot logs in no more"}, err
@@ -354,10 +359,13 @@ func (m moving) versionChanges(all staged, back bool) (out []op.Change) {
 	return out
 }
 
-// unpromote makes the old credential current again, sees that it works, and rolls out.
+// unpromote sees that the old credential works, makes it current again, and rolls out.
 func (m moving) unpromote(ctx context.Context, s *op.Session) (op.Result, error) {
 	all, err := m.staged(s)
 	if err != nil {
+		return op.Result{}, err
+	}
+	if err := m.each(ctx, m.all, func(ctx context.Context, c *ContainerFacts) error { return m.oldWorks(ctx, s, all, c) }); err != nil {
 		return op.Result{}, err
 	}
 	err = m.places(ctx, s, func(ctx context.Context, c *ContainerFacts, store secret.Store, ref secret.Ref, place string) error {
@@ -372,6 +380,20 @@ func (m moving) unpromote(ctx context.Context, s *op.Session) (op.Result, error)
 		err = m.roll(ctx, s, s.Run+"/undo", func(c *ContainerFacts) string { return all[c.Name][c.Places[0].Place].From })
 	}
 	return op.Result{Changes: m.versionChanges(all, true), Text: "the old credentials are current"}, err
+}
+
+// oldWorks refuses to go back to a credential that does not log in any more: who runs would be locked out at its next start.
+func (m moving) oldWorks(ctx context.Context, s *op.Session, all staged, c *ContainerFacts) error {
+	what, first := m.what("go back to the old credential", c), c.Places[0].Place
+	p, err := m.read(ctx, what, first, all[c.Name][first].From)
+	if err == nil {
+		err = m.try(ctx, m.t, c.Databases[0], p.Login())
+	}
+	if err == nil || passing(err) {
+		return err
+	}
+	return fault.Newf(fault.Failed, what, "it does not log in any more, so it is not made current: %w", err).
+		Hint("the new credential stays current, and works: dbops runs abandon %s ends the run; to change it once more: %s", s.Run, command("rotate "+c.Name, m.t))
 }
 
 // rollout makes the containers read their credentials anew.
@@ -421,34 +443,39 @@ func (m moving) drain(ctx context.Context, s *op.Session) (op.Result, error) {
 		if c.old().Role == "" {
 			return nil
 		}
-		var since time.Time
-		looks, begun := 0, time.Now()
-		pace := m.Pace
-		pace.Patience = 0 // ours, below: waiting for people is not worth a retry
-		if m.grace > 0 {  // the looks must fit into the grace
-			pace.Most = min(pace.Most, max(m.grace/time.Duration(max(m.polls, 1)), 50*time.Millisecond))
-			pace.First = min(pace.First, pace.Most)
-		}
-		return s.Poll(ctx, pace, a.what, func(ctx context.Context) (bool, string, error) {
-			busy, err := a.sessions(ctx, c.old().Role)
-			if err != nil {
-				return false, "", err
-			}
-			if busy.Count > 0 {
-				since, looks = time.Time{}, 0
-				if m.Pace.Patience > 0 && time.Since(begun) > m.Pace.Patience {
-					return false, "", fault.Newf(fault.Failed, a.what, "after %s somebody is still logged in as %s: %s", m.Pace.Patience, c.old().Role, busy.Who).
-						Hint("restart it so that it reads its new credential; both work until then")
-				}
-				return false, fmt.Sprintf("%s: %d sessions still as %s: %s", c.Name, busy.Count, c.old().Role, busy.Who), nil
-			}
-			if looks++; looks == 1 {
-				since = time.Now()
-			}
-			return looks >= m.polls && time.Since(since) >= m.grace, "", nil
-		})
+		return m.emptied(ctx, s, a, c, c.old().Role)
 	})
 	return op.Result{Text: "nobody is logged in with an old credential"}, err
+}
+
+// emptied waits until nobody has been logged in as a role for the grace.
+func (m moving) emptied(ctx context.Context, s *op.Session, a *admin, c *ContainerFacts, role string) error {
+	var since time.Time
+	looks, begun := 0, time.Now()
+	pace := m.Pace
+	pace.Patience = 0 // ours, below: waiting for people is not worth a retry
+	if m.grace > 0 {  // the looks must fit into the grace
+		pace.Most = min(pace.Most, max(m.grace/time.Duration(max(m.polls, 1)), 50*time.Millisecond))
+		pace.First = min(pace.First, pace.Most)
+	}
+	return s.Poll(ctx, pace, a.what, func(ctx context.Context) (bool, string, error) {
+		busy, err := a.sessions(ctx, role)
+		if err != nil {
+			return false, "", err
+		}
+		if busy.Count > 0 {
+			since, looks = time.Time{}, 0
+			if m.Pace.Patience > 0 && time.Since(begun) > m.Pace.Patience {
+				return false, "", fault.Newf(fault.Failed, a.what, "after %s somebody is still logged in as %s: %s", m.Pace.Patience, role, busy.Who).
+					Hint("restart it so that it reads the credential that is current now; both work until then")
+			}
+			return false, fmt.Sprintf("%s: %d sessions still as %s: %s; restart it if nothing else does", c.Name, busy.Count, role, busy.Who), nil
+		}
+		if looks++; looks == 1 {
+			since = time.Now()
+		}
+		return looks >= m.polls && time.Since(since) >= m.grace, "", nil
+	})
 }
 
 // disabled is when the old slots were disabled.

@@ -56,7 +56,7 @@ func (f Facts) unused() Facts {
 func planRollback(t op.Target, _ RollbackRequest, f Facts) op.Draft {
 	d := op.Draft{
 		Title:    fmt.Sprintf("give %s on %s the previous credential back", containerNames(f.Containers), t),
-		Downtime: op.Downtime{Expected: "none", Text: "none: the newer credential works until nobody uses it"},
+		Downtime: op.Downtime{Expected: "none", Text: "the newer credential works until nobody uses it"},
 		Back:     "the same command again, as long as the newer credential is not destroyed",
 	}
 	d.Findings = capable(t, f)
@@ -71,6 +71,11 @@ func planRollback(t op.Target, _ RollbackRequest, f Facts) op.Draft {
 		case c.Active == "":
 			d.Findings = append(d.Findings, op.Finding{
 				Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, orNone(c.User)), Remedy: command("adopt "+c.Name, t),
+			})
+		case c.Places[0].Previous != "" && c.Places[0].PreviousUser != c.idle().Role:
+			d.Findings = append(d.Findings, op.Finding{
+				Severity: op.Block, Check: "no-previous", Text: fmt.Sprintf("%s: the previous credential is of %s, not of its slot %s", c.Name, orNone(c.Places[0].PreviousUser), c.idle().Role),
+				Evidence: c.Places[0].Place, Remedy: command("rotate "+c.Name, t) + " makes a new one",
 			})
 		case c.Places[0].Previous == "":
 			d.Findings = append(d.Findings, op.Finding{

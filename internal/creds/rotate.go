@@ -71,7 +71,7 @@ func rotate(d Deps) op.Kind {
 			names := containerNames(f.Containers)
 			steps := []op.Step{
 				{Name: stepPending, Title: "put a new credential, pending, where " + names + " will read it", Do: m.pend, Undo: m.unpend, UndoTitle: "take the pending credential out of use"},
-				{Name: stepSet, Title: "give the idle slot its verifier", Do: m.set, Undo: m.unset, UndoTitle: "let the new slot log in no more"},
+				{Name: stepSet, Title: "give the idle slot its verifier", Do: m.set, Undo: m.unset, UndoTitle: "wait until nobody is logged in as the new slot, then let it log in no more"},
 				{Name: stepVerify, Title: "log in with the pending credential, and see that it acts as the container", Do: m.verify},
 				{Name: stepPromote, Title: "make the pending credential current", Do: m.promote, Undo: m.unpromote, UndoTitle: "make the old credential current again, and roll out"},
 			}
@@ -108,8 +108,8 @@ func containerNames(all []ContainerFacts) string {
 func planRotate(t op.Target, r RotateRequest, f Facts) op.Draft {
 	d := op.Draft{
 		Title:    fmt.Sprintf("rotate the credential of %s on %s", containerNames(f.Containers), t),
-		Downtime: op.Downtime{Expected: "none", Text: "none: each container keeps its old credential until it has the new one, and the old one goes when nobody uses it"},
-		Back:     command("rollback CONTAINER", t) + ", until the old password is destroyed; after that, rotate again",
+		Downtime: op.Downtime{Expected: "none", Text: "each container keeps its old credential until it has the new one, and the old one goes when nobody uses it"},
+		Back:     "while the run lasts: dbops runs cancel RUN, then dbops runs undo RUN; once the old password is destroyed, rotate again",
 	}
 	if r.Compromised {
 		d.Title += ", the old one being compromised"
