@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,20 +164,19 @@ func TestTheCircuitBreakerRollsBack(t *testing.T) {
 
 func TestALaterDeploymentEndsTheOneUnderWay(t *testing.T) {
 	t.Parallel()
-	ended := make(chan error, 1)
-	calls := 0
+	started, ended := make(chan struct{}), make(chan error, 1)
+	var calls atomic.Int32
 	c, _ := start(t, t.TempDir(), func(ctx context.Context) error {
-		if calls++; calls > 1 {
+		if calls.Add(1) > 1 {
 			return nil
 		}
+		close(started)
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return ctx.Err()
 	})
 	deploy(t, c)
-	for len(messages(describe(t, c))) == 0 { // until its task starts
-		time.Sleep(time.Millisecond)
-	}
+	<-started
 	second := deploy(t, c)
 	if err := <-ended; err == nil {
 		t.Error("the first one's context has not ended")
