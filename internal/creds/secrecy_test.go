@@ -2,13 +2,16 @@ package creds
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"dbops/internal/fault"
+	"dbops/internal/op"
 	"dbops/internal/sandbox/pgtest"
 	"dbops/internal/sandbox/statetest"
 	"dbops/internal/secret"
@@ -247,5 +250,83 @@ func TestADeliveryThatCannotBeWrittenChangesNothing(t *testing.T) {
 	now, _ := b.current(t, c)
 	if now.User != old.User || b.roles(t, c)[SlotB] {
 		t.Error("something was changed")
+	}
+}
+
+// broken is a rollout that fails.
+type broken struct{ notes }
+
+func (broken) Start(context.Context, string, string, string) (string, error) {
+	return "", fault.Newf(fault.Failed, "roll out", "the image is gone")
+}
+
+func TestThereIsNoWayBackToADestroyedCredential(t *testing.T) {
+	t.Parallel()
+	b := start(t, 15, 1)
+	c := b.Containers[0]
+	deps := b.deps
+	deps.Rollout = func(context.Context, op.Target, string) (Rollout, error) { return broken{notes{b.Dir}}, nil }
+	b = newBench(t, b.stage, statetest.New(t, "sqlite"), deps)
+	r := b.rotation()
+	r.Compromised, r.Reason = true, "a test"
+	id := b.submit(t, b.plan(t, RotateKind, r))
+	if run := b.attach(t, id); run.State != state.Parked || run.Step != stepRollout {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	newer, _ := b.current(t, c)
+	b.tell(t, id, state.UndoRun)
+	run := b.attach(t, id)
+	if run.State != state.Parked || !strings.Contains(run.Problem, "it does not log in any more") {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	if now, _ := b.current(t, c); now.User != newer.User {
+		t.Errorf("current is %s", now.User)
+	}
+	b.serves(t, c, newer, "a fresh container")
+}
+
+func TestUndoTakesNoCredentialFromWhoIsLoggedIn(t *testing.T) {
+	t.Parallel()
+	b := start(t, 17, 1)
+	c := b.Containers[0]
+	old, _ := b.current(t, c)
+	deps := b.deps
+	deps.Pace.Patience = 50 * time.Millisecond
+	b = newBench(t, b.stage, statetest.New(t, "sqlite"), deps)
+	holder, err := b.login(t.Context(), b.Database, old) // keeps the rotation from going on
+	must(t, err)
+	id := b.submit(t, b.plan(t, RotateKind, b.rotation()))
+	if run := b.attach(t, id); run.Step != stepDrain {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	newer, _ := b.current(t, c)
+	restarted, err := b.login(t.Context(), b.Database, newer)
+	must(t, err)
+	b.tell(t, id, state.UndoRun)
+	run := b.attach(t, id)
+	if run.State != state.Parked || !strings.Contains(run.Problem, "still logged in as "+newer.User) {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	b.serves(t, c, newer, "who runs with the newer credential")
+	if now, _ := b.current(t, c); now.User != old.User {
+		t.Errorf("current is %s", now.User)
+	}
+	must(t, restarted.Close(t.Context()))
+	b.tell(t, id, state.Retry)
+	if run = b.attach(t, id); run.State != state.Undone {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	b.serves(t, c, old, "a fresh container")
+	must(t, holder.Close(t.Context()))
+}
+
+func TestAForeignLoginIsNotIssuedOver(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, pgtest.Start(t, 15), 1)
+	c := s.Containers[0]
+	must(t, os.WriteFile(strings.TrimPrefix(c.Places[0], "file:"), []byte(`{"username":"somebody","password":"else"}`), 0o600))
+	b := newBench(t, s, statetest.New(t, "sqlite"), s.deps())
+	if got := checks(b.plan(t, IssueKind, IssueRequest{Container: c.Name}), op.Block); len(got) != 1 || got[0] != "foreign-login" {
+		t.Errorf("blocked by %v", got)
 	}
 }

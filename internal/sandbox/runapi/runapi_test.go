@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,9 +184,10 @@ func TestARevisionThatDoesNotStartLeavesTheOneBefore(t *testing.T) {
 
 func TestALaterChangeEndsTheRevisionOnItsWay(t *testing.T) {
 	t.Parallel()
-	begun, calls := make(chan struct{}), 0
+	begun := make(chan struct{})
+	var calls atomic.Int32
 	c, _ := start(t, t.TempDir(), func(ctx context.Context) error {
-		if calls++; calls > 1 {
+		if calls.Add(1) > 1 {
 			return nil
 		}
 		close(begun)
