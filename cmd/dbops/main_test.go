@@ -114,6 +114,9 @@ func TestScriptsWithFaults(t *testing.T) { runScripts(t, "testdata/faults") }
 // The scripts of this folder change the instances of the sandbox, and change them back.
 func TestScriptsWithChanges(t *testing.T) { runScripts(t, "testdata/changes") }
 
+// The scripts of this folder make and rotate certificates of instances that others change, too.
+func TestScriptsWithCertificates(t *testing.T) { runScripts(t, "testdata/certs") }
+
 // The scripts of this folder rotate the credentials of the sandbox's containers.
 func TestScriptsWithCredentials(t *testing.T) { runScripts(t, "testdata/creds") }
 
