@@ -107,8 +107,11 @@ func TestWhoCancelsOrSubmitsAgainIsNamedToo(t *testing.T) {
 		t := b.T
 		interrupt := make(chan context.CancelFunc, 1)
 		b.toys.on("a", func(ctx context.Context, _ *Session) error {
-			cancel := <-interrupt
-			cancel()
+			select {
+			case cancel := <-interrupt:
+				cancel()
+			case <-ctx.Done(): // told to cancel, once the run goes on
+			}
 			<-ctx.Done()
 			return context.Cause(ctx)
 		})
