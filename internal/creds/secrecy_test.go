@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/sandbox/pgtest"
@@ -328,5 +330,28 @@ func TestAForeignLoginIsNotIssuedOver(t *testing.T) {
 	b := newBench(t, s, statetest.New(t, "sqlite"), s.deps())
 	if got := checks(b.plan(t, IssueKind, IssueRequest{Container: c.Name}), op.Block); len(got) != 1 || got[0] != "foreign-login" {
 		t.Errorf("blocked by %v", got)
+	}
+}
+
+func TestACredentialThatActsAsSomebodyElseIsNotPromoted(t *testing.T) {
+	t.Parallel()
+	b := start(t, 15, 1)
+	c := b.Containers[0]
+	old, version := b.current(t, c)
+	deps, login := b.deps, b.deps.Login
+	deps.Login = func(ctx context.Context, at op.Target, database string, l Login) (*pgx.Conn, error) {
+		conn, err := login(ctx, at, database, l)
+		if err == nil {
+			_, err = conn.Exec(ctx, "SET ROLE NONE") // as where the membership is missing
+		}
+		return conn, err
+	}
+	b = newBench(t, b.stage, statetest.New(t, "sqlite"), deps)
+	run := b.attach(t, b.submit(t, b.plan(t, RotateKind, b.rotation())))
+	if run.State != state.Parked || run.Step != stepVerify || !strings.Contains(run.Problem, "acts as") {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	if now, current := b.current(t, c); now.User != old.User || current != version {
+		t.Errorf("current is %s, version %s", now.User, current)
 	}
 }
