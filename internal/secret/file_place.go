@@ -203,6 +203,8 @@ func (p *filePlace) fault(err error) error {
 		return fault.New(fault.Denied, p.op, err).Hint("mount what holds %s writable, or deliver to another place", p.dir)
 	case errors.Is(err, syscall.EBUSY):
 		return fault.New(fault.Busy, p.op, err).Hint("%s is a mount of its own: mount its folder instead, so that the file can be replaced", p.path)
+	case errors.Is(err, syscall.EPERM): // not EACCES, which modes lead to
+		return fault.New(fault.Denied, p.op, err).Hint("lsattr -d %s; lsattr %s*: what is immutable there (i, a) stays so until root runs chattr -i -a on it", p.dir, p.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fault.New(fault.Denied, p.op, err).Hint("run dbops as the owner of %s", p.dir)
 	case errors.Is(err, errNotRegular), errors.Is(err, errTooLarge), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):

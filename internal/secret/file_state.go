@@ -97,12 +97,24 @@ func (s *sidecar) promote(to string) {
 // there tells whether the place exists.
 func (s *fileState) there() bool { return s.hasSidecar || s.info != nil }
 
-// now is the current version. Without a text in the file there is none, whatever the sidecar says.
+// now is the current version. A file that is gone is no new text: what was in it last is current still, and can be put back.
 func (s *fileState) now() string {
-	if len(s.text) == 0 {
+	if v := s.version(s.Current); v == nil || v.Text == nil {
 		return ""
 	}
 	return s.Current
+}
+
+// amiss says why who reads the file does not find the current version.
+func (s *fileState) amiss() string {
+	switch {
+	case s.now() == "" || len(s.text) > 0:
+		return ""
+	case s.info == nil:
+		return "the file is gone"
+	default:
+		return "the file is empty"
+	}
 }
 
 // conclude finds which version the file is. Usually it is the one that the sidecar calls current. It is another one that the sidecar
@@ -147,5 +159,5 @@ func (s *fileState) holding() Holding {
 		}
 		return Version{ID: id, Created: v.Created}
 	}
-	return Holding{Current: version(s.now()), Pending: version(s.Pending), Previous: version(s.Previous)}
+	return Holding{Current: version(s.now()), Pending: version(s.Pending), Previous: version(s.Previous), Amiss: s.amiss()}
 }

@@ -92,10 +92,10 @@ func (f File) Promote(ctx context.Context, r Ref, from, to string) error {
 		if err := p.mustBe(s); err != nil {
 			return err
 		}
-		if s.now() == to && to != "" {
+		if s.now() == to && to != "" && s.amiss() == "" {
 			return p.settle(s)
 		}
-		if s.now() != from {
+		if s.now() != from && s.now() != to {
 			return fault.Newf(fault.Stale, p.op, "the current version is %s, not %s", orNone(s.now()), orNone(from)).
 				Hint("somebody else changed it; make a new plan")
 		}
@@ -111,7 +111,9 @@ func (f File) Promote(ctx context.Context, r Ref, from, to string) error {
 			return err
 		}
 		text := bytes.Clone(v.Text)
-		s.promote(to)
+		if s.now() != to {
+			s.promote(to)
+		}
 		return p.replace(text, like, &s.sidecar)
 	})
 }

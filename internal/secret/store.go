@@ -21,6 +21,9 @@ type Version struct {
 // Holding is what a place holds: names of versions, no secrets. Pending is never the current one.
 type Holding struct {
 	Current, Pending, Previous Version
+	// Amiss says why who reads the place does not find the current version, such as a file that somebody deleted; "" if they find it. To
+	// promote the current version once more puts it back.
+	Amiss string
 }
 
 // Store keeps secrets in versions, of which one is current. Every call may be repeated: what has happened already is no error. Refs have
@@ -39,11 +42,17 @@ type Store interface {
 	// AWS makes the first version current at once, and it is never pending.
 	Stage(ctx context.Context, r Ref, token string, v Value) (Version, error)
 	// Promote makes the version to current and the version from previous, if from is current ("": none is). Where to is current already
-	// nothing happens; any other current version, or a current text that was changed by hand, is a fault.Stale.
+	// nothing happens, but that what is amiss is put right; any other current version, or a current text that was changed by hand, is a fault.Stale.
 	Promote(ctx context.Context, r Ref, from, to string) error
 	// Retire takes a version out of use: it is neither pending nor previous any more, and where the place can, not readable. The current
 	// version is a fault.Blocked.
 	Retire(ctx context.Context, r Ref, version string) error
+}
+
+// Prober is a [Store] that can tell beforehand whether it takes a new version.
+type Prober interface {
+	// Probe is the error that writing to a place would end with now, also where the place does not exist yet. It leaves nothing behind.
+	Probe(ctx context.Context, r Ref) error
 }
 
 // TokenID is a token of [Store.Stage] in a form that every place can keep: itself if it is 32 to 64 letters, digits and hyphens, else
