@@ -39,6 +39,9 @@ type Step struct {
 	// UndoTitle says what Undo does.
 	UndoTitle string
 
+	// Onward tells that what is done here, or was done before, cannot be undone any more: where the step fails nobody is offered that.
+	Onward bool
+
 	// Gate, if set, makes the step wait for a person in place of doing something; the text says what for.
 	Gate string
 }

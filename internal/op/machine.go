@@ -97,6 +97,10 @@ func (m *machine) step(ctx context.Context, pos int) (state.Verb, outcome, error
 		verb, err := m.book.decide(ctx, p, state.Gate, outcome{Text: s.Gate}, state.Continue, state.UndoRun, state.Abandon)
 		return verb, outcome{Problem: "ended at the gate: " + s.Gate}, err
 	}
+	verbs := []state.Verb{state.Retry, state.UndoRun, state.Abandon}
+	if s.Onward {
+		verbs = []state.Verb{state.Retry, state.Abandon}
+	}
 	return m.attempts(ctx, state.Do, pos, s.Do, func(o outcome) (state.Verb, bool) {
 		switch {
 		case pos > 0:
@@ -107,7 +111,7 @@ func (m *machine) step(ctx context.Context, pos int) (state.Verb, outcome, error
 			return state.Abandon, true
 		}
 		return "", false
-	}, state.Retry, state.UndoRun, state.Abandon)
+	}, verbs...)
 }
 
 // undo changes back, in reverse order, what the steps up to pos changed.
