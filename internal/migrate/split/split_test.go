@@ -145,3 +145,21 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+func TestNamesOfConcurrentIndexes(t *testing.T) {
+	for sql, want := range map[string][2]string{
+		"create index concurrently i on t(a)":                                                {"i", "t"},
+		"create /* x */ unique index concurrently if not exists \"I x\" on only s.\"T\" (a)": {`"I x"`, `s."T"`},
+		"CREATE INDEX CONCURRENTLY ON public.t USING btree (a)":                              {"", "public.t"},
+		"create index i on t(a)":                                                             {"", ""},
+	} {
+		st, _ := split.Split(sql)
+		if index, table := st[0].IndexNames(); [2]string{index, table} != want {
+			t.Errorf("%s: %q on %q", sql, index, table)
+		}
+	}
+	st, _ := split.Split(`drop index concurrently if exists a, s."b, c" cascade`)
+	if got := st[0].DroppedIndexes(); !slices.Equal(got, []string{"a", `s."b, c"`}) {
+		t.Errorf("dropped %q", got)
+	}
+}

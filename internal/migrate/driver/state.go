@@ -1,0 +1,161 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"dbops/internal/fault"
+)
+
+// State is what a database says of a folder's migrations.
+type State struct {
+	Table   Table // of the versions, with its schema
+	History Table
+	Exists  bool // the table of versions is there
+	Kept    bool // and the history
+	Replica bool
+
+	Any     bool  // there is a version
+	Version int64 // the highest
+	Dirty   bool  // one of them is
+	Many    bool  // there is a row for each version, as Encore has it
+	Rows    []Row
+	// Entries are the last one, and the last one that ended well, of each version, oldest first.
+	Entries []Entry
+}
+
+// Row is one of the table of versions.
+type Row struct {
+	Version int64
+	Dirty   bool
+}
+
+// Entry is one of the history.
+type Entry struct {
+	ID         int64
+	Version    int64
+	Name       string
+	Direction  string // up, down, baseline, repair
+	Sum        string // "" if it was not known
+	Mode       string
+	Outcome    string
+	Statements int
+	Done       int
+	ErrorState string
+	ErrorText  string
+	ErrorLine  int
+	Started    time.Time
+	Took       time.Duration
+	Attempts   int
+	DBUser     string
+	Actor      string
+	OSUser     string
+	Host       string
+	Tool       string
+	Commit     string
+	Run        string
+	Reason     string
+}
+
+const rowsSQL = `select version, dirty from %s order by version`
+
+const entriesSQL = `select id, version, name, direction, coalesce(checksum, ''), coalesce(mode, ''), outcome, coalesce(statements, 0), coalesce(statements_done, 0),
+ coalesce(error_state, ''), coalesce(error_text, ''), coalesce(error_line, 0), started_at, coalesce(duration_ms, 0), coalesce(attempts, 1),
+ db_user, coalesce(actor, ''), coalesce(os_user, ''), coalesce(host, ''), coalesce(tool, ''), coalesce(git_commit, ''), coalesce(run, ''), coalesce(reason, '')
+ from %[1]s where id in (select max(id) from %[1]s where versions = %[2]s group by version, outcome = 'ok') order by id`
+
+// ReadState reads the state in two round trips. It takes no lock, and changes nothing: a login that may only read is enough. conn should
+// use pgx's simple protocol, or it takes more.
+func ReadState(ctx context.Context, conn *pgx.Conn, t Table) (State, error) {
+	if t.Name == "" {
+		t.Name = DefaultTable
+	}
+	h, replica, err := find(ctx, conn, t)
+	if err != nil {
+		return State{}, err
+	}
+	s := State{Table: h.versions, History: h.history, Exists: h.has, Kept: h.recorded, Replica: replica}
+	b := &pgx.Batch{}
+	if h.has {
+		b.Queue(fmt.Sprintf(rowsSQL, h.versions.sql()))
+	}
+	if h.recorded {
+		b.Queue(fmt.Sprintf(entriesSQL, h.history.sql(), literal(h.versions.String())))
+	}
+	if b.Len() == 0 {
+		return s, nil
+	}
+	br := conn.SendBatch(ctx, b)
+	err = s.scan(br, h)
+	return s, errors.Join(err, br.Close())
+}
+
+func (s *State) scan(br pgx.BatchResults, h home) error {
+	if h.has {
+		rows, err := br.Query()
+		if err != nil {
+			return err
+		}
+		if s.Rows, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Row]); err != nil {
+			return shapeError(err, h.versions)
+		}
+		for _, r := range s.Rows {
+			s.Dirty = s.Dirty || r.Dirty
+		}
+		if n := len(s.Rows); n > 0 && s.Rows[n-1].Version >= 0 {
+			s.Any, s.Version = true, s.Rows[n-1].Version
+		}
+		s.Many = len(s.Rows) > 1
+	}
+	if h.recorded {
+		rows, err := br.Query()
+		if err != nil {
+			return err
+		}
+		s.Entries, err = pgx.CollectRows(rows, scanEntry)
+		return shapeError(err, h.history)
+	}
+	return nil
+}
+
+func scanEntry(r pgx.CollectableRow) (e Entry, err error) {
+	var ms int64
+	err = r.Scan(&e.ID, &e.Version, &e.Name, &e.Direction, &e.Sum, &e.Mode, &e.Outcome, &e.Statements, &e.Done, &e.ErrorState, &e.ErrorText, &e.ErrorLine,
+		&e.Started, &ms, &e.Attempts, &e.DBUser, &e.Actor, &e.OSUser, &e.Host, &e.Tool, &e.Commit, &e.Run, &e.Reason)
+	e.Took = time.Duration(ms) * time.Millisecond
+	return e, err
+}
+
+// shapeError explains a table of that name that is another tool's.
+func shapeError(err error, t Table) error {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) && (pe.Code == "42703" || pe.Code == "42883" || pe.Code == "42804") {
+		return fault.Newf(fault.Blocked, "read the versions in "+t.String(), "it is not golang-migrate's table: %s", pe.Message).
+			Hint("it may be another tool's: name another table in dbops.yaml")
+	}
+	return err
+}
+
+// Read is [ReadState] over the driver's session.
+func (d *Driver) Read(ctx context.Context) (State, error) {
+	s, err := ReadState(ctx, d.conn, d.o.Table)
+	if err != nil {
+		return s, d.fail("read the versions of "+d.o.What, err)
+	}
+	d.home.many = s.Many
+	return s, nil
+}
+
+// Unfinished is the entry of the file that was begun last and has not ended, if the database is dirty because of it.
+func (s State) Unfinished() (Entry, bool) {
+	if !s.Dirty || len(s.Entries) == 0 {
+		return Entry{}, false
+	}
+	e := s.Entries[len(s.Entries)-1]
+	return e, e.Mode == "stepwise" && e.Outcome != OK
+}

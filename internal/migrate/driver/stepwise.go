@@ -1,0 +1,380 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"dbops/internal/fault"
+	"dbops/internal/migrate/split"
+)
+
+// stepwise runs a file statement by statement. Beside each statement that can be in a transaction, how far the file is is recorded in the
+// same one; the others are looked at when the file is resumed. from is the entry of an earlier attempt.
+func (d *Driver) stepwise(j Job, from *Entry) error {
+	file := j.file()
+	st := file.Split().Statements
+	begun := time.Now()
+	id, done, err := d.beginStepwise(j, from, len(st))
+	if err != nil {
+		return err
+	}
+	attempt := 1
+	for i, s := range st {
+		if i < done {
+			if err := d.resetting(s); err != nil {
+				return d.stepFailed(j, id, i, err, attempt)
+			}
+			continue
+		}
+		if d.ctx.Err() != nil {
+			return d.stepFailed(j, id, i, context.Cause(d.ctx), attempt)
+		}
+		d.o.Tell(fmt.Sprintf("%s: statement %d of %d, line %d: %s", j, i+1, len(st), s.Line, s.Name()))
+		if attempt, err = d.statement(j, s, id, i, from != nil && i == done); err != nil {
+			return d.stepFailed(j, id, i, err, attempt)
+		}
+		d.o.hook("statement")
+	}
+	_, err = d.conn.Exec(d.ctx, "rollback;reset role;reset all;begin;"+d.versionSQL(j, false, d.home.many)+
+		fmt.Sprintf("update %s set outcome = 'ok', statements_done = %d, duration_ms = extract(epoch from clock_timestamp() - started_at) * 1000 where id = %d;commit", d.home.history.sql(), len(st), id))
+	if err != nil {
+		d.rollback()
+		return d.stepFailed(j, id, len(st), err, attempt)
+	}
+	d.o.hook("committed")
+	d.o.Applied(j, time.Since(begun))
+	return nil
+}
+
+// beginStepwise records that the file has begun: the version is dirty until it has ended.
+func (d *Driver) beginStepwise(j Job, from *Entry, statements int) (id int64, done int, err error) {
+	if from != nil {
+		_, err = d.conn.Exec(d.ctx, fmt.Sprintf("update %s set outcome = 'running', attempts = attempts + 1, error_state = null, error_text = null, error_line = null where id = %d", d.home.history.sql(), from.ID))
+		if err != nil {
+			return 0, 0, d.fail("record that "+j.String()+" is resumed", err)
+		}
+		return from.ID, from.Done, nil
+	}
+	e := jobEntry(j, string(split.Stepwise), Running)
+	e.statements = statements
+	rows, err := d.conn.PgConn().Exec(d.ctx, "begin;"+d.versionSQL(j, true, d.home.many)+d.insertSQL(e)+" returning id;commit").ReadAll()
+	if err != nil {
+		d.rollback()
+		return 0, 0, d.fail("record that "+j.String()+" begins", err)
+	}
+	for _, r := range rows {
+		if len(r.Rows) == 1 && len(r.Rows[0]) == 1 {
+			if _, err := fmt.Sscan(string(r.Rows[0][0]), &id); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	d.o.hook("begun")
+	return id, 0, nil
+}
+
+// resetting takes a statement again that a resumed session has not seen: the settings that hold for the rest of the file.
+func (d *Driver) resetting(s split.Statement) error {
+	if len(s.Words) == 0 || (s.Words[0] != "set" && s.Words[0] != "reset") || slices.Contains(s.Words, "local") {
+		return nil
+	}
+	_, err := d.conn.Exec(d.ctx, s.Text)
+	return err
+}
+
+// statement runs one statement, as often as it takes to get its locks. resumed tells that it may have been run before.
+func (d *Driver) statement(j Job, s split.Statement, id int64, i int, resumed bool) (attempt int, err error) {
+	wait := backoff{until: time.Now().Add(d.o.Patience)}
+	for attempt = 1; ; attempt++ {
+		err = d.once(s, id, i, resumed || attempt > 1)
+		if err == nil {
+			return attempt, nil
+		}
+		f := d.stepError(j, i, err, attempt)
+		if d.conn.IsClosed() || d.ctx.Err() != nil || !f.passes() || !wait.more() || d.conn.PgConn().TxStatus() != 'I' {
+			return attempt, err
+		}
+		d.o.Tell(fmt.Sprintf("%s: %s; attempt %d follows", j, f.waited(), attempt+1))
+		if d.o.EndBlockers {
+			d.endBlockers(f.Blockers)
+		}
+		if err := wait.pause(d.ctx); err != nil {
+			return attempt, err
+		}
+	}
+}
+
+func (d *Driver) doneSQL(id int64, n int) string {
+	return fmt.Sprintf("update %s set statements_done = %d where id = %d;", d.home.history.sql(), n, id)
+}
+
+// once runs a statement once.
+func (d *Driver) once(s split.Statement, id int64, i int, again bool) error {
+	blockers := d.watch()
+	defer blockers.stop()
+	switch {
+	case d.conn.PgConn().TxStatus() == 'T' && s.Commits():
+		return after(d.doneSQL(id, i+1), d.exec(d.doneSQL(id, i+1)+s.Text))
+	case d.conn.PgConn().TxStatus() != 'I', s.TransactionControl(): // in the file's own transaction
+		return d.exec(s.Text)
+	case s.Alone():
+		if err := d.alone(s, again); err != nil {
+			return err
+		}
+		d.o.hook("alone")
+		return d.exec(d.doneSQL(id, i+1))
+	default:
+		err := d.exec("begin;" + s.Text + "\n;" + d.doneSQL(id, i+1) + "commit")
+		if err != nil && !d.conn.IsClosed() && d.conn.PgConn().TxStatus() != 'I' {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 10*time.Second)
+			defer cancel()
+			_, _ = d.conn.Exec(ctx, "rollback")
+		}
+		return after("begin;", err)
+	}
+}
+
+func (d *Driver) exec(sql string) error {
+	_, err := d.conn.Exec(d.ctx, sql)
+	return err
+}
+
+// prefixed is an error of a statement that was sent after something else.
+type prefixed struct {
+	error
+	prefix int // characters
+}
+
+func (p prefixed) Unwrap() error { return p.error }
+
+func after(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return prefixed{err, utf8.RuneCountInString(prefix)}
+}
+
+// alone runs what no transaction may hold. What a concurrent build leaves when it fails, an index that is not valid, is cleared away before
+// it is tried again.
+func (d *Driver) alone(s split.Statement, again bool) error {
+	if s.ConcurrentIndex() {
+		return d.buildIndex(s, again)
+	}
+	if again {
+		left, err := d.leftToDrop(s)
+		if err != nil {
+			return err
+		}
+		if len(s.DroppedIndexes()) > 0 && !left {
+			return nil // it was done, and only its record is missing
+		}
+	}
+	if d.conn.PgConn().TxStatus() == 'I' && len(s.DroppedIndexes()) > 0 {
+		return d.unhurried(s.Text)
+	}
+	return d.exec(s.Text)
+}
+
+// unhurried runs a statement without time-outs: one that is cut short would leave an index that is not valid.
+func (d *Driver) unhurried(sql string) error {
+	var lock, statement string
+	if err := d.conn.QueryRow(d.ctx, "select current_setting('lock_timeout'), current_setting('statement_timeout')").Scan(&lock, &statement); err != nil {
+		return err
+	}
+	if err := d.exec("set lock_timeout = 0; set statement_timeout = 0"); err != nil {
+		return err
+	}
+	err := d.exec(sql)
+	if d.conn.IsClosed() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 10*time.Second)
+	defer cancel()
+	_, rerr := d.conn.Exec(ctx, "set lock_timeout = "+literal(lock)+"; set statement_timeout = "+literal(statement))
+	return errors.Join(err, rerr)
+}
+
+// leftToDrop tells whether one of the indexes that a statement drops is there.
+func (d *Driver) leftToDrop(s split.Statement) (bool, error) {
+	for _, name := range s.DroppedIndexes() {
+		var there bool
+		if err := d.conn.QueryRow(d.ctx, "select to_regclass("+literal(name)+") is not null").Scan(&there); err != nil {
+			return false, err
+		}
+		if there {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// index is one of a table.
+type index struct {
+	name  string // with its schema, as SQL
+	valid bool
+	oid   uint32
+}
+
+const indexesSQL = `select quote_ident(n.nspname) || '.' || quote_ident(c.relname), i.indisvalid, c.oid
+ from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
+ where i.indrelid = to_regclass(%s) and (%s = '' or c.relname = (parse_ident(%s))[1])`
+
+func (d *Driver) indexes(name, table string) ([]index, error) {
+	parsed := name
+	if parsed == "" {
+		parsed = "x"
+	}
+	rows, err := d.conn.Query(d.ctx, fmt.Sprintf(indexesSQL, literal(table), literal(name), literal(parsed)))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (i index, err error) {
+		return i, r.Scan(&i.name, &i.valid, &i.oid)
+	})
+}
+
+// buildIndex runs CREATE INDEX CONCURRENTLY, so that there is a valid index in the end, or none.
+func (d *Driver) buildIndex(s split.Statement, again bool) error {
+	name, table := s.IndexNames()
+	if name != "" {
+		found, err := d.indexes(name, table)
+		if err != nil {
+			return err
+		}
+		for _, i := range found {
+			if i.valid && again {
+				return nil // built before, and only its record is missing
+			}
+			if i.valid {
+				break // the server says so itself
+			}
+			d.o.Tell("clearing away " + i.name + ", which an earlier attempt left invalid")
+			if err := d.unhurried("drop index concurrently " + i.name); err != nil {
+				return err
+			}
+		}
+	}
+	before, err := d.indexes("", table)
+	if err != nil {
+		return err
+	}
+	err = d.unhurried(s.Text)
+	if d.conn.IsClosed() {
+		return err
+	}
+	cleared := d.clearInvalid(table, before)
+	return errors.Join(err, cleared)
+}
+
+// clearInvalid drops what a build left that did not end well.
+func (d *Driver) clearInvalid(table string, before []index) error {
+	ctx := d.ctx
+	defer func() { d.ctx = ctx }()
+	if d.ctx.Err() != nil { // the clearing up is not cancelled with the build
+		c, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		d.ctx = c
+	}
+	after, err := d.indexes("", table)
+	if err != nil {
+		return err
+	}
+	for _, i := range after {
+		known := slices.ContainsFunc(before, func(b index) bool { return b.oid == i.oid })
+		if i.valid || known {
+			continue
+		}
+		d.o.Tell("clearing away " + i.name + ", which is not valid")
+		if err := d.unhurried("drop index concurrently " + i.name); err != nil {
+			return fmt.Errorf("%s is left, and not valid: %w", i.name, err)
+		}
+		if ctx.Err() == nil {
+			return fault.Newf(fault.Failed, "build an index of "+table, "the server left it invalid; it was dropped").Hint("run it again")
+		}
+	}
+	return nil
+}
+
+// stepFailed records how a statement failed, and returns why.
+func (d *Driver) stepFailed(j Job, id int64, i int, err error, attempt int) error {
+	f := d.stepError(j, i, err, attempt)
+	if d.ctx.Err() != nil {
+		f.Cancelled = true
+	}
+	if !d.conn.IsClosed() {
+		outcome := Failed
+		if f.Cancelled {
+			outcome = Cancelled
+		}
+		line := "null"
+		if f.Line > 0 {
+			line = fmt.Sprint(f.Line)
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 10*time.Second)
+		defer cancel()
+		_, werr := d.conn.Exec(ctx, "rollback;reset role;reset all;"+fmt.Sprintf(
+			"update %s set outcome = %s, error_state = %s, error_text = %s, error_line = %s, duration_ms = extract(epoch from clock_timestamp() - started_at) * 1000 where id = %d",
+			d.home.history.sql(), literal(outcome), orNull(f.State), literal(f.Message), line, id))
+		if werr != nil {
+			d.o.Tell("the failure could not be written to the history: " + werr.Error())
+		}
+	}
+	if f.Cancelled {
+		return errors.Join(context.Cause(d.ctx), f)
+	}
+	return f
+}
+
+// stepError places the error of a statement in its file.
+func (d *Driver) stepError(j Job, i int, err error, attempt int) *FileError {
+	st := j.file().Split().Statements
+	f := &FileError{
+		File: j.String(), Path: j.file().Path, What: d.o.What, Statement: i + 1, Statements: len(st), Message: err.Error(), Attempt: attempt,
+		Stepwise: true, Blockers: d.seen, Lost: d.conn.IsClosed(),
+	}
+	if i >= len(st) {
+		return f
+	}
+	offset := st[i].Start
+	prefix := 0
+	var p prefixed
+	if errors.As(err, &p) {
+		prefix = p.prefix
+	}
+	if pos := f.server(err) - prefix; pos > 0 {
+		if at := byteAt(st[i].Text, pos-1); at < len(st[i].Text) {
+			offset += at
+		}
+	}
+	f.place(j.file().SQL, offset)
+	return f
+}
+
+// Resume ends a file that is run stepwise and was cut short, from its first statement that is not done.
+func (d *Driver) Resume(ctx context.Context, j Job) error {
+	d.ctx = ctx
+	if err := d.Lock(); err != nil {
+		return err
+	}
+	st, err := d.Read(ctx)
+	if err != nil {
+		return errors.Join(err, d.Unlock())
+	}
+	e, ok := st.Unfinished()
+	what := "go on with " + j.String() + " on " + d.o.What
+	switch {
+	case !ok || e.Version != j.Migration.Version || e.Direction != string(j.Direction):
+		err = fault.Newf(fault.Stale, what, "the history knows no beginning of it")
+	case j.file() == nil || e.Sum != j.file().Sum:
+		err = fault.Newf(fault.Blocked, what, "the file is not what was begun").Hint("bring back the file as it was, or run dbops migrate repair")
+	default:
+		err = d.stepwise(j, &e)
+	}
+	return plainError(errors.Join(err, d.Unlock()))
+}
