@@ -151,7 +151,7 @@ func newVoteCmd(c *cli, approve bool) *cobra.Command {
 		Short: short,
 		Long: short + ` that somebody else made. The plan is shown; read it.
 
-Exit status: 0 said; 1 failed, or you may not; 2 usage or configuration.`,
+Exit status: 0 said; 1 failed; 2 usage or configuration; 4 you may not, or said no: the approval is still missing.`,
 		Example: strings.ReplaceAll(`  dbops approvals VERB a1b2c3d4 --reason "as discussed"
   AWS_PROFILE=alice dbops approvals VERB plan.json
   dbops approvals VERB a1b2c3d4 --ssh-key ~/.ssh/id_ed25519`, "VERB", name),

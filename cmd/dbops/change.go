@@ -206,13 +206,19 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 	if err != nil {
 		return err
 	}
-	if again && !c.json() {
-		fmt.Fprintf(c.err, "this plan has a run already: %s, %s\n", r.ID, r.State)
+	before := int64(0)
+	if again {
+		if before, err = eventsOf(ctx, engine, r); err != nil {
+			return err
+		}
+		if !c.json() {
+			fmt.Fprintf(c.err, "this plan has a run already: %s, %s\n", r.ID, runWord(r))
+		}
 	}
 	if f.detach {
 		return c.detached(ctx, engine, r)
 	}
-	return c.follow(ctx, engine, r.ID)
+	return c.follow(ctx, engine, r.ID, before)
 }
 
 // wasRun ends the second run of a plan, which changes nothing.
@@ -310,17 +316,24 @@ func (c *cli) detached(ctx context.Context, engine *op.Engine, r state.Run) erro
 	return err
 }
 
-// follow works on a run, or watches it, until it ends or waits for a person.
-func (c *cli) follow(ctx context.Context, engine *op.Engine, id string) error {
-	tell := func(e state.Event) { fmt.Fprintln(c.err, eventLine(e)) }
-	if c.json() {
-		tell = func(e state.Event) { _ = printJSON(c.out, eventJSON{"dbops/run-event/v1", id, e}) }
-	}
-	r, err := engine.Attach(ctx, id, 0, tell)
+// follow works on a run of which some events are known, or watches it, until it ends or waits for a person.
+func (c *cli) follow(ctx context.Context, engine *op.Engine, id string, before int64) error {
+	r, err := c.attach(ctx, engine, id, before)
 	if err != nil {
 		return err
 	}
 	return c.concluded(ctx, engine, r)
+}
+
+// attach brings a run on and shows what is new of it.
+func (c *cli) attach(ctx context.Context, engine *op.Engine, id string, before int64) (state.Run, error) {
+	tell := func(e state.Event) { fmt.Fprintln(c.err, eventLine(e)) }
+	if c.json() {
+		tell = func(e state.Event) { _ = printJSON(c.out, eventJSON{"dbops/run-event/v1", id, e}) }
+	} else if before > 0 {
+		fmt.Fprintf(c.err, "%d lines went before: dbops runs show %s\n", before, id)
+	}
+	return engine.Attach(ctx, id, before, tell)
 }
 
 // eventJSON is dbops/run-event/v1.
@@ -342,14 +355,14 @@ func eventLine(e state.Event) string {
 
 // concluded shows how a run ended, or what it waits for.
 func (c *cli) concluded(ctx context.Context, engine *op.Engine, r state.Run) error {
+	if c.json() {
+		if err := c.printRun(ctx, engine, r); err != nil {
+			return err
+		}
+	}
 	steps, err := engine.Journal(ctx, r.ID)
 	if err != nil {
 		return err
-	}
-	if c.json() {
-		if err := printJSON(c.out, runJSON{"dbops/run/v1", r, journalJSON(steps)}); err != nil {
-			return err
-		}
 	}
 	if err := runError(r); err != nil {
 		return err

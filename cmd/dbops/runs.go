@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,11 +30,12 @@ with dbops runs resume, or with a worker of a team.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRunsListCmd(c), newRunsShowCmd(c), newRunsWatchCmd(c), newRunsResumeCmd(c), newRunsDecideCmd(c),
-		newRunsVerbCmd(c, "cancel", state.Cancel, "Stop the step that runs", `The step stops, and the run waits for a decision: retry, undo or abandon.`),
+		newRunsVerbCmd(c, "cancel", state.Cancel, "Stop the step that runs", `The step stops, and the run waits for a decision: retry, undo or abandon. Status 0 says that it was told to, or was stopped.`),
 		newRunsVerbCmd(c, "retry", state.Retry, "Take the step again that failed", `The step is taken again. It looks before it acts, so nothing is done twice.`),
 		newRunsVerbCmd(c, "continue", state.Continue, "Pass a gate", `The run goes on with the step after the gate.`),
-		newRunsVerbCmd(c, "abandon", state.Abandon, "End a run as it is", `Nothing more is done, and nothing is changed back. The instance is free again.`),
-		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. The run must wait for a decision: cancel it first if a step runs.`))
+		newRunsVerbCmd(c, "abandon", state.Abandon, "End a run as it is", `Nothing more is done, and nothing is changed back. The instance is free again. Status 0 says that it is, although the run is then failed.`),
+		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. A run that somebody works on is cancelled first (dbops runs cancel); one that was
+interrupted is stopped here.`))
 	return cmd
 }
 
@@ -79,6 +81,11 @@ func runRunsList(ctx context.Context, c *cli, o *runsListOptions) error {
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 { // runs outlive what dbops.yaml names
+		if err := known(a, o.env, o.instance); err != nil {
+			return err
+		}
+	}
 	if c.json() {
 		if all == nil {
 			all = []state.Run{}
@@ -97,6 +104,23 @@ func runRunsList(ctx context.Context, c *cli, o *runsListOptions) error {
 		rows[i] = []string{r.ID, r.Environment + "/" + r.Instance, runWord(r), r.Step, r.Title, stamp(r.Created), r.Requester}
 	}
 	return printTable(c.out, []string{"RUN", "INSTANCE", "STATE", "STEP", "WHAT", "SINCE", "BY"}, rows)
+}
+
+// known returns an error for an environment, or an instance of one or of any, that dbops.yaml does not name.
+func known(a *app.App, env, instance string) error {
+	all, err := a.Instances(env)
+	if err != nil || instance == "" || slices.ContainsFunc(all, func(i app.Instance) bool { return i.Name == instance }) {
+		return err
+	}
+	if env != "" {
+		_, err := a.Target(env, instance)
+		return err
+	}
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = one.Environment + "/" + one.Name
+	}
+	return fault.Newf(fault.Usage, "", "there is no instance %q in dbops.yaml", instance).Hint("there are: %s", strings.Join(names, ", "))
 }
 
 // runWord is the state of a run as a person reads it.
@@ -164,6 +188,11 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	if r.Actor != "" && r.Actor != r.Requester {
 		fmt.Fprintf(&b, "      it goes by the word of %s\n", op.Actor{Name: r.Actor, Via: r.ActorVia})
 	}
+	if r.State == state.Running || r.State == state.Undoing {
+		if sign := op.Sign(r); sign != "" {
+			fmt.Fprintf(&b, "      %s\n", sign)
+		}
+	}
 	if r.Problem != "" {
 		fmt.Fprintf(&b, "      %s\n", oneBlock(r.Problem))
 	}
@@ -189,11 +218,16 @@ func nextOf(r state.Run) string {
 			return oneBlock(r.Hint) + "; then " + decide
 		}
 		return decide
-	case r.Interrupted() || r.State == state.Queued && !r.Alive:
+	case r.Interrupted():
+		return fmt.Sprintf("dbops runs resume %s goes on; dbops runs undo %s changes back, and abandon leaves, what was done", r.ID, r.ID)
+	case r.State == state.Queued && !r.Alive:
 		return "dbops runs resume " + r.ID
 	case r.State == state.Failed:
 		return oneBlock(r.Hint)
 	case !r.State.Ended():
+		if silent, left := r.Silent(); silent {
+			return fmt.Sprintf("if that process is dead, in %s: dbops runs resume %s, or undo, or abandon", left.Round(time.Second), r.ID)
+		}
 		return "dbops runs watch " + r.ID
 	}
 	return ""
@@ -317,6 +351,10 @@ func runRunsResume(ctx context.Context, c *cli, id, key string) error {
 	if err != nil {
 		return err
 	}
+	before, err := eventsOf(ctx, e, r)
+	if err != nil {
+		return err
+	}
 	if op.Idle(r) {
 		who, err := a.Identity(ctx, r.Environment, r.Instance, c.sshKey(key))
 		if err != nil {
@@ -326,171 +364,14 @@ func runRunsResume(ctx context.Context, c *cli, id, key string) error {
 			return err
 		}
 	}
-	return c.follow(ctx, e, r.ID)
+	return c.follow(ctx, e, r.ID, before)
 }
 
-type decideOptions struct {
-	changeFlags
-	run, verb, reason string
-}
-
-// add adds the flags of a decision.
-func (o *decideOptions) add(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.StringVar(&o.reason, "reason", "", "why, for the audit log")
-	fs.BoolVar(&o.yes, "yes", false, "do not ask; a protected environment needs --confirm as well")
-	fs.StringVar(&o.confirm, "confirm", "", "the instance's name, for a protected environment")
-	addKeyFlag(cmd, &o.key)
-}
-
-func newRunsDecideCmd(c *cli) *cobra.Command {
-	o := &decideOptions{}
-	cmd := &cobra.Command{
-		Use:   "decide RUN retry|undo|continue|abandon",
-		Short: "Say how a run goes on that waits for a person",
-		Long: `A run waits when a step failed or was cancelled, and at a gate. retry takes the step again; undo changes back what was
-changed; continue passes a gate; abandon ends the run as it is.
-` + changeStatuses,
-		Example: `  dbops runs decide r1a2b3c4d5 retry
-  dbops runs decide r1a2b3c4d5 undo --reason "the window closes"`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.run, o.verb = args[0], args[1]
-			return runRunsDecide(cmd.Context(), c, o)
-		},
+// eventsOf is how many events a run has.
+func eventsOf(ctx context.Context, e *op.Engine, r state.Run) (last int64, err error) {
+	all, err := e.Events(ctx, r.ID, 0)
+	if len(all) > 0 {
+		last = all[len(all)-1].Seq
 	}
-	o.add(cmd)
-	return cmd
-}
-
-func newRunsVerbCmd(c *cli, name string, verb state.Verb, short, long string) *cobra.Command {
-	o := &decideOptions{verb: string(verb)}
-	cmd := &cobra.Command{
-		Use: name + " RUN", Short: short, Long: long + "\n" + changeStatuses, Args: cobra.ExactArgs(1),
-		Example: "  dbops runs " + name + " r1a2b3c4d5 --reason \"wrong instance\"",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.run = args[0]
-			return runRunsDecide(cmd.Context(), c, o)
-		},
-	}
-	o.add(cmd)
-	return cmd
-}
-
-func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
-	verbs := map[string]state.Verb{
-		"retry": state.Retry, "undo": state.UndoRun, "continue": state.Continue, "abandon": state.Abandon, "cancel": state.Cancel,
-	}
-	verb, ok := verbs[o.verb]
-	if !ok {
-		return fault.Newf(fault.Usage, "read the arguments", "unknown decision %q", o.verb).Hint("want retry, undo, continue or abandon")
-	}
-	a, e, err := c.engine(ctx)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	r, err := e.Run(ctx, o.run)
-	if err != nil {
-		return err
-	}
-	who, err := a.Identity(ctx, r.Environment, r.Instance, c.sshKey(o.key))
-	if err != nil {
-		return err
-	}
-	if verb == state.UndoRun || verb == state.Abandon || verb == state.Continue {
-		if err := c.sure(ctx, e, o, r, verb); err != nil {
-			return err
-		}
-	}
-	if r.Interrupted() && len(r.Verbs) == 0 && verb != state.Cancel && verb != state.Retry { // its step is stopped first, where nobody does
-		if err := e.Tell(ctx, r.ID, state.Cancel, who, o.reason); err != nil {
-			return err
-		}
-		if r, err = e.Attach(ctx, r.ID, 0, nil); err != nil {
-			return err
-		}
-	}
-	if err := e.Tell(ctx, r.ID, verb, who, o.reason); err != nil {
-		return err
-	}
-	if verb == state.Cancel {
-		return c.cancelled(ctx, e, r)
-	}
-	return c.follow(ctx, e, r.ID)
-}
-
-// cancelled ends runs cancel: a run that nobody works on is stopped here.
-func (c *cli) cancelled(ctx context.Context, e *op.Engine, r state.Run) error {
-	if r.Interrupted() {
-		return c.follow(ctx, e, r.ID)
-	}
-	r, err := e.Run(ctx, r.ID)
-	if err != nil {
-		return err
-	}
-	if c.json() {
-		return printJSON(c.out, runJSON{"dbops/run/v1", r, nil})
-	}
-	if r.State.Ended() {
-		_, err = fmt.Fprintf(c.out, "%s is cancelled; nothing was changed\n", r.ID)
-	} else {
-		_, err = fmt.Fprintf(c.out, "%s is told to stop its step; then decide: dbops runs show %s\n", r.ID, r.ID)
-	}
-	return err
-}
-
-// sure shows what a decision does, and gets the yes that the environment wants.
-func (c *cli) sure(ctx context.Context, e *op.Engine, o *decideOptions, r state.Run, verb state.Verb) error {
-	p, err := e.PlanOf(ctx, r.PlanHash)
-	if err != nil {
-		return err
-	}
-	steps, err := e.Journal(ctx, r.ID)
-	if err != nil {
-		return err
-	}
-	if !c.json() {
-		fmt.Fprintf(c.err, "%s  %s of %s: %s\n", strings.ToUpper(string(verb)), r.ID, p.Target, p.Title)
-		for _, line := range effects(p, steps, verb) {
-			fmt.Fprintf(c.err, "  %s\n", line)
-		}
-	}
-	if err := c.confirmed(ctx, &o.changeFlags, p); err != nil {
-		return err
-	}
-	if p.Protected && o.confirm != p.Instance {
-		return fault.Newf(fault.Unapproved, string(verb)+" "+r.ID, "the confirmed name %q is not %q", o.confirm, p.Instance).Hint("--confirm %s", p.Instance)
-	}
-	return nil
-}
-
-// effects are what a decision leads to, by the run's plan and journal.
-func effects(p *op.Plan, steps []state.Step, verb state.Verb) (lines []string) {
-	begun := map[string]bool{}
-	for _, s := range steps {
-		if s.Phase == state.Do {
-			begun[s.Name] = true
-		}
-	}
-	switch verb {
-	case state.Abandon:
-		return []string{"nothing more is done, and nothing is changed back"}
-	case state.UndoRun:
-		for i := len(p.Steps) - 1; i >= 0; i-- {
-			if s := p.Steps[i]; begun[s.Name] && s.Undo != "" {
-				lines = append(lines, s.Undo)
-			}
-		}
-	default:
-		for _, s := range p.Steps {
-			if !begun[s.Name] && !s.Gate {
-				lines = append(lines, s.Title)
-			}
-		}
-	}
-	if len(lines) == 0 {
-		lines = []string{"nothing is changed"}
-	}
-	return lines
+	return last, err
 }

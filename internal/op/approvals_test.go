@@ -101,16 +101,16 @@ func TestWhoMayVote(t *testing.T) {
 			{"nobody", true, Actor{Via: ViaAWS}, "nobody vouches"},
 		} {
 			_, err := b.vote(a.ID, c.yes, c.by)
-			if err == nil || fault.KindOf(err) != fault.Denied {
+			if err == nil || fault.ExitStatus(err) != 4 {
 				b.T.Errorf("%s: %v", c.name, err)
 			}
-			failed(b.T, err, fault.Denied, c.text)
+			failed(b.T, err, fault.Unapproved, c.text)
 		}
 		b.approves(a.ID, person("alice"))
 		for _, again := range []Actor{person("alice"), {Name: "ALICE@example.com", Via: ViaGoogle}} {
 			for _, yes := range []bool{true, false} {
 				_, err := b.vote(a.ID, yes, again)
-				failed(b.T, err, fault.Denied, "has voted on it already")
+				failed(b.T, err, fault.Unapproved, "has voted on it already")
 			}
 		}
 		_, err := b.vote("a-nothing", true, person("bob"))
@@ -318,7 +318,7 @@ func (b *bench) voteAtOnce(id string) {
 	b.T.Helper()
 	wants(b.T, "votes", atOnce(b.T, 6, func(i int) (bool, error) {
 		_, err := b.vote(id, true, person(string(rune('a'+i%3))))
-		if k := fault.KindOf(err); err != nil && (k == fault.Denied || k == fault.Usage) {
+		if k := fault.KindOf(err); err != nil && (k == fault.Unapproved || k == fault.Usage) {
 			return false, nil
 		}
 		return true, err

@@ -98,7 +98,9 @@ func verdict(approve bool) string {
 // has no vote.
 func (e *Engine) Vote(ctx context.Context, id string, v Vote) (a state.Approval, err error) {
 	what := verdict(v.Approve) + " " + id
-	deny := func(format string, args ...any) *fault.Error { return fault.Newf(fault.Denied, what, format, args...) }
+	deny := func(format string, args ...any) *fault.Error { // the approval is still missing
+		return fault.Newf(fault.Unapproved, what, format, args...).Hint("somebody else: dbops approvals %s %s", verdict(v.Approve), id)
+	}
 	if !v.By.Verified() {
 		return a, deny("nobody vouches for who you are: %s", v.By.Name).Hint("log in to the cloud that has the instance, or sign with --ssh-key FILE")
 	}

@@ -77,6 +77,11 @@ func (w *watcher) mayWork(ctx context.Context, run state.Run) (letGo func() erro
 		if !serves(workers, run.Queue) {
 			return func() error { return nil }, nil
 		}
+		if run.Runner != "" { // a worker elsewhere cannot tell that a process of this machine is gone
+			if err := e.bury(ctx); err != nil {
+				return nil, err
+			}
+		}
 		if w.handed || run.State != state.Queued || run.Runner != "" { // the workers find it themselves
 			return nil, nil
 		}

@@ -31,6 +31,7 @@ type childSpec struct {
 	TTL   time.Duration
 	Poll  time.Duration
 	Limit uint64 // of the size of a file, in bytes; 0: none
+	Near  bool   // a process of this machine, and known to be; else its lease has to end
 	Name  string // the version, and the host
 
 	Program string // in place of this test binary
@@ -108,7 +109,7 @@ func (c childSpec) engine(s *state.Store, y *toys, change ...func(*Options)) (*E
 	if err != nil {
 		return nil, err
 	}
-	o := Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here"}
+	o := Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here", apart: !c.Near}
 	if c.TTL > 0 {
 		o.TTL = c.TTL
 	}

@@ -3,11 +3,9 @@ package op
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +41,8 @@ type Options struct {
 
 	// hook is called after each thing that outlives the process, for the tests that let it die there.
 	hook func(at string)
+	// apart makes this process one of another machine, which nobody can look for: only its lease tells whether it lives.
+	apart bool
 	// patience is how long a runner that stops waits for its steps to notice. Defaults to 20 s.
 	patience time.Duration
 }
@@ -356,75 +356,6 @@ func (e *Engine) Workers(ctx context.Context) (all []state.Runner, err error) {
 		return err
 	})
 	return all, err
-}
-
-// Tell tells a run to cancel its step, to try again, to undo, to go on at a gate, or to end as it is. Whoever works on the run, or
-// resumes it, heeds it: of several words that nobody has heeded yet the last. A verb that does not fit the run's state is a fault.Usage.
-func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, reason string) error {
-	what := fmt.Sprintf("%s run %s", v, id)
-	return e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
-		r, found, err := tx.LockRun(ctx, id) // so that whoever begins or goes on sees it
-		if err != nil {
-			return err
-		}
-		if !found {
-			return noRun(what)
-		}
-		if err := fits(what, r, v); err != nil {
-			return err
-		}
-		if v == state.Cancel && r.State == state.Queued && !r.Alive { // nobody has begun, so nobody else will hear it
-			if err := e.cancelQueued(ctx, tx, r, by); err != nil {
-				return err
-			}
-		} else if err := tx.AddControl(ctx, id, state.Control{Verb: v, Reason: reason, Actor: by.Name, Via: by.Via}); err != nil {
-			return err
-		} else if Idle(r) { // whoever takes it up does so to stop it
-			if err := tx.SetActor(ctx, id, by.Name, by.Via); err != nil {
-				return err
-			}
-		}
-		text := "told to " + string(v)
-		if reason != "" {
-			text += ": " + reason
-		}
-		if err := tx.Append(ctx, e.entry(r, by, audit.Note, text)); err != nil {
-			return err
-		}
-		return tx.AddEvent(ctx, id, state.Event{Kind: EventTold, Step: r.Step, Text: by.String() + ": " + text})
-	})
-}
-
-// cancelQueued ends a run that was not begun.
-func (e *Engine) cancelQueued(ctx context.Context, tx *state.Tx, r state.Run, by Actor) error {
-	text := "cancelled by " + by.Name
-	if err := tx.SetRun(ctx, r.ID, state.Cancelled, "", text, ""); err != nil {
-		return err
-	}
-	entry := e.entry(r, by, audit.Note, "ended: "+text)
-	entry.Outcome = string(state.Cancelled)
-	if err := tx.Append(ctx, entry); err != nil {
-		return err
-	}
-	return tx.AddEvent(ctx, r.ID, state.Event{Kind: EventEnded, Text: text})
-}
-
-func fits(what string, r state.Run, v state.Verb) error {
-	no := func(format string, args ...any) error {
-		return fault.Newf(fault.Usage, what, format, args...).Hint("dbops runs show %s", r.ID)
-	}
-	waits := r.State == state.Parked || r.State == state.Gate
-	switch {
-	case r.State.Ended():
-		return no("it has ended: %s", r.State)
-	case waits && v == state.Cancel:
-		return no("no step runs: it is %s, and waits for %s", r.State, strings.Join(r.Verbs, ", "))
-	case waits && !slices.Contains(r.Verbs, string(v)):
-		return no("it is %s, and waits for %s", r.State, strings.Join(r.Verbs, ", "))
-	case !waits && v != state.Cancel:
-		return no("it is %s, and waits for nobody: cancel it first", r.State)
-	}
-	return nil
 }
 
 // The kinds of events.

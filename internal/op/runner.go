@@ -117,14 +117,42 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 // instances are worked on at once is the process's own affair: what a queue says is the same for all that serve it.
 const perInstance = 64
 
+// bury ends the leases of processes of this machine that are gone: nobody needs to wait until they are over.
+func (e *Engine) bury(ctx context.Context) error {
+	const what = "end the leases of dead processes"
+	var dead []state.Runner
+	err := e.store.Read(ctx, what, func(ctx context.Context, tx *state.Tx) (err error) {
+		dead, err = tx.Dead(ctx)
+		return err
+	})
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	return e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+		for _, r := range dead {
+			if err := tx.RemoveRunner(ctx, r.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // register begins the lease.
 func (r *runner) register(ctx context.Context) error {
+	if err := r.e.bury(ctx); err != nil {
+		return err
+	}
 	return r.fence.extend(func() error {
 		return r.e.store.Tx(ctx, "register as a runner", func(ctx context.Context, tx *state.Tx) error {
 			if err := tx.ForgetRunners(ctx); err != nil {
 				return err
 			}
-			return tx.AddRunner(ctx, state.Runner{ID: r.id, Host: r.e.o.Host, PID: os.Getpid(), Queues: r.queues}, r.e.o.TTL)
+			process := state.OwnProcess()
+			if r.e.o.apart {
+				process = ""
+			}
+			return tx.AddRunner(ctx, state.Runner{ID: r.id, Host: r.e.o.Host, PID: os.Getpid(), Process: process, Queues: r.queues}, r.e.o.TTL)
 		})
 	})
 }

@@ -44,6 +44,9 @@ const sweepSize = 500
 // sweep makes the runs of this queue that nobody works on wait for whoever is free: those whose runner died, and those that nobody handed
 // over. Each is taken while that happens, so that two workers do not do it to one run after each other.
 func (r *runner) sweep(ctx context.Context) error {
+	if err := r.e.bury(ctx); err != nil {
+		return err
+	}
 	var orphans []state.Run
 	err := r.e.store.Read(ctx, "look for abandoned runs", func(ctx context.Context, tx *state.Tx) (err error) {
 		orphans, err = tx.Orphans(ctx, r.e.o.Queue, sweepSize)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,18 +22,21 @@ type Runner struct {
 	PID     int       `json:"pid"`
 	Queues  []string  `json:"queues"`
 	Started time.Time `json:"started"`
+	Seen    time.Time `json:"seen"` // when it last renewed its lease
 	Expires time.Time `json:"expires"`
+
+	Process string `json:"-"` // see [OwnProcess]
 }
 
 // AddRunner registers a runner, whose lease is good for ttl.
 func (t *Tx) AddRunner(ctx context.Context, r Runner, ttl time.Duration) error {
-	return t.exec(ctx, `insert into runners (id, host, pid, queues, started_ms, expires_ms) values ($1, $2, $3, $4, `+t.now()+`, `+t.now()+` + $5)`,
-		r.ID, r.Host, r.PID, strings.Join(r.Queues, " "), ttl.Milliseconds())
+	return t.exec(ctx, `insert into runners (id, host, pid, process, queues, started_ms, seen_ms, expires_ms)
+		values ($1, $2, $3, $4, $5, `+t.now()+`, `+t.now()+`, `+t.now()+` + $6)`, r.ID, r.Host, r.PID, r.Process, strings.Join(r.Queues, " "), ttl.Milliseconds())
 }
 
 // RenewRunner makes a runner's lease good for ttl from now. One that is over stays over: [ErrLost].
 func (t *Tx) RenewRunner(ctx context.Context, id string, ttl time.Duration) error {
-	n, err := t.q.Exec(ctx, `update runners set expires_ms = `+t.now()+` + $1 where id = $2 and expires_ms > `+t.now(), ttl.Milliseconds(), id)
+	n, err := t.q.Exec(ctx, `update runners set seen_ms = `+t.now()+`, expires_ms = `+t.now()+` + $1 where id = $2 and expires_ms > `+t.now(), ttl.Milliseconds(), id)
 	if err == nil && n == 0 {
 		return ErrLost
 	}
@@ -53,19 +58,31 @@ func (t *Tx) ForgetRunners(ctx context.Context) error {
 	return t.exec(ctx, `delete from runners where expires_ms < `+t.now()+` - 86400000`)
 }
 
+// Dead are the runners whose lease is good, and which were processes of this machine that are no more.
+func (t *Tx) Dead(ctx context.Context) ([]Runner, error) {
+	all, err := t.runners(ctx)
+	return slices.DeleteFunc(all, func(r Runner) bool { return !gone(r.PID, r.Process) }), err
+}
+
 // Runners are those that are alive.
-func (t *Tx) Runners(ctx context.Context) (all []Runner, err error) {
+func (t *Tx) Runners(ctx context.Context) ([]Runner, error) {
+	all, err := t.runners(ctx)
+	return slices.DeleteFunc(all, func(r Runner) bool { return gone(r.PID, r.Process) }), err
+}
+
+// runners are those whose lease is good.
+func (t *Tx) runners(ctx context.Context) (all []Runner, err error) {
 	err = db.Each(ctx, t.q, func(rows db.Rows) error {
 		var r Runner
 		var queues string
-		var started, expires int64
-		if err := rows.Scan(&r.ID, &r.Host, &r.PID, &queues, &started, &expires); err != nil {
+		var started, seen, expires int64
+		if err := rows.Scan(&r.ID, &r.Host, &r.PID, &r.Process, &queues, &started, &seen, &expires); err != nil {
 			return err
 		}
-		r.Queues, r.Started, r.Expires = strings.Fields(queues), fromMS(started), fromMS(expires)
+		r.Queues, r.Started, r.Seen, r.Expires = strings.Fields(queues), fromMS(started), fromMS(seen), fromMS(expires)
 		all = append(all, r)
 		return nil
-	}, `select id, host, pid, queues, started_ms, expires_ms from runners where expires_ms > `+t.now()+` order by started_ms, id`)
+	}, `select id, host, pid, process, queues, started_ms, seen_ms, expires_ms from runners where expires_ms > `+t.now()+` order by started_ms, id`)
 	return all, err
 }
 
@@ -161,9 +178,11 @@ func (t *Tx) checkRunner(ctx context.Context, id string) error {
 	return err
 }
 
-// runnerAlive judges by the store's clock.
+// runnerAlive judges by the store's clock, and by the process where that can be looked for.
 func (t *Tx) runnerAlive(ctx context.Context, id string) (bool, error) {
 	var expires, now int64
-	found, err := db.One(ctx, t.q, []any{&expires, &now}, `select expires_ms, `+t.now()+` from runners where id = $1`, id)
-	return found && expires > now, err
+	var pid int
+	var process string
+	found, err := db.One(ctx, t.q, []any{&expires, &now, &pid, &process}, `select expires_ms, `+t.now()+`, pid, process from runners where id = $1`, id)
+	return found && expires > now && (pid == os.Getpid() || !gone(pid, process)), err
 }

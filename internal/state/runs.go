@@ -47,16 +47,28 @@ type Run struct {
 	Hint        string    `json:"hint,omitempty"`
 	Verbs       []string  `json:"verbs,omitempty"` // what it waits for somebody to say
 	Runner      string    `json:"runner,omitempty"`
-	Alive       bool      `json:"alive"` // the runner's lease is good
+	Alive       bool      `json:"alive"` // the runner's lease is good, and it is no process of this machine that is gone
+	Host        string    `json:"runner_host,omitempty"`
+	PID         int       `json:"runner_pid,omitempty"`
+	Seen        time.Time `json:"runner_seen,omitzero"` // when the runner last renewed its lease
+	LeaseEnds   time.Time `json:"lease_ends,omitzero"`
 	Created     time.Time `json:"created"`
 	Started     time.Time `json:"started,omitzero"`
 	Updated     time.Time `json:"updated"`
 	Ended       time.Time `json:"ended,omitzero"`
+
+	read time.Time // by the store's clock
 }
 
 // Interrupted tells whether a run was begun and nobody works on it: its runner ended or died. It can be resumed.
 func (r *Run) Interrupted() bool {
 	return !r.Alive && !r.State.Ended() && r.State != Queued
+}
+
+// Silent tells whether the runner, which may be alive, has not renewed its lease for more than half of its time; left is when that ends.
+func (r *Run) Silent() (silent bool, left time.Duration) {
+	left = r.LeaseEnds.Sub(r.read)
+	return r.Alive && r.read.Sub(r.Seen) > left, left
 }
 
 // PutRun stores a new run; storing it again changes nothing.
@@ -172,19 +184,22 @@ func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, e
 	err = db.Each(ctx, t.q, func(rows db.Rows) error {
 		var r Run
 		var s, verbs string
-		var created, started, updated, ended, alive int64
+		var created, started, updated, ended, seen, expires, now int64
+		var process string
 		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Actor, &r.ActorVia, &r.Queue, &s, &r.Step,
-			&r.Problem, &r.Hint, &verbs, &r.Runner, &created, &started, &updated, &ended, &alive); err != nil {
+			&r.Problem, &r.Hint, &verbs, &r.Runner, &created, &started, &updated, &ended,
+			&r.Host, &r.PID, &process, &seen, &expires, &now); err != nil {
 			return err
 		}
-		r.State, r.Alive, r.Verbs = RunState(s), alive > 0, strings.Fields(verbs)
+		r.State, r.Alive, r.Verbs = RunState(s), expires > now && !gone(r.PID, process), strings.Fields(verbs)
+		r.Seen, r.LeaseEnds, r.read = fromMS(seen), fromMS(expires), fromMS(now)
 		r.Created, r.Started, r.Updated, r.Ended = fromMS(created), fromMS(started), fromMS(updated), fromMS(ended)
 		all = append(all, r)
 		return nil
 	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.actor, r.actor_via, r.queue, r.state, r.step,
 		r.problem, r.hint, r.verbs, r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
-		(select count(*) from runners n where n.id = r.runner and n.expires_ms > `+t.now()+`)
-		from runs r `+clause, args...)
+		coalesce(n.host, ''), coalesce(n.pid, 0), coalesce(n.process, ''), coalesce(n.seen_ms, 0), coalesce(n.expires_ms, 0), `+t.now()+`
+		from runs r left join runners n on n.id = r.runner `+clause, args...)
 	return all, err
 }
 

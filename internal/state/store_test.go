@@ -417,6 +417,8 @@ func TestAnOlderStoreIsReadAndGoesOn(t *testing.T) {
 		})
 		for _, s := range []string{
 			"alter table runs drop column actor", "alter table runs drop column actor_via", "alter table controls drop column actor_via",
+			"alter table runners drop column process", "alter table runners drop column seen_ms",
+			"insert into runners (id, host, pid, queues, started_ms, expires_ms) values ('old', 'there', 1, 'q', 1, 9000000000000)", "update runs set runner = 'old'",
 			"delete from state_version where version > 1",
 		} {
 			if _, err := old.s.DB.SQL.ExecContext(t.Context(), s); err != nil {
@@ -426,7 +428,7 @@ func TestAnOlderStoreIsReadAndGoesOn(t *testing.T) {
 		now := suite{t, p.Store(t)}
 		now.tx(func(ctx context.Context, tx *state.Tx) error {
 			r, found, err := tx.Run(ctx, "r1")
-			if !found || r.Requester != "alice" || r.Actor != "" || r.ActorVia != "" {
+			if !found || r.Requester != "alice" || r.Actor != "" || r.ActorVia != "" || !r.Alive {
 				t.Errorf("%v, %+v", found, r)
 			}
 			told, toldErr := tx.Controls(ctx, "r1")

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/state"
+)
+
+type decideOptions struct {
+	changeFlags
+	run, verb, reason string
+}
+
+// add adds the flags of a decision.
+func (o *decideOptions) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&o.reason, "reason", "", "why, for the audit log")
+	fs.BoolVar(&o.yes, "yes", false, "do not ask; a protected environment needs --confirm as well")
+	fs.StringVar(&o.confirm, "confirm", "", "the instance's name, for a protected environment")
+	addKeyFlag(cmd, &o.key)
+}
+
+func newRunsDecideCmd(c *cli) *cobra.Command {
+	o := &decideOptions{}
+	cmd := &cobra.Command{
+		Use:   "decide RUN retry|undo|continue|abandon",
+		Short: "Say how a run goes on that waits for a person",
+		Long: `A run waits when a step failed or was cancelled, and at a gate. retry takes the step again; undo changes back what was
+changed; continue passes a gate; abandon ends the run as it is.
+` + changeStatuses,
+		Example: `  dbops runs decide r1a2b3c4d5 retry
+  dbops runs decide r1a2b3c4d5 undo --reason "the window closes"`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.run, o.verb = args[0], args[1]
+			return runRunsDecide(cmd.Context(), c, o)
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+func newRunsVerbCmd(c *cli, name string, verb state.Verb, short, long string) *cobra.Command {
+	o := &decideOptions{verb: string(verb)}
+	cmd := &cobra.Command{
+		Use: name + " RUN", Short: short, Long: long + "\n" + changeStatuses, Args: cobra.ExactArgs(1),
+		Example: "  dbops runs " + name + " r1a2b3c4d5 --reason \"wrong instance\"",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.run = args[0]
+			return runRunsDecide(cmd.Context(), c, o)
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
+	verbs := map[string]state.Verb{
+		"retry": state.Retry, "undo": state.UndoRun, "continue": state.Continue, "abandon": state.Abandon, "cancel": state.Cancel,
+	}
+	verb, ok := verbs[o.verb]
+	if !ok {
+		return fault.Newf(fault.Usage, "read the arguments", "unknown decision %q", o.verb).Hint("want retry, undo, continue or abandon")
+	}
+	a, e, err := c.engine(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	r, err := e.Run(ctx, o.run)
+	if err != nil {
+		return err
+	}
+	// Its step is stopped first, where nobody does.
+	stop := r.Interrupted() && len(r.Verbs) == 0 && (verb == state.UndoRun || verb == state.Abandon)
+	if !stop {
+		if err := op.Fits(r, verb); err != nil {
+			return err
+		}
+	}
+	who, err := a.Identity(ctx, r.Environment, r.Instance, c.sshKey(o.key))
+	if err != nil {
+		return err
+	}
+	if verb == state.UndoRun || verb == state.Abandon || verb == state.Continue {
+		if err := c.sure(ctx, e, o, r, verb); err != nil {
+			return err
+		}
+	}
+	before, err := eventsOf(ctx, e, r)
+	if err != nil {
+		return err
+	}
+	if stop {
+		if err := e.Tell(ctx, r.ID, state.Cancel, who, o.reason); err != nil {
+			return err
+		}
+		if stopped, err := e.Attach(ctx, r.ID, 0, nil); err != nil || stopped.State.Ended() { // before anything was changed
+			return c.decided(ctx, e, stopped, verb, err)
+		}
+	}
+	if err := e.Tell(ctx, r.ID, verb, who, o.reason); err != nil {
+		return err
+	}
+	if verb == state.Cancel && !r.Interrupted() {
+		return c.cancelled(ctx, e, r)
+	}
+	r, err = c.attach(ctx, e, r.ID, before)
+	return c.decided(ctx, e, r, verb, err)
+}
+
+// decided ends a decision about a run: it is well if what was asked for happened.
+func (c *cli) decided(ctx context.Context, e *op.Engine, r state.Run, verb state.Verb, err error) error {
+	if err != nil {
+		return err
+	}
+	var text string
+	switch {
+	case verb == state.Abandon && r.State == state.Failed:
+		text = "is ended as it is; nothing was changed back"
+	case (verb == state.Cancel || verb == state.Abandon || verb == state.UndoRun) && r.State == state.Cancelled:
+		text = "is cancelled; nothing was changed"
+	case verb == state.Cancel && r.State == state.Parked:
+		text = fmt.Sprintf("is stopped; then decide: dbops runs decide %s %s", r.ID, strings.Join(r.Verbs, "|"))
+	default:
+		return c.concluded(ctx, e, r)
+	}
+	if c.json() {
+		return c.printRun(ctx, e, r)
+	}
+	_, err = fmt.Fprintf(c.out, "%s %s\n", r.ID, text)
+	return err
+}
+
+// printRun writes a run with its journal as JSON.
+func (c *cli) printRun(ctx context.Context, e *op.Engine, r state.Run) error {
+	steps, err := e.Journal(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	return printJSON(c.out, runJSON{"dbops/run/v1", r, journalJSON(steps)})
+}
+
+// cancelled ends runs cancel of a run that somebody works on, or that nobody has begun.
+func (c *cli) cancelled(ctx context.Context, e *op.Engine, r state.Run) error {
+	r, err := e.Run(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return printJSON(c.out, runJSON{"dbops/run/v1", r, nil})
+	}
+	if r.State.Ended() {
+		_, err = fmt.Fprintf(c.out, "%s is cancelled; nothing was changed\n", r.ID)
+	} else {
+		_, err = fmt.Fprintf(c.out, "%s is told to stop its step (%s); then decide: dbops runs show %s\n", r.ID, op.Sign(r), r.ID)
+	}
+	return err
+}
+
+// sure shows what a decision does, and gets the yes that the environment wants.
+func (c *cli) sure(ctx context.Context, e *op.Engine, o *decideOptions, r state.Run, verb state.Verb) error {
+	p, err := e.PlanOf(ctx, r.PlanHash)
+	if err != nil {
+		return err
+	}
+	steps, err := e.Journal(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	wrong := func() error {
+		return fault.Newf(fault.Unapproved, string(verb)+" "+r.ID, "the confirmed name %q is not %q", o.confirm, p.Instance).Hint("--confirm %s", p.Instance)
+	}
+	if p.Protected && o.confirm != "" && o.confirm != p.Instance {
+		return wrong()
+	}
+	if !c.json() {
+		fmt.Fprintf(c.err, "%s  %s of %s: %s\n", strings.ToUpper(string(verb)), r.ID, p.Target, p.Title)
+		for _, line := range effects(p, steps, verb) {
+			fmt.Fprintf(c.err, "  %s\n", line)
+		}
+	}
+	if err := c.confirmed(ctx, &o.changeFlags, p); err != nil {
+		return err
+	}
+	if p.Protected && o.confirm != p.Instance {
+		return wrong()
+	}
+	return nil
+}
+
+// effects are what a decision leads to, by the run's plan and journal.
+func effects(p *op.Plan, steps []state.Step, verb state.Verb) (lines []string) {
+	begun := map[string]bool{}
+	for _, s := range steps {
+		if s.Phase == state.Do {
+			begun[s.Name] = true
+		}
+	}
+	switch verb {
+	case state.Abandon:
+		return []string{"nothing more is done, and nothing is changed back"}
+	case state.UndoRun:
+		for i := len(p.Steps) - 1; i >= 0; i-- {
+			if s := p.Steps[i]; begun[s.Name] && s.Undo != "" {
+				lines = append(lines, s.Undo)
+			}
+		}
+	default:
+		for _, s := range p.Steps {
+			if !begun[s.Name] && !s.Gate {
+				lines = append(lines, s.Title)
+			}
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing is changed"}
+	}
+	return lines
+}
