@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ import (
 // fixture is what the tests of this package share: the real program, and a sandbox for it to work on.
 type fixture struct {
 	dir     string // reachable by the servers' user
-	program string
+	program string // this test binary, called dbops
 	sandbox *sandbox.Sandbox
 	env     []string // that points at the sandbox
 }
@@ -27,6 +28,9 @@ type fixture struct {
 var shared fixture
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == programName {
+		os.Exit(run())
+	}
 	code, err := testMain(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cmd/dbops tests:", err)
@@ -45,13 +49,8 @@ func testMain(m *testing.M) (code int, err error) {
 	if err := os.Chmod(shared.dir, 0o755); err != nil {
 		return 1, err
 	}
-	shared.program = filepath.Join(shared.dir, "bin", "dbops")
-	args := []string{"build", "-o", shared.program}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	if out, err := exec.CommandContext(ctx, "go", append(args, ".")...).CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("build dbops: %w\n%s", err, out)
+	if err := installSelf(); err != nil {
+		return 1, err
 	}
 	dir := filepath.Join(shared.dir, "cloud")
 	shared.sandbox, err = sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002), Program: shared.program})
@@ -74,6 +73,32 @@ func testMain(m *testing.M) (code int, err error) {
 	}
 	shared.env = sandboxEnv(e)
 	return m.Run(), nil
+}
+
+// programName makes this test binary dbops: it holds all of it, built as the tests are, so that nothing is built twice.
+const programName = "dbops"
+
+// installSelf puts this test binary where the servers' user reaches it.
+func installSelf() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	shared.program = filepath.Join(shared.dir, "bin", programName)
+	if err := os.Mkdir(filepath.Dir(shared.program), 0o755); err != nil {
+		return err
+	}
+	to, err := os.OpenFile(shared.program, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errors.Join(err, to.Close())
 }
 
 func sandboxEnv(e sandbox.Environment) []string {
