@@ -82,7 +82,7 @@ func fits(what string, r state.Run, v state.Verb) error {
 	case waits || v == state.Cancel:
 		return nil
 	case r.State == state.Queued:
-		return no("it was not begun: there is nothing to %s", v).Hint("dbops runs resume %s, or dbops runs cancel %s", r.ID, r.ID)
+		return no("it is queued, and was not begun: there is nothing to %s", v).Hint("dbops runs resume %s, or dbops runs cancel %s", r.ID, r.ID)
 	case !r.Alive:
 		return no("it was interrupted, and waits for no decision").Hint("dbops runs resume %s goes on with it; dbops runs undo %s, or abandon, stops it first", r.ID, r.ID)
 	case silent:
