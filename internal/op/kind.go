@@ -60,6 +60,8 @@ type Operation[R, F any] struct {
 	Observe func(ctx context.Context, t Target, request R) (F, error)
 	Derive  func(t Target, request R, facts F) Draft
 	Steps   func(t Target, request R, facts F) []Step
+	// Same tells whether facts that differ from those of the plan mean the same plan, such as a number of rows that grows by itself. Nil: no.
+	Same func(planned, now F) bool
 	// Words say how the plan calls what the facts call otherwise, for whoever is told that it changed: by the path of a fact in their JSON, or
 	// the beginning of one; "" leaves that out.
 	Words map[string]string
@@ -73,6 +75,22 @@ type typed[R, F any] struct{ o Operation[R, F] }
 func (k typed[R, F]) Name() string { return k.o.Kind }
 
 func (k typed[R, F]) words() map[string]string { return k.o.Words }
+
+func (k typed[R, F]) same(planned, now json.RawMessage) bool {
+	var x, y F
+	return k.o.Same != nil && json.Unmarshal(planned, &x) == nil && json.Unmarshal(now, &y) == nil && k.o.Same(x, y)
+}
+
+// sameFacts tells whether the world is as a plan knew it.
+func sameFacts(k Kind, planned, now json.RawMessage) bool {
+	if sameJSON(planned, now) {
+		return true
+	}
+	s, ok := k.(interface {
+		same(planned, now json.RawMessage) bool
+	})
+	return ok && s.same(planned, now)
+}
 
 // wordsOf are those of a kind, if it has any.
 func wordsOf(k Kind) map[string]string {

@@ -389,7 +389,7 @@ func checkStep(k Kind, p *Plan) Step {
 		if err != nil {
 			return Result{}, err
 		}
-		if !sameJSON(facts, p.Facts) {
+		if !sameFacts(k, p.Facts, facts) {
 			return Result{}, fault.Newf(fault.Stale, "compare "+p.Target.String()+" with the plan", "it changed since the plan was made: %s", difference(p.Facts, facts, wordsOf(k))).
 				Hint("nothing was changed; make the plan again and look at it")
 		}
