@@ -57,8 +57,6 @@ type Relation struct {
 type Column struct {
 	Type    string // as format_type writes it
 	NotNull bool
-	// Proven tells that a valid CHECK (column IS NOT NULL) exists.
-	Proven bool
 }
 
 // Constraint of a table.
@@ -66,6 +64,8 @@ type Constraint struct {
 	Kind  string // of pg_constraint.contype: c, f, p, u, x, n
 	Valid bool
 	Other Name // that a foreign key points to
+	// Proves is the column of a CHECK (column IS NOT NULL).
+	Proves string
 }
 
 // Quiet tells that nobody was seen to use the table.
