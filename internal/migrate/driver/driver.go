@@ -92,8 +92,9 @@ type Driver struct {
 	size   int   // of the queue's text
 	batch  int   // files that are sent at once
 	locked []string
-	side   *pgx.Conn // looks at what conn does
-	seen   []Blocker // by it, during the last message
+	steps  []split.Statement // of the file that is run stepwise
+	side   *pgx.Conn         // looks at what conn does
+	seen   []Blocker         // by it, during the last message
 }
 
 var _ database.Driver = (*Driver)(nil)

@@ -1,12 +1,15 @@
 package driver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
 )
@@ -82,16 +85,41 @@ func (d *Driver) release(ids []string) error {
 
 // lockHolder names who has one of the locks.
 func (d *Driver) lockHolder(ids []string) string {
+	h, err := holder(d.ctx, d.conn, ids)
+	if err != nil || h == "" {
+		return "a session that has just ended"
+	}
+	return h
+}
+
+// Holder names the session that migrates a database now; "" if none does.
+func Holder(ctx context.Context, conn *pgx.Conn, t Table) (string, error) {
+	if t.Name == "" {
+		t.Name = DefaultTable
+	}
+	h, _, err := find(ctx, conn, t)
+	if err != nil {
+		return "", err
+	}
+	ids, err := h.lockIDs()
+	if err != nil {
+		return "", err
+	}
+	return holder(ctx, conn, ids)
+}
+
+func holder(ctx context.Context, conn *pgx.Conn, ids []string) (string, error) {
 	q := `select l.pid, coalesce(a.usename, '?'), coalesce(a.application_name, ''), coalesce(host(a.client_addr), 'local'), coalesce(to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?')
  from pg_locks l left join pg_stat_activity a using (pid)
  where l.locktype = 'advisory' and l.granted and l.classid = 0 and l.objsubid = 1 and l.objid::bigint in (` + strings.Join(ids, ", ") + `)
  and l.database = (select oid from pg_database where datname = current_database()) limit 1`
 	var pid int
 	var user, app, addr, since string
-	if err := d.conn.QueryRow(d.ctx, q).Scan(&pid, &user, &app, &addr, &since); err != nil {
-		return "a session that has just ended"
+	err := conn.QueryRow(ctx, q).Scan(&pid, &user, &app, &addr, &since)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
 	}
-	return fmt.Sprintf("session %d of %s (%s) from %s, since %s", pid, user, app, addr, since)
+	return fmt.Sprintf("session %d of %s (%s) from %s, since %s", pid, user, app, addr, since), err
 }
 
 // Unlock implements database.Driver, after what is still queued.

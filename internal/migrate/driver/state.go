@@ -39,6 +39,7 @@ type Row struct {
 type Entry struct {
 	ID         int64
 	Version    int64
+	Target     int64 // the database's version afterwards, -1 for none
 	Name       string
 	Direction  string // up, down, baseline, repair
 	Sum        string // "" if it was not known
@@ -46,6 +47,7 @@ type Entry struct {
 	Outcome    string
 	Statements int
 	Done       int
+	DoneSum    string // SHA-256 of the statements that are done
 	ErrorState string
 	ErrorText  string
 	ErrorLine  int
@@ -64,7 +66,7 @@ type Entry struct {
 
 const rowsSQL = `select version, dirty from %s order by version`
 
-const entriesSQL = `select id, version, name, direction, coalesce(checksum, ''), coalesce(mode, ''), outcome, coalesce(statements, 0), coalesce(statements_done, 0),
+const entriesSQL = `select id, version, coalesce(target, -1), name, direction, coalesce(checksum, ''), coalesce(mode, ''), outcome, coalesce(statements, 0), coalesce(statements_done, 0), coalesce(done_checksum, ''),
  coalesce(error_state, ''), coalesce(error_text, ''), coalesce(error_line, 0), started_at, coalesce(duration_ms, 0), coalesce(attempts, 1),
  db_user, coalesce(actor, ''), coalesce(os_user, ''), coalesce(host, ''), coalesce(tool, ''), coalesce(git_commit, ''), coalesce(run, ''), coalesce(reason, '')
  from %[1]s where id in (select max(id) from %[1]s where versions = %[2]s group by version, outcome = 'ok') order by id`
@@ -125,7 +127,7 @@ func (s *State) scan(br pgx.BatchResults, h home) error {
 
 func scanEntry(r pgx.CollectableRow) (e Entry, err error) {
 	var ms int64
-	err = r.Scan(&e.ID, &e.Version, &e.Name, &e.Direction, &e.Sum, &e.Mode, &e.Outcome, &e.Statements, &e.Done, &e.ErrorState, &e.ErrorText, &e.ErrorLine,
+	err = r.Scan(&e.ID, &e.Version, &e.Target, &e.Name, &e.Direction, &e.Sum, &e.Mode, &e.Outcome, &e.Statements, &e.Done, &e.DoneSum, &e.ErrorState, &e.ErrorText, &e.ErrorLine,
 		&e.Started, &ms, &e.Attempts, &e.DBUser, &e.Actor, &e.OSUser, &e.Host, &e.Tool, &e.Commit, &e.Run, &e.Reason)
 	e.Took = time.Duration(ms) * time.Millisecond
 	return e, err

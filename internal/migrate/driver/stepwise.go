@@ -2,15 +2,20 @@ package driver
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
+	"dbops/internal/migrate/source"
 	"dbops/internal/migrate/split"
 )
 
@@ -19,6 +24,7 @@ import (
 func (d *Driver) stepwise(j Job, from *Entry) error {
 	file := j.file()
 	st := file.Split().Statements
+	d.steps = st
 	begun := time.Now()
 	id, done, err := d.beginStepwise(j, from, len(st))
 	if err != nil {
@@ -55,7 +61,9 @@ func (d *Driver) stepwise(j Job, from *Entry) error {
 // beginStepwise records that the file has begun: the version is dirty until it has ended.
 func (d *Driver) beginStepwise(j Job, from *Entry, statements int) (id int64, done int, err error) {
 	if from != nil {
-		_, err = d.conn.Exec(d.ctx, fmt.Sprintf("update %s set outcome = 'running', attempts = attempts + 1, error_state = null, error_text = null, error_line = null where id = %d", d.home.history.sql(), from.ID))
+		_, err = d.conn.Exec(d.ctx, fmt.Sprintf(
+			"update %s set outcome = 'running', attempts = attempts + 1, error_state = null, error_text = null, error_line = null, checksum = %s, statements = %d where id = %d",
+			d.home.history.sql(), literal(j.file().Sum), statements, from.ID))
 		if err != nil {
 			return 0, 0, d.fail("record that "+j.String()+" is resumed", err)
 		}
@@ -110,8 +118,27 @@ func (d *Driver) statement(j Job, s split.Statement, id int64, i int, resumed bo
 	}
 }
 
+// doneSQL records that n statements are done, and which.
 func (d *Driver) doneSQL(id int64, n int) string {
-	return fmt.Sprintf("update %s set statements_done = %d where id = %d;", d.home.history.sql(), n, id)
+	return fmt.Sprintf("update %s set statements_done = %d, done_checksum = %s where id = %d;", d.home.history.sql(), n, literal(sumOf(d.steps[:n])), id)
+}
+
+// sumOf tells statements apart, whatever is between them.
+func sumOf(st []split.Statement) string {
+	h := sha256.New()
+	for _, s := range st {
+		_, _ = io.WriteString(h, strings.ReplaceAll(s.Text, "\r\n", "\n")+";") // never fails
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// CanResume tells whether a file can go on where an entry ends: what is done is what the file begins with. What follows may have been mended.
+func CanResume(f *source.File, e Entry) bool {
+	if f == nil {
+		return false
+	}
+	st := f.Split().Statements
+	return e.Done <= len(st) && (e.Done == 0 || e.DoneSum == sumOf(st[:e.Done]))
 }
 
 // once runs a statement once.
@@ -371,8 +398,8 @@ func (d *Driver) Resume(ctx context.Context, j Job) error {
 	switch {
 	case !ok || e.Version != j.Migration.Version || e.Direction != string(j.Direction):
 		err = fault.Newf(fault.Stale, what, "the history knows no beginning of it")
-	case j.file() == nil || e.Sum != j.file().Sum:
-		err = fault.Newf(fault.Blocked, what, "the file is not what was begun").Hint("bring back the file as it was, or run dbops migrate repair")
+	case !CanResume(j.file(), e):
+		err = fault.Newf(fault.Blocked, what, "the file does not begin with the %d statements that are done", e.Done).Hint("bring back that part of the file as it was")
 	default:
 		err = d.stepwise(j, &e)
 	}
