@@ -1,45 +1,26 @@
 // Package pgbin finds the PostgreSQL programs that this machine has, and the user to run servers as.
 //
-// Servers and client tools are looked for where `make postgres` puts them and where packages put them; an error says what is
-// missing and how to get it. PostgreSQL refuses to run as root: [RunAs] names the user to drop to.
+// Servers and client tools are looked for where package pg looks for those of a scratch server; an error says what is missing and how to get
+// it.
 package pgbin
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"dbops/internal/fault"
+	"dbops/internal/pg"
 )
 
-// newest is the last major that [Client] looks for.
-const newest = 30
+// User is the unprivileged user that runs PostgreSQL, which refuses to run as root.
+type User = pg.OSUser
 
-// rootCache is where root's `make postgres` puts what it fetches.
-const rootCache = "/var/cache/dbops/pg"
+// RunAs returns the user to drop to, nil unless this process is root's.
+func RunAs() (*User, error) { return pg.RunAs() }
 
-// CacheDir is where `make postgres` puts what it fetches: $DBOPS_PG_CACHE, for root /var/cache/dbops/pg, else dbops/pg in the
-// user's cache folder.
-func CacheDir() string {
-	if d := os.Getenv("DBOPS_PG_CACHE"); d != "" {
-		return d
-	}
-	if os.Geteuid() == 0 {
-		return rootCache
-	}
-	base := os.Getenv("XDG_CACHE_HOME")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			home = os.TempDir()
-		}
-		base = filepath.Join(home, ".cache")
-	}
-	return filepath.Join(base, "dbops", "pg")
-}
+// CacheDir is where `make postgres` puts what it fetches.
+func CacheDir() string { return pg.CacheDir() }
 
 // Server returns the folder that holds initdb and postgres of that major. Without one it is fault.NotFound.
 func Server(major int) (string, error) {
@@ -53,7 +34,7 @@ func Client(program string, major int) (string, error) {
 	if first == nil {
 		return filepath.Join(dir, program), nil
 	}
-	for m := major + 1; m <= newest; m++ {
+	for m := major + 1; m <= pg.NewestMajor; m++ {
 		if dir, err := find("client", m, program); err == nil {
 			return filepath.Join(dir, program), nil
 		}
@@ -63,37 +44,11 @@ func Client(program string, major int) (string, error) {
 
 // find returns the first folder that holds the programs. kind is the cache's word: server or client.
 func find(kind string, major int, programs ...string) (string, error) {
-	n := strconv.Itoa(major)
-	dirs := []string{
-		filepath.Join(CacheDir(), kind, n, "bin"),
-		filepath.Join(rootCache, kind, n, "bin"), // what root fetched serves everybody
-		"/usr/lib/postgresql/" + n + "/bin",
-		"/usr/pgsql-" + n + "/bin",
-		"/opt/homebrew/opt/postgresql@" + n + "/bin",
-		"/usr/local/opt/postgresql@" + n + "/bin",
-		"/home/linuxbrew/.linuxbrew/opt/postgresql@" + n + "/bin",
-	}
-	if named := os.Getenv("DBOPS_PG_" + n); named != "" {
-		dirs = append([]string{named}, dirs...)
-	}
-	for _, dir := range dirs {
-		if holds(dir, programs) {
-			return filepath.Abs(dir)
-		}
+	dir, dirs := pg.Programs(kind, major, programs...)
+	if dir != "" {
+		return filepath.Abs(dir)
 	}
 	err := fmt.Errorf("no %s of major %d in %s: run `make postgres`", strings.Join(programs, " and "), major, strings.Join(dirs, ", "))
 	return "", fault.New(fault.NotFound, fmt.Sprintf("find the PostgreSQL %d %s programs", major, kind), err).
 		Hint("`make postgres` brings them; or install that major, or name the folder of its programs in DBOPS_PG_%d", major)
 }
-
-func holds(dir string, programs []string) bool {
-	for _, p := range programs {
-		info, err := os.Stat(filepath.Join(dir, p))
-		if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return false
-		}
-	}
-	return true
-}
-
-var errNoUser = errors.New("running as root, and there is no unprivileged user (postgres, nobody) to run PostgreSQL as")

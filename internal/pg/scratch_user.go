@@ -1,6 +1,7 @@
-package pgbin
+package pg
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/user"
@@ -11,15 +12,17 @@ import (
 	"dbops/internal/fault"
 )
 
-// User is the unprivileged user that runs PostgreSQL. The methods of a nil User do nothing: this process is not root's, and
+// OSUser is the unprivileged user that runs PostgreSQL. The methods of a nil OSUser do nothing: this process is not root's, and
 // its servers run as itself.
-type User struct {
+type OSUser struct {
 	Name     string
 	UID, GID int
 }
 
+var errNoUser = errors.New("running as root, and there is no unprivileged user (postgres, nobody) to run PostgreSQL as")
+
 // RunAs returns the user to drop to, nil unless this process is root's.
-func RunAs() (*User, error) {
+func RunAs() (*OSUser, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil //nolint:nilnil // nobody to drop to is an answer
 	}
@@ -31,7 +34,7 @@ func RunAs() (*User, error) {
 	return nil, errNoUser
 }
 
-func lookup(name string) (*User, error) {
+func lookup(name string) (*OSUser, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, err
@@ -41,11 +44,11 @@ func lookup(name string) (*User, error) {
 		return nil, err
 	}
 	gid, err := strconv.Atoi(u.Gid)
-	return &User{Name: name, UID: uid, GID: gid}, err
+	return &OSUser{Name: name, UID: uid, GID: gid}, err
 }
 
 // Credential is how a child process becomes u.
-func (u *User) Credential() *syscall.Credential {
+func (u *OSUser) Credential() *syscall.Credential {
 	if u == nil {
 		return nil
 	}
@@ -53,7 +56,7 @@ func (u *User) Credential() *syscall.Credential {
 }
 
 // Own makes path belong to u.
-func (u *User) Own(path string) error {
+func (u *OSUser) Own(path string) error {
 	if u == nil {
 		return nil
 	}
@@ -62,7 +65,7 @@ func (u *User) Own(path string) error {
 
 // Reaches checks that u may pass through dir and every folder above it, as far as they exist. The error names the one that is
 // closed.
-func (u *User) Reaches(dir string) error {
+func (u *OSUser) Reaches(dir string) error {
 	if u == nil {
 		return nil
 	}
@@ -78,7 +81,7 @@ func (u *User) Reaches(dir string) error {
 	}
 }
 
-func (u *User) passes(info fs.FileInfo) bool {
+func (u *OSUser) passes(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return true
