@@ -8,15 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"dbops/internal/app"
 	"dbops/internal/creds"
-	"dbops/internal/fault"
+	"dbops/internal/op"
 )
 
 func newCredsCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "creds",
-		Short: "The credential of each container: list, rotate, issue, revoke",
+		Short: "The credential of each container: list, rotate, issue, revoke, repair",
 		Long: `Each container of dbops.yaml has a database credential of its own: two login roles, its slots a and b, of which one is active. A rotation
 gives the idle slot a new password, proves it by a login, makes it current where the container reads it, rolls the container out, and takes the old
 slot out of use once nobody is logged in with it.`,
@@ -24,15 +23,19 @@ slot out of use once nobody is logged in with it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newCredsListCmd(c), newCredsShowCmd(c), newCredsIssueCmd(c), newCredsRotateCmd(c), newCredsRollbackCmd(c), newCredsRevokeCmd(c), newCredsAdoptCmd(c),
+		newCredsListCmd(c), newCredsShowCmd(c), newCredsIssueCmd(c), newCredsRotateCmd(c), newCredsRollbackCmd(c), newCredsRevokeCmd(c), newCredsAdoptCmd(c), newCredsRepairCmd(c),
 		newCredsAuditCmd(c),
 	)
 	return cmd
 }
 
 type credsOptions struct {
-	changeFlags
 	env, instance string
+}
+
+type credsListOptions struct {
+	credsOptions
+	check bool
 }
 
 func (o *credsOptions) flags(cmd *cobra.Command, required bool) {
@@ -47,25 +50,29 @@ type containerJSON struct {
 }
 
 func newCredsListCmd(c *cli) *cobra.Command {
-	o := &credsOptions{}
+	o := &credsListOptions{}
 	cmd := &cobra.Command{
 		Use: "list -e ENV", Short: "List the containers, their active slots, and who is logged in", Args: cobra.NoArgs,
 		Long: `List each container of an environment: its databases, access, active slot, the age of its credential, the sessions of both slots, where the
-credential is delivered, and what is wrong. Nothing is changed, and no password is shown.`,
-		Example: "  dbops creds list -e prod\n  dbops creds list -e prod -i billing -o json",
+credential is delivered, and what is wrong. Each current credential is tried with a login, for 5 seconds at most. Nothing is changed, and no
+password is shown.
+
+Exit status: 0 listed, also with findings; 1 failed; 2 usage or configuration.`,
+		Example: "  dbops creds list -e prod\n  dbops creds list -e prod --check=false\n  dbops creds list -e prod -i billing -o json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runCredsList(cmd.Context(), c, o) },
 	}
 	o.flags(cmd, true)
+	cmd.Flags().BoolVar(&o.check, "check", true, "try each current credential with a login")
 	return cmd
 }
 
-func runCredsList(ctx context.Context, c *cli, o *credsOptions) error {
+func runCredsList(ctx context.Context, c *cli, o *credsListOptions) error {
 	a, err := c.app()
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	all, err := a.Credentials(ctx, o.env, o.instance)
+	all, err := a.Credentials(ctx, o.env, o.instance, creds.Look{Login: o.check})
 	if err != nil {
 		return err
 	}
@@ -95,17 +102,22 @@ func runCredsList(ctx context.Context, c *cli, o *credsOptions) error {
 		return err
 	}
 	for _, l := range all {
-		for _, f := range l.Findings {
-			fmt.Fprintf(c.out, "%-5s %s: %s\n", f.Severity, f.Check, f.Text)
-			if f.Evidence != "" {
-				fmt.Fprintf(c.out, "      %s\n", f.Evidence)
-			}
-			if f.Remedy != "" {
-				fmt.Fprintf(c.out, "      %s\n", f.Remedy)
-			}
-		}
+		c.printFindings(l.Instance, l.Findings)
 	}
 	return nil
+}
+
+// printFindings prints what is wrong on an instance, below a table.
+func (c *cli) printFindings(instance string, all []op.Finding) {
+	for _, f := range all {
+		fmt.Fprintf(c.out, "%-5s %s: %s: %s\n", f.Severity, instance, f.Check, oneBlock(f.Text))
+		if f.Evidence != "" {
+			fmt.Fprintf(c.out, "      seen: %s\n", oneBlock(f.Evidence))
+		}
+		if f.Remedy != "" {
+			fmt.Fprintf(c.out, "      next: %s\n", oneBlock(f.Remedy))
+		}
+	}
 }
 
 func findingWord(n int) string {
@@ -120,133 +132,13 @@ func ageText(d time.Duration) string {
 	switch {
 	case d <= 0:
 		return "?"
+	case d < time.Minute:
+		return "<1m"
 	case d < 2*time.Hour:
-		return d.Round(time.Minute).String()
+		return fmt.Sprintf("%dm", int(d.Minutes()))
 	case d < 48*time.Hour:
 		return fmt.Sprintf("%dh", int(d.Hours()))
 	default:
 		return fmt.Sprintf("%dd", int(d.Hours()/24))
 	}
-}
-
-type rotateOptions struct {
-	credsOptions
-	all         bool
-	olderThan   string
-	grace, soak time.Duration
-	polls       int
-	compromised bool
-	reason      string
-}
-
-func newCredsRotateCmd(c *cli) *cobra.Command {
-	o := &rotateOptions{}
-	cmd := &cobra.Command{
-		Use:   "rotate -e ENV [CONTAINER]...",
-		Short: "Give containers new credentials, without a failed query",
-		Long: `Rotate the credentials of the named containers, of all, or of those that are older than an age. Containers of one instance are one plan
-and one run; with several instances there is one after the other.
-
-Each container keeps its old credential until it has the new one. Until the old password is destroyed, after --soak, the way back is open:
-dbops creds rollback, or dbops runs undo for a run that has not ended. --compromised leaves no way back: it ends the old credential, and every session
-that has it, as soon as the new one is current.
-` + changeStatuses,
-		Example: `  dbops creds rotate -e staging shop-api
-  dbops creds rotate -e prod --all --confirm main,billing
-  dbops creds rotate -e prod --older-than 90d --plan
-  dbops creds rotate -e prod shop-api --compromised --reason "in a log of 12 May" --confirm main`,
-		RunE: func(cmd *cobra.Command, args []string) error { return runCredsRotate(cmd.Context(), c, o, args) },
-	}
-	o.flags(cmd, true)
-	fs := cmd.Flags()
-	fs.BoolVar(&o.all, "all", false, "every container of the environment")
-	fs.StringVar(&o.olderThan, "older-than", "", "only containers whose credential is older, as in 90d or 36h")
-	fs.DurationVar(&o.grace, "grace", creds.DefaultGrace, "how long nobody must have been logged in with the old credential before it is disabled")
-	fs.IntVar(&o.polls, "polls", creds.DefaultPolls, "how often to look in that time, at least")
-	fs.DurationVar(&o.soak, "soak", creds.DefaultSoak, "how long the old credential stays disabled before it is destroyed")
-	fs.BoolVar(&o.compromised, "compromised", false, "end the old credential and its sessions at once; needs --reason")
-	fs.StringVar(&o.reason, "reason", "", "why, for the plan and the audit log")
-	o.add(cmd)
-	return cmd
-}
-
-func (o *rotateOptions) check(args []string) error {
-	const what = "read the arguments"
-	chosen := 0
-	for _, b := range []bool{len(args) > 0, o.all, o.olderThan != ""} {
-		if b {
-			chosen++
-		}
-	}
-	switch {
-	case chosen > 1:
-		return fault.Newf(fault.Usage, what, "containers, --all and --older-than do not go together").Hint("give one of them")
-	case chosen == 0:
-		return fault.Newf(fault.Usage, what, "which containers?").Hint("name them, or give --all or --older-than AGE")
-	case o.compromised && o.reason == "":
-		return fault.Newf(fault.Usage, what, "--compromised needs --reason")
-	case o.grace < 0 || o.soak < 0 || o.polls < 1:
-		return fault.Newf(fault.Usage, what, "--grace and --soak are not negative, --polls is 1 or more")
-	}
-	return nil
-}
-
-func runCredsRotate(ctx context.Context, c *cli, o *rotateOptions, args []string) error {
-	if err := o.check(args); err != nil {
-		return err
-	}
-	pick := app.CredentialPick{Environment: o.env, Instance: o.instance, Containers: args}
-	if o.olderThan != "" {
-		var err error
-		if pick.OlderThan, err = parseAge(o.olderThan); err != nil {
-			return err
-		}
-	}
-	a, err := c.app()
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	groups, err := a.PickCredentials(ctx, pick)
-	if err != nil {
-		return err
-	}
-	if len(groups) == 0 {
-		if c.json() {
-			return printJSON(c.out, struct {
-				Schema     string   `json:"schema"`
-				Containers []string `json:"containers"`
-			}{"dbops/creds-chosen/v1", []string{}})
-		}
-		_, err := fmt.Fprintln(c.err, "nothing to do: no container is chosen")
-		return err
-	}
-	var wants []app.Change
-	for _, g := range groups {
-		wants = append(wants, app.Change{
-			Environment: o.env, Instance: g.Instance, Kind: creds.RotateKind,
-			Request: creds.RotateRequest{
-				Containers: g.Containers, Grace: creds.Span(o.grace), Soak: creds.Span(o.soak), Polls: o.polls, Compromised: o.compromised, Reason: o.reason,
-			},
-		})
-	}
-	return c.changes(ctx, a, o.changeFlags, wants)
-}
-
-// parseAge reads 90d, 12w, or what time.ParseDuration reads.
-func parseAge(s string) (time.Duration, error) {
-	day := 24 * time.Hour
-	for unit, d := range map[string]time.Duration{"d": day, "w": 7 * day} {
-		if n, ok := strings.CutSuffix(s, unit); ok {
-			var count int
-			if _, err := fmt.Sscanf(n, "%d", &count); err == nil && fmt.Sprint(count) == n && count > 0 {
-				return time.Duration(count) * d, nil
-			}
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d <= 0 {
-		return 0, fault.Newf(fault.Usage, "read the arguments", "%q is no age", s).Hint("as in 90d, 12w or 36h")
-	}
-	return d, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -73,12 +74,18 @@ func (a *App) place(ctx context.Context, place string) (secret.Store, secret.Ref
 
 // session opens a session of dbops's own.
 func (a *App) session(ctx context.Context, t op.Target, cfg *pgconn.Config) (*pgx.Conn, error) {
+	return a.tuned(ctx, t, cfg, func(*pgx.ConnConfig) {})
+}
+
+// tuned is session with a configuration that is changed before.
+func (a *App) tuned(ctx context.Context, t op.Target, cfg *pgconn.Config, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
 	full, err := pgx.ParseConfig("")
 	if err != nil {
 		return nil, fault.New(fault.Internal, "connect to "+t.String(), err)
 	}
 	full.Config = *cfg
 	full.RuntimeParams["application_name"] = "dbops"
+	tune(full)
 	conn, err := pgx.ConnectConfig(ctx, full)
 	if err != nil {
 		return nil, postgres.Fault(ctx, "log in to "+t.String()+" as "+cfg.User, err)
@@ -142,9 +149,30 @@ func (a *App) rollout(ctx context.Context, t op.Target, container string) (creds
 	default:
 		return creds.Command{
 			Dir: filepath.Dir(a.cfg.Path), Args: r.Command,
-			Env: []string{"DBOPS_ENVIRONMENT=" + t.Environment, "DBOPS_INSTANCE=" + t.Instance},
+			Env:  []string{"DBOPS_ENVIRONMENT=" + t.Environment, "DBOPS_INSTANCE=" + t.Instance},
+			Hide: a.secretVariables(),
 		}, nil
 	}
+}
+
+// secretVariables are those that dbops.yaml names as places of secrets.
+func (a *App) secretVariables() (names []string) {
+	places := []string{a.cfg.StateSecret}
+	for _, e := range a.cfg.Environments {
+		for _, inst := range e.Instances {
+			for _, l := range inst.Logins {
+				if l != nil {
+					places = append(places, l.Secret)
+				}
+			}
+		}
+	}
+	for _, place := range places {
+		if ref, err := secret.ParseRef(strings.TrimSpace(place)); err == nil && ref.Scheme == secret.SchemeEnv {
+			names = append(names, ref.Name)
+		}
+	}
+	return names
 }
 
 // service rolls a container out as a service of a cloud: [ecs.Service] or [cloudrun.Service].
@@ -179,7 +207,14 @@ func (a *App) address(ctx context.Context, t op.Target) (creds.Address, error) {
 	if err != nil {
 		return creds.Address{}, err
 	}
+	live, err := a.get(ctx, t.Environment, t.Instance)
+	if err != nil {
+		return creds.Address{}, err
+	}
 	at := creds.Address{Host: e.Host, Port: e.Port, SSLMode: "verify-full"}
+	for _, other := range live.Endpoints {
+		at.Also = append(at.Also, other.Host)
+	}
 	if inst.Kind() == cloud.CloudSQL {
 		at.SSLMode = "verify-ca" // the certificate of an instance with a CA of its own names no host
 	}
@@ -187,7 +222,7 @@ func (a *App) address(ctx context.Context, t op.Target) (creds.Address, error) {
 }
 
 // Credentials lists the containers of an environment, or of one instance: see [creds.Deps.List].
-func (a *App) Credentials(ctx context.Context, env, instance string) ([]creds.Listed, error) {
+func (a *App) Credentials(ctx context.Context, env, instance string, look creds.Look) ([]creds.Listed, error) {
 	var out []creds.Listed
 	e, err := a.cfg.Environment(env)
 	if err != nil {
@@ -205,7 +240,7 @@ func (a *App) Credentials(ctx context.Context, env, instance string) ([]creds.Li
 		if err != nil {
 			return nil, err
 		}
-		all, err := a.credentials().List(ctx, t, time.Now())
+		all, err := a.credentials().List(ctx, t, look, time.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -275,14 +310,19 @@ func (a *App) PickCredentials(ctx context.Context, p CredentialPick) ([]Credenti
 		}
 	}
 	if len(left) > 0 {
-		return nil, fault.Newf(fault.Usage, "find the container "+left[0], "it has no database on instance %s", p.Instance)
+		t, err := a.targetOf(p.Environment, left[0])
+		if err != nil {
+			return nil, err
+		}
+		return nil, fault.Newf(fault.Usage, "find the container "+left[0], "it has no database on instance %s", p.Instance).
+			Hint("its databases are on %s: -i %s, or leave -i out", t.Instance, t.Instance)
 	}
 	return out, nil
 }
 
 // older are those of the containers whose credential is older than an age, or of an age that nobody knows.
 func (a *App) older(ctx context.Context, t op.Target, names []string, age time.Duration) ([]string, error) {
-	all, err := a.credentials().List(ctx, t, time.Now())
+	all, err := a.credentials().List(ctx, t, creds.Look{}, time.Now())
 	if err != nil {
 		return nil, err
 	}

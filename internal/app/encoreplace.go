@@ -3,14 +3,9 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-
-	"github.com/google/renameio/v2"
 
 	"dbops/internal/config"
+	"dbops/internal/creds"
 	"dbops/internal/encore"
 	"dbops/internal/fault"
 	"dbops/internal/secret"
@@ -35,7 +30,7 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 	}
 	what := "deliver to " + s.at.Path
 	if from == "" {
-		if err := s.keep(what); err != nil {
+		if _, err := encore.Keep(s.at.Path); err != nil {
 			return err
 		}
 	}
@@ -61,18 +56,35 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 	return err
 }
 
-// keep copies the config as it was before dbops, once: it may hold a login that nobody has written down elsewhere.
-func (s encoreStore) keep(what string) error {
-	copied := s.at.Path + ".before-dbops"
-	text, err := os.ReadFile(s.at.Path)
-	if err != nil {
-		return nil //nolint:nilerr // the delivery says what is wrong with it
+// Probe implements [secret.Prober], for the config and for the versions beside it.
+func (s encoreStore) Probe(ctx context.Context, r secret.Ref) error {
+	if err := encore.Probe(s.at.Path); err != nil {
+		return err
 	}
-	if _, err := os.Lstat(copied); !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := renameio.WriteFile(copied, text, 0o600, renameio.WithTempDir(filepath.Dir(copied))); err != nil {
-		return fault.New(fault.Failed, what, err).Hint("the config is copied before it is changed for the first time")
+	if p, ok := s.Store.(secret.Prober); ok {
+		return p.Probe(ctx, r)
 	}
 	return nil
+}
+
+// Mirrored implements [creds.Mirror].
+func (s encoreStore) Mirrored(_ context.Context, databases []string, l creds.Login) ([]creds.Mirrored, error) {
+	c, err := encore.Look(s.at.Path, encore.Language(s.at.Language))
+	if err != nil {
+		return nil, err
+	}
+	all := c.Databases()
+	var out []creds.Mirrored
+	for _, name := range databases {
+		h, err := c.Holds(name, encore.Change{Username: l.User, Password: l.Password, Inline: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range all {
+			if d.Encore == name {
+				out = append(out, creds.Mirrored{Database: name, Server: d.Name, Host: d.Host, User: d.Username.Text, Holds: h.Username == encore.Yes && h.Password == encore.Yes})
+			}
+		}
+	}
+	return out, nil
 }

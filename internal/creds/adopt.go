@@ -38,6 +38,7 @@ type Legacy struct {
 	Barred []string       `json:"barred,omitempty"` // those that the admin login may not grant
 	Owns   map[string]int `json:"owns,omitempty"`   // objects, by database
 	Direct map[string]int `json:"direct,omitempty"` // objects that it has rights on in its own name
+	Whose  string         `json:"whose,omitempty"`  // another container that has it as a slot
 }
 
 const (
@@ -75,7 +76,14 @@ func (d Deps) observeAdopt(ctx context.Context, t op.Target, r AdoptRequest) (f 
 			return f, err
 		}
 	}
-	return f, nil
+	others, err := d.Containers(t)
+	for _, o := range others {
+		slot := r.Login == SlotRole(o.Name, SlotA) || r.Login == SlotRole(o.Name, SlotB) || slices.Contains(f.Legacy.Groups, GroupRole(o.Name))
+		if o.Name != r.Container && slot {
+			f.Legacy.Whose = o.Name
+		}
+	}
+	return f, err
 }
 
 func (d Deps) readLegacy(ctx context.Context, t op.Target, c *ContainerFacts, database, role string, l *Legacy) error {
@@ -90,8 +98,8 @@ func (d Deps) readLegacy(ctx context.Context, t op.Target, c *ContainerFacts, da
 	err = a.conn.QueryRow(ctx, `
 		SELECT r.rolcanlogin, pg_has_role(session_user, r.oid, 'MEMBER WITH ADMIN OPTION'), r.rolsuper OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls,
 		       EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname = $2),
-		       coalesce((SELECT array_agg(g.rolname::text ORDER BY 1) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname <> $2), '{}'),
-		       coalesce((SELECT array_agg(g.rolname::text ORDER BY 1) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+		       coalesce((SELECT array_agg(DISTINCT g.rolname::text ORDER BY g.rolname::text) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname <> $2), '{}'),
+		       coalesce((SELECT array_agg(DISTINCT g.rolname::text ORDER BY g.rolname::text) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
 		                  WHERE m.member = r.oid AND g.rolname <> $2 AND NOT pg_has_role(session_user, g.oid, 'MEMBER WITH ADMIN OPTION')), '{}'),
 		       (SELECT count(*) FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid AND s.deptype = 'o'
 		           AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))::int,
@@ -125,7 +133,7 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 		Downtime: op.Downtime{Expected: "none", Text: "the login keeps its password and its rights"},
 		Back:     "none is needed: nothing is taken away from " + r.Login + " until the container is rotated to its other slot",
 	}
-	d.Findings = append(capable(t, f.Facts), delivered(c)...)
+	d.Findings = append(capable(t, f.Facts), delivered(t, c)...)
 	block := func(check, remedy, text string, args ...any) {
 		d.Findings = append(d.Findings, op.Finding{Severity: op.Block, Check: check, Text: fmt.Sprintf(text, args...), Remedy: remedy})
 	}
@@ -134,6 +142,8 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 		return d
 	}
 	switch {
+	case l.Whose != "":
+		block("others-slot", "name the login that "+r.Container+" uses now; if two containers share one: "+command("issue "+r.Container, t)+" gives it one of its own", "%s is a slot of the container %s", r.Login, l.Whose)
 	case l.Super:
 		block("too-mighty", "give the container a role without SUPERUSER, CREATEROLE, REPLICATION and BYPASSRLS", "%s has rights that no container should have", r.Login)
 	case !l.Login:
@@ -172,6 +182,12 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 				Remedy: "the first rotation moves the container to the group's rights: grant the group what it needs beyond its access",
 			})
 		}
+	}
+	if c.slot(SlotA).Role != r.Login || !c.slot(SlotA).Acts {
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Info, Check: "not-acting", Text: fmt.Sprintf("until its first rotation %s acts as itself, not as %s: what it makes belongs to it", r.Login, c.Group),
+			Remedy: command("rotate "+c.Name, t) + " afterwards; until then dbops creds list says not-acting",
+		})
 	}
 	for _, role := range c.missing() {
 		if role != c.slot(SlotA).Role {

@@ -78,7 +78,7 @@ func (d Deps) Audit(ctx context.Context, t op.Target, known []string, now time.T
 				}
 			}
 		}
-		acc.Declared = acc.Declared || slices.Contains(known, acc.Role)
+		acc.Declared = acc.Declared || slices.Contains(known, acc.Role) || acc.Role == f.Admin.Role // dbops.yaml may leave out the name of an IAM identity
 		r.Findings = append(r.Findings, judge(t, acc, now)...)
 	}
 	open, err := readOpenSchemas(ctx, d, t, f)
@@ -87,7 +87,7 @@ func (d Deps) Audit(ctx context.Context, t op.Target, known []string, now time.T
 	}
 	r.Findings = append(r.Findings, open...)
 	for i := range f.Containers {
-		r.Findings = append(r.Findings, health(t, f, &f.Containers[i], map[string]int{})...)
+		r.Findings = append(r.Findings, health(t, f, &f.Containers[i], nil)...)
 	}
 	slices.SortStableFunc(r.Findings, func(x, y op.Finding) int { return rank(x.Severity) - rank(y.Severity) })
 	return r, nil
@@ -103,7 +103,7 @@ func readAccounts(ctx context.Context, a *admin) ([]Account, error) {
 		                          CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END], NULL)
 		         || coalesce((SELECT array_agg(g.rolname::text ORDER BY 1) FROM pg_roles g
 		                       WHERE g.rolname = ANY ($1) AND g.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER')), '{}'),
-		       coalesce((SELECT array_agg(g.rolname::text ORDER BY 1) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), '{}'),
+		       coalesce((SELECT array_agg(DISTINCT g.rolname::text ORDER BY g.rolname::text) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), '{}'),
 		       CASE WHEN isfinite(r.rolvaliduntil) THEN r.rolvaliduntil END,
 		       (SELECT count(*) FROM pg_stat_activity s WHERE s.usesysid = r.oid)::int,
 		       (SELECT count(*) FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid AND s.deptype = 'o')::int,

@@ -1,7 +1,9 @@
 package creds
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dbops/internal/op"
@@ -42,7 +44,7 @@ func manageable(f Facts, c *ContainerFacts, slots ...*SlotFacts) (all []op.Findi
 }
 
 // delivered are the findings about the places of a container.
-func delivered(c *ContainerFacts) (all []op.Finding) {
+func delivered(t op.Target, c *ContainerFacts) (all []op.Finding) {
 	if len(c.Places) == 0 {
 		return []op.Finding{{
 			Severity: op.Block, Check: "delivery", Text: c.Name + " has no place that its credential is delivered to",
@@ -50,36 +52,62 @@ func delivered(c *ContainerFacts) (all []op.Finding) {
 		}}
 	}
 	for _, p := range c.Places {
-		if p.Trouble != "" {
+		switch {
+		case p.Trouble != "":
 			all = append(all, op.Finding{
 				Severity: op.Block, Check: "delivery-unreadable", Text: c.Name + ": the credential in " + p.Place + " cannot be used", Evidence: p.Trouble,
-				Remedy: "correct what the error names; a credential is a JSON object with username and password, a postgres:// URL, or PGUSER and PGPASSWORD lines",
+				Remedy: cmp.Or(p.Next, "correct what the error names; a credential is a JSON object with username and password, a postgres:// URL, or PGUSER and PGPASSWORD lines"),
+			})
+		case p.Shut != "":
+			all = append(all, op.Finding{
+				Severity: op.Block, Check: "delivery-unwritable", Text: c.Name + ": " + p.Place + " takes no new credential", Evidence: p.Shut, Remedy: p.Next,
+			})
+		case p.Amiss != "":
+			all = append(all, op.Finding{
+				Severity: op.Warn, Check: "not-delivered", Text: c.Name + ": what starts now does not find its current credential in " + p.Place, Evidence: p.Amiss,
+				Remedy: command("repair "+c.Name, t) + " puts it back; a rotation puts a new one there",
+			})
+		}
+		if p.Elsewhere != "" {
+			all = append(all, op.Finding{
+				Severity: op.Warn, Check: "other-server", Text: c.Name + ": " + p.Place + " leads to another server", Evidence: p.Elsewhere,
+				Remedy: "correct the address there, unless it is another way to the same server; dbops changes user and password only",
 			})
 		}
 	}
 	return all
 }
 
+// blocks tells whether any of the findings forbids to go on.
+func blocks(all []op.Finding) bool {
+	return slices.ContainsFunc(all, func(f op.Finding) bool { return f.Severity == op.Block })
+}
+
 // rotatable are the findings about one container that a rotation starts from.
 func rotatable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
-	all = delivered(c)
-	if len(all) > 0 {
+	all = delivered(t, c)
+	if blocks(all) {
 		return all
 	}
 	all = append(all, manageable(f, c, c.idle(), c.old())...)
 	switch {
 	case c.Places[0].Current == "":
 		all = append(all, op.Finding{
-			Severity: op.Block, Check: "no-credential", Text: c.Name + " has no credential yet", Evidence: c.Places[0].Place + " is empty",
+			Severity: op.Block, Check: "no-credential", Text: c.Name + " has no credential yet", Evidence: holdsNone(c.Places[0]),
 			Remedy: command("issue "+c.Name, t),
 		})
 		return all
 	case c.Active == "":
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, c.User),
-			Evidence: c.Places[0].Place, Remedy: command("adopt "+c.Name, t) + " takes it over",
+			Evidence: c.Places[0].Place, Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over",
 		})
 		return all
+	case !c.old().Login:
+		all = append(all, op.Finding{
+			Severity: op.Block, Check: "disabled", Text: fmt.Sprintf("%s: its credential, of %s, may not log in: it was revoked, or somebody disabled the role", c.Name, c.User),
+			Remedy: command("issue "+c.Name, t) + " gives it access again, with a new credential",
+		})
 	case !c.Works:
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "current-fails", Text: fmt.Sprintf("%s: its current credential, of %s, does not log in", c.Name, c.User), Evidence: c.Why,
@@ -95,7 +123,7 @@ func rotatable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 	}
 	if !c.GroupThere {
 		all = append(all, op.Finding{
-			Severity: op.Block, Check: "no-group", Text: c.Name + " has no group role " + c.Group, Remedy: command("adopt "+c.Name, t),
+			Severity: op.Block, Check: "no-group", Text: c.Name + " has no group role " + c.Group, Remedy: command("adopt "+c.Name+" --login "+c.User, t),
 		})
 	}
 	for _, p := range c.Places {
@@ -113,6 +141,13 @@ func rotatable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 		})
 	}
 	return all
+}
+
+func holdsNone(p PlaceFacts) string {
+	if p.Seen != "" {
+		return fmt.Sprintf("%s logs in as %s, which dbops did not put there", p.Place, p.Seen)
+	}
+	return p.Place + " is empty"
 }
 
 // compromised leaves out what does not matter where the old credential must go whatever it costs.

@@ -23,6 +23,7 @@ const (
 	IssueKind    = "creds.issue"
 	RevokeKind   = "creds.revoke"
 	AdoptKind    = "creds.adopt"
+	RepairKind   = "creds.repair"
 )
 
 // Container is a deployed process as dbops.yaml declares it, with its databases on one instance.
@@ -47,7 +48,8 @@ type Database struct {
 type Address struct {
 	Host    string
 	Port    int
-	SSLMode string // that a client of its own should use: verify-full, verify-ca
+	SSLMode string   // that a client of its own should use: verify-full, verify-ca
+	Also    []string // other hosts that are the same server
 }
 
 // Login is a login role and its password.
@@ -92,5 +94,5 @@ func New(d Deps) []op.Kind {
 	if d.Concurrency <= 0 {
 		d.Concurrency = 4
 	}
-	return []op.Kind{rotate(d), rollback(d), issue(d), revoke(d), adopt(d)}
+	return []op.Kind{rotate(d), rollback(d), issue(d), revoke(d), adopt(d), repair(d)}
 }

@@ -74,7 +74,12 @@ type PlaceFacts struct {
 	// PreviousUser is whom the previous credential logs in as; "" if it cannot be read.
 	PreviousUser string `json:"previous_user,omitempty"`
 	Form         string `json:"form,omitempty"`
-	Trouble      string `json:"trouble,omitempty"` // it cannot be read, or is not understood
+	Trouble      string `json:"trouble,omitempty"`   // it cannot be read, or is not understood
+	Shut         string `json:"shut,omitempty"`      // it takes no new version
+	Next         string `json:"next,omitempty"`      // what to do about either
+	Amiss        string `json:"amiss,omitempty"`     // why a container that starts now does not find the current version
+	Seen         string `json:"seen,omitempty"`      // whom it logs in as by what is made of the version; "" where that is the version itself
+	Elsewhere    string `json:"elsewhere,omitempty"` // the address that it is told is not one of the instance
 
 	created time.Time
 }
@@ -104,12 +109,16 @@ func other(slot string) string {
 // old is the slot whose credential is current, as far as it is one of the container's.
 func (c *ContainerFacts) old() *SlotFacts { return c.slot(c.Active) }
 
-// idle is the slot that may be changed.
+// idle is the slot that may be changed. Where nothing is delivered, it is not one that somebody may have a credential of.
 func (c *ContainerFacts) idle() *SlotFacts {
-	if c.Active == "" {
+	switch {
+	case c.Active != "":
+		return c.slot(other(c.Active))
+	case c.slot(SlotA).Login && !c.slot(SlotB).Login:
+		return c.slot(SlotB)
+	default:
 		return c.slot(SlotA)
 	}
-	return c.slot(other(c.Active))
 }
 
 // pick returns the declared containers of those names; all of them for none. A name that is not declared is a fault.Usage.
@@ -265,11 +274,23 @@ func readRoles(ctx context.Context, conn *pgx.Conn, c Container) (ContainerFacts
 
 // readCredential reads what the places of a container hold, and whether its current credential logs in.
 func (d Deps) readCredential(ctx context.Context, t op.Target, c Container, f *ContainerFacts, quiet bool) error {
+	var at *Address
 	for i, place := range c.Places {
-		one, login, err := d.readPlace(ctx, place)
+		one, held, err := d.readPlace(ctx, place, c)
 		if err != nil {
 			return err
 		}
+		if len(held.addresses) > 0 && at == nil {
+			known, err := d.Address(ctx, t)
+			if err != nil {
+				return err
+			}
+			at = &known
+		}
+		if at != nil {
+			one.Elsewhere = at.other(ctx, t, c, held.addresses)
+		}
+		login := held.login
 		f.Places = append(f.Places, one)
 		if i > 0 || one.Current == "" || one.Trouble != "" {
 			continue
@@ -311,64 +332,6 @@ func (d Deps) try(ctx context.Context, t op.Target, database string, l Login) er
 		return err
 	}
 	return conn.Close(ctx)
-}
-
-func (d Deps) readPlace(ctx context.Context, place string) (f PlaceFacts, l Login, err error) {
-	f.Place = place
-	store, ref, err := d.Place(ctx, place)
-	if err != nil {
-		return f, l, err
-	}
-	held, err := store.Inspect(ctx, ref)
-	switch {
-	case fault.KindOf(err) == fault.NotFound:
-		return f, l, nil
-	case err != nil && passing(err):
-		return f, l, err
-	case err != nil:
-		f.Trouble = err.Error() // a finding of the plan
-		return f, l, nil        //nolint:nilerr // see above
-	}
-	f.There = true
-	f.Current, f.Pending, f.Previous, f.created = held.Current.ID, held.Pending.ID, held.Previous.ID, held.Current.Created
-	if f.Current == "" {
-		return f, l, nil
-	}
-	v, err := store.Read(ctx, ref, f.Current)
-	if err != nil {
-		if passing(err) {
-			return f, l, err
-		}
-		f.Trouble = err.Error()
-		return f, l, nil
-	}
-	p, err := parsePayload(v)
-	if err != nil {
-		f.Trouble = err.Error()
-		return f, l, nil //nolint:nilerr // as above
-	}
-	f.Form = string(p.form)
-	if f.Previous != "" {
-		if old, err := store.Read(ctx, ref, f.Previous); err == nil {
-			if p, err := parsePayload(old); err == nil {
-				f.PreviousUser = p.Login().User
-			}
-		}
-	}
-	return f, p.Login(), nil
-}
-
-// read returns a version of a credential.
-func (d Deps) read(ctx context.Context, what, place, version string) (*payload, error) {
-	store, ref, err := d.Place(ctx, place)
-	if err != nil {
-		return nil, err
-	}
-	v, err := store.Read(ctx, ref, version)
-	if err != nil {
-		return nil, err
-	}
-	return readPayload(what, place, v)
 }
 
 // each works on several containers at a time, goes on with the others when one fails, and returns all that went wrong. What it changes

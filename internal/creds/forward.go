@@ -216,6 +216,26 @@ func (m moving) rollout(ctx context.Context, s *op.Session) (op.Result, error) {
 	return op.Result{Text: text}, err
 }
 
+// known are the passwords that a container's places hold: its own program may print them.
+func (m moving) known(ctx context.Context, c *ContainerFacts) (secrets []string) {
+	for _, p := range c.Places {
+		store, ref, err := m.Place(ctx, p.Place)
+		if err != nil {
+			continue
+		}
+		held, err := store.Inspect(ctx, ref)
+		if err != nil {
+			continue
+		}
+		for _, v := range []secret.Version{held.Current, held.Pending, held.Previous} {
+			if text, err := m.read(ctx, "", p.Place, v.ID); err == nil && v.ID != "" {
+				secrets = append(secrets, text.Login().Password.Reveal())
+			}
+		}
+	}
+	return secrets
+}
+
 func (m moving) roll(ctx context.Context, s *op.Session, token string, version func(*ContainerFacts) string) error {
 	var mu sync.Mutex
 	return m.each(ctx, m.all, func(ctx context.Context, c *ContainerFacts) error {
@@ -228,7 +248,7 @@ func (m moving) roll(ctx context.Context, s *op.Session, token string, version f
 		}
 		revision, err := r.Start(ctx, c.Name, version(c), token+"/"+c.Name)
 		if err != nil {
-			return err
+			return redact(err, m.known(ctx, c)...)
 		}
 		return s.Poll(ctx, m.Pace, m.what("roll out", c), func(ctx context.Context) (bool, string, error) {
 			done, status, err := r.Done(ctx, c.Name, revision)

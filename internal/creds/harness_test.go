@@ -127,7 +127,7 @@ func (s *stage) deps() Deps {
 			return s.login(ctx, database, l)
 		},
 		Address: func(context.Context, op.Target) (Address, error) {
-			return Address{s.Host, int(s.Port), "verify-full"}, nil
+			return Address{Host: s.Host, Port: int(s.Port), SSLMode: "verify-full"}, nil
 		},
 		Place: func(ctx context.Context, place string) (secret.Store, secret.Ref, error) {
 			ref, err := secret.ParseRef(place)

@@ -57,7 +57,15 @@ func planIssue(t op.Target, r IssueRequest, f Facts) op.Draft {
 	d.Findings = capable(t, f)
 	for i := range f.Containers {
 		c := &f.Containers[i]
-		d.Findings = append(d.Findings, delivered(c)...)
+		for _, found := range delivered(t, c) {
+			if found.Check == "other-server" { // nobody has seen it work
+				found.Severity, found.Remedy = op.Block, "correct the address there, or empty the place: a new credential says where the database is"
+			}
+			if found.Check == "not-delivered" {
+				found.Remedy = "" // this does it
+			}
+			d.Findings = append(d.Findings, found)
+		}
 		d.Findings = append(d.Findings, issuable(t, f, c)...)
 		for _, role := range c.missing() {
 			d.Changes = append(d.Changes, op.Change{Target: role, Setting: "role", From: "none", To: "made"})
@@ -106,8 +114,16 @@ func issuable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 	if c.User != "" && c.Active == "" {
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s holds a credential of %s, which is none of the slots of %s", c.Places[0].Place, c.User, c.Name),
-			Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over; or empty the place, if nobody needs that login",
+			Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over; if nobody needs that login, empty the place: a file, and PATH.dbops beside it",
 		})
+	}
+	for _, p := range c.Places {
+		if p.Current == "" && p.Seen != "" {
+			all = append(all, op.Finding{
+				Severity: op.Warn, Check: "replaces-login", Text: fmt.Sprintf("%s logs in as %s in %s, which is replaced", c.Name, p.Seen, p.Place),
+				Remedy: "the text as it is now is kept beside it, in a file whose name ends in .before-dbops",
+			})
+		}
 	}
 	if f.Major >= 16 && !f.Admin.Superuser {
 		if c.GroupThere && !c.GroupAdmin {
@@ -124,12 +140,17 @@ func issuable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 			Remedy: "write owner under the database in dbops.yaml: rights on what is made later are granted in its name",
 		})
 	}
-	for _, s := range c.Slots {
-		if s.InUse {
-			all = append(all, op.Finding{
-				Severity: op.Block, Check: "slot-in-use", Text: fmt.Sprintf("%s: somebody is logged in as %s", c.Name, s.Role), Remedy: command("list", t) + " shows who",
-			})
-		}
+	idle := c.idle()
+	if idle.InUse {
+		all = append(all, op.Finding{
+			Severity: op.Block, Check: "slot-in-use", Text: fmt.Sprintf("%s: somebody is logged in as %s", c.Name, idle.Role), Remedy: command("list", t) + " shows who",
+		})
+	}
+	if old := c.slot(other(idle.Slot)); old.Login && !c.Works {
+		all = append(all, op.Finding{
+			Severity: op.Warn, Check: "both-slots", Text: fmt.Sprintf("%s: %s may log in, too, with a credential that is not delivered any more", c.Name, old.Role),
+			Remedy: "nothing is taken from who is logged in with it; a rotation afterwards ends it",
+		})
 	}
 	return all
 }

@@ -1,8 +1,10 @@
 package creds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"dbops/internal/op"
@@ -13,7 +15,7 @@ type Listed struct {
 	Environment string `json:"environment"`
 	Instance    string `json:"instance"`
 	ContainerFacts
-	Works    *bool             `json:"works,omitempty"`  // nobody logged in as it
+	Works    *bool             `json:"works,omitempty"`  // the current credential logs in; nil: nobody tried
 	Created  time.Time         `json:"created,omitzero"` // when the current credential was made
 	Sessions map[string]int    `json:"sessions"`         // by slot
 	Clients  map[string]string `json:"clients,omitempty"`
@@ -28,9 +30,15 @@ func (l Listed) Age(now time.Time) time.Duration {
 	return now.Sub(l.Created)
 }
 
-// List reads the containers of an instance: what they have, who is logged in, and what is wrong with it. It changes nothing, and logs in
-// as dbops's own admin only.
-func (d Deps) List(ctx context.Context, t op.Target, now time.Time) ([]Listed, error) {
+// Look says how closely [Deps.List] looks.
+type Look struct {
+	// Login tries each current credential with a login, within Patience.
+	Login    bool
+	Patience time.Duration // defaults to 5 s
+}
+
+// List reads the containers of an instance: what they have, who is logged in, and what is wrong with it. It changes nothing.
+func (d Deps) List(ctx context.Context, t op.Target, look Look, now time.Time) ([]Listed, error) {
 	if d.Concurrency <= 0 {
 		d.Concurrency = 4
 	}
@@ -50,7 +58,8 @@ func (d Deps) List(ctx context.Context, t op.Target, now time.Time) ([]Listed, e
 	out := make([]Listed, len(f.Containers))
 	for i := range f.Containers {
 		c := &f.Containers[i]
-		l := Listed{Environment: t.Environment, Instance: t.Instance, ContainerFacts: *c, Sessions: map[string]int{}, Clients: map[string]string{}}
+		out[i] = Listed{Environment: t.Environment, Instance: t.Instance, ContainerFacts: *c, Sessions: map[string]int{}, Clients: map[string]string{}}
+		l := &out[i]
 		if len(c.Places) > 0 {
 			l.Created = c.Places[0].created
 		}
@@ -67,21 +76,66 @@ func (d Deps) List(ctx context.Context, t op.Target, now time.Time) ([]Listed, e
 				l.Clients[s.Slot] = busy.Who
 			}
 		}
-		l.Findings = health(t, f, c, l.Sessions)
-		for i := range l.Findings {
-			if l.Findings[i].Check == "idle-in-use" {
-				l.Findings[i].Evidence, l.Findings[i].Remedy = l.Clients[c.idle().Slot], "restart it, so that it reads the current credential"
+	}
+	if look.Login { // after the sessions were counted: these are none of a container's
+		if err := d.tryAll(ctx, t, look, out); err != nil {
+			return nil, err
+		}
+	}
+	for i := range out {
+		l := &out[i]
+		l.Findings = health(t, f, &l.ContainerFacts, l)
+		for j := range l.Findings {
+			if l.Findings[j].Check == "idle-in-use" {
+				l.Findings[j].Evidence, l.Findings[j].Remedy = l.Clients[l.idle().Slot], "restart it, so that it reads the current credential"
 			}
 		}
-		out[i] = l
 	}
 	return out, nil
 }
 
-// health are the findings about a container that nobody is changing.
-func health(t op.Target, f Facts, c *ContainerFacts, sessions map[string]int) []op.Finding {
+// tryAll logs in with each current credential. One that could not be tried in time is neither good nor bad.
+func (d Deps) tryAll(ctx context.Context, t op.Target, look Look, all []Listed) error {
+	facts := make([]ContainerFacts, len(all))
+	for i := range all {
+		facts[i] = all[i].ContainerFacts
+	}
+	works, why := make([]*bool, len(all)), make([]string, len(all))
+	err := d.each(ctx, facts, func(ctx context.Context, c *ContainerFacts) error {
+		i := slices.IndexFunc(all, func(l Listed) bool { return l.Name == c.Name })
+		if c.User == "" || len(c.Databases) == 0 || !c.old().Login && c.Active != "" {
+			return nil
+		}
+		p, err := d.read(ctx, "try the credential of "+c.Name, c.Places[0].Place, c.Places[0].Current)
+		if err != nil {
+			return err
+		}
+		one, cancel := context.WithTimeout(ctx, cmp.Or(look.Patience, 5*time.Second))
+		defer cancel()
+		err = d.try(one, t, c.Databases[0], p.Login())
+		if err != nil {
+			why[i] = err.Error()
+		}
+		if err == nil || !passing(err) {
+			ok := err == nil
+			works[i] = &ok
+		}
+		return ctx.Err()
+	})
+	for i := range all {
+		all[i].Works, all[i].Why = works[i], why[i]
+	}
+	return err
+}
+
+// health are the findings about a container that nobody is changing. l says who is logged in, and whether its credential was tried; nil if
+// nobody looked.
+func health(t op.Target, f Facts, c *ContainerFacts, l *Listed) []op.Finding {
 	probe := *c
-	probe.Works = true // nobody logged in as it
+	probe.Works = true // as far as it is known
+	if l != nil && l.Works != nil {
+		probe.Works = *l.Works
+	}
 	var all []op.Finding
 	for _, x := range rotatable(t, f, &probe) {
 		if x.Severity == op.Block {
@@ -89,21 +143,22 @@ func health(t op.Target, f Facts, c *ContainerFacts, sessions map[string]int) []
 		}
 		all = append(all, x)
 	}
+	if l != nil && l.Works == nil && l.Why != "" {
+		all = append(all, op.Finding{Severity: op.Info, Check: "not-tried", Text: c.Name + ": whether its credential logs in could not be seen", Evidence: l.Why, Remedy: "look again"})
+	}
 	if c.Active == "" {
 		return all
 	}
 	old, active := c.idle(), c.old()
 	if old.Login && len(c.Places) > 0 {
-		all = append(all, op.Finding{
+		x := op.Finding{
 			Severity: op.Warn, Check: "both-slots", Text: fmt.Sprintf("%s: the idle slot %s may log in, too", c.Name, old.Role),
-			Evidence: fmt.Sprintf("%d sessions", sessions[old.Slot]), Remedy: "an unfinished rotation leaves that: dbops runs list shows it; else rotate again",
-		})
-	}
-	if !active.Login {
-		all = append(all, op.Finding{
-			Severity: op.Warn, Check: "disabled", Text: fmt.Sprintf("%s: its credential, of %s, may not log in: it was revoked, or somebody disabled the role", c.Name, active.Role),
-			Remedy: command("issue "+c.Name, t) + " gives it a new one",
-		})
+			Remedy: "an unfinished rotation leaves that: dbops runs list shows it; else rotate again",
+		}
+		if l != nil {
+			x.Evidence = fmt.Sprintf("%d sessions", l.Sessions[old.Slot])
+		}
+		all = append(all, x)
 	}
 	if !active.Acts || !active.Member {
 		all = append(all, op.Finding{

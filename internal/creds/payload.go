@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -150,6 +151,44 @@ func (p *payload) setVariable(name, value string) {
 			return
 		}
 	}
+}
+
+// addresses are where the credential says that its databases are.
+func (p *payload) addresses() (all []address) {
+	of := func(u *url.URL) {
+		port, _ := strconv.Atoi(u.Port()) // 0: not said
+		all = append(all, address{u.Hostname(), port, strings.TrimPrefix(u.Path, "/")})
+	}
+	switch p.form {
+	case formJSON:
+		type place struct {
+			Host   string `json:"host"`
+			Port   int    `json:"port"`
+			DBName string `json:"dbname"`
+		}
+		var one place
+		_ = json.Unmarshal(p.fields["port"], &one.Port) // 0: not said, here and below
+		one.Host, one.DBName = p.text("host"), p.text("dbname")
+		places := map[string]place{"": one}
+		_ = json.Unmarshal(p.fields["databases"], &places)
+		for _, key := range slices.Sorted(maps.Keys(places)) {
+			all = append(all, address{places[key].Host, places[key].Port, places[key].DBName})
+		}
+	case formURL:
+		of(p.url)
+	default:
+		if raw, ok := p.variable("DATABASE_URL"); ok {
+			if u, err := url.Parse(raw); err == nil {
+				of(u)
+			}
+		}
+		host, _ := p.variable("PGHOST")
+		port, _ := p.variable("PGPORT")
+		server, _ := p.variable("PGDATABASE")
+		n, _ := strconv.Atoi(port)
+		all = append(all, address{host, n, server})
+	}
+	return slices.DeleteFunc(all, func(a address) bool { return a.Host == "" })
 }
 
 // Put changes who the credential logs in as, and says which slot that is.

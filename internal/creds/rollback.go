@@ -62,15 +62,16 @@ func planRollback(t op.Target, _ RollbackRequest, f Facts) op.Draft {
 	d.Findings = capable(t, f)
 	for i := range f.Containers {
 		c := &f.Containers[i]
-		if found := delivered(c); len(found) > 0 {
-			d.Findings = append(d.Findings, found...)
+		found := delivered(t, c)
+		d.Findings = append(d.Findings, found...)
+		if blocks(found) {
 			continue
 		}
 		d.Findings = append(d.Findings, manageable(f, c, c.idle(), c.old())...)
 		switch {
 		case c.Active == "":
 			d.Findings = append(d.Findings, op.Finding{
-				Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, orNone(c.User)), Remedy: command("adopt "+c.Name, t),
+				Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, orNone(c.User)), Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over",
 			})
 		case c.Places[0].Previous != "" && c.Places[0].PreviousUser != c.idle().Role:
 			d.Findings = append(d.Findings, op.Finding{
@@ -212,7 +213,7 @@ func revoke(d Deps) op.Kind {
 			return []op.Step{
 				{Name: stepDisable, Title: "let both slots log in no more", Do: m.revoke, Undo: m.restore, UndoTitle: "let the slots that could log in before do so again"},
 				{Name: stepCut, Title: "end their sessions", Do: m.endAll},
-				{Name: stepScrub, Title: "destroy both passwords", Do: m.forgetAll},
+				{Name: stepScrub, Title: "destroy both passwords", Do: m.forgetAll, Onward: true},
 			}
 		},
 	}.AsKind()

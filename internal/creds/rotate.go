@@ -77,9 +77,9 @@ func rotate(d Deps) op.Kind {
 			}
 			if r.Compromised {
 				return append(steps,
-					op.Step{Name: stepCut, Title: "disable the old slot, destroy its password, and end its sessions", Do: m.cut},
-					op.Step{Name: stepRollout, Title: "roll " + names + " out", Do: m.rollout},
-					op.Step{Name: stepScrub, Title: "take the old credential out of use where it was delivered", Do: m.scrub},
+					op.Step{Name: stepCut, Title: "disable the old slot, destroy its password, and end its sessions", Do: m.cut, Onward: true},
+					op.Step{Name: stepRollout, Title: "roll " + names + " out", Do: m.rollout, Onward: true},
+					op.Step{Name: stepScrub, Title: "take the old credential out of use where it was delivered", Do: m.scrub, Onward: true},
 				)
 			}
 			return append(steps,
@@ -87,7 +87,7 @@ func rotate(d Deps) op.Kind {
 				op.Step{Name: stepDrain, Title: fmt.Sprintf("wait until nobody has been logged in with the old credential for %s", r.Grace), Do: m.drain},
 				op.Step{Name: stepDisable, Title: "let the old slot log in no more", Do: m.disable, Undo: m.enable, UndoTitle: "let the old slot log in again"},
 				op.Step{Name: stepSoak, Title: fmt.Sprintf("wait %s: until then the old credential can be enabled again", r.Soak), Do: m.soak(time.Duration(r.Soak))},
-				op.Step{Name: stepScrub, Title: "destroy the old password, and take the old credential out of use where it was delivered", Do: m.scrub},
+				op.Step{Name: stepScrub, Title: "destroy the old password, and take the old credential out of use where it was delivered", Do: m.scrub, Onward: true},
 			)
 		},
 	}.AsKind()
@@ -109,7 +109,7 @@ func planRotate(t op.Target, r RotateRequest, f Facts) op.Draft {
 	d := op.Draft{
 		Title:    fmt.Sprintf("rotate the credential of %s on %s", containerNames(f.Containers), t),
 		Downtime: op.Downtime{Expected: "none", Text: "each container keeps its old credential until it has the new one, and the old one goes when nobody uses it"},
-		Back:     "while the run lasts: dbops runs cancel RUN, then dbops runs undo RUN; once the old password is destroyed, rotate again",
+		Back:     "until the old password is destroyed: dbops runs cancel RUN, then dbops runs undo RUN; after that rotate again",
 	}
 	if r.Compromised {
 		d.Title += ", the old one being compromised"

@@ -295,6 +295,14 @@ func TestPlansAreBlocked(t *testing.T) {
 			must(t, os.WriteFile(strings.TrimPrefix(b.Containers[0].Places[0], "file:"),
 				[]byte(`{"username":"`+b.Admin+`","password":"`+b.AdminPassword+`"}`), 0o600))
 		}, "foreign-login"},
+		{"others may write in the folder of the file", 15, func(t *testing.T, b *bench, _ *pgx.Conn) {
+			t.Helper()
+			must(t, os.Chmod(b.Dir, 0o777))
+		}, "delivery-unwritable"},
+		{"others may read the file", 15, func(t *testing.T, b *bench, _ *pgx.Conn) {
+			t.Helper()
+			must(t, os.Chmod(strings.TrimPrefix(b.Containers[0].Places[0], "file:"), 0o644))
+		}, "delivery-unwritable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -358,6 +366,8 @@ func TestAFailedRolloutParksAndBothCredentialsWork(t *testing.T) {
 	deps := b.deps
 	failing := Command{Dir: b.Dir, Args: []string{"/bin/sh", "-c", "echo the image is gone >&2; exit 3"}}
 	fixed := filepath.Join(b.Dir, "fixed")
+	path := strings.TrimPrefix(c.Places[0], "file:")
+	failing.Args[2] = "cat " + path + "; " + failing.Args[2]
 	deps.Rollout = func(context.Context, op.Target, string) (Rollout, error) {
 		if _, err := os.Stat(fixed); err == nil {
 			return notes{b.Dir}, nil
@@ -371,6 +381,9 @@ func TestAFailedRolloutParksAndBothCredentialsWork(t *testing.T) {
 		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
 	}
 	now, _ := b.current(t, c)
+	if strings.Contains(run.Problem, now.Password.Reveal()) || !strings.Contains(run.Problem, secret.Redacted) {
+		t.Error("what the rollout printed of the credential is in the run's error")
+	}
 	b.serves(t, c, now, "a fresh container")
 	b.serves(t, c, old, "the running container")
 	must(t, os.WriteFile(fixed, nil, 0o600))

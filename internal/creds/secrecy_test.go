@@ -3,9 +3,11 @@ package creds
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,9 +99,30 @@ func TestARevokedContainerGetsInNoMoreUntilItIsIssuedAnew(t *testing.T) {
 	if _, err := b.login(t.Context(), b.Database, old); sqlState(err) == "" {
 		t.Errorf("it logs in: %v", err)
 	}
+	r := b.rotation() // gives no access back by the way
+	for range 2 {
+		if got := checks(b.plan(t, RotateKind, r), op.Block); len(got) != 1 || got[0] != "disabled" {
+			t.Errorf("blocked by %v", got)
+		}
+		r.Compromised, r.Reason = true, "a test"
+	}
 	b.does(t, IssueKind, IssueRequest{Container: c.Name}, state.Done)
 	now, _ := b.current(t, c)
 	b.serves(t, c, now, "after it was issued anew")
+
+	// A new credential for a server that it does not log in to is none.
+	b.does(t, RevokeKind, RevokeRequest{Container: c.Name}, state.Done)
+	path := strings.TrimPrefix(c.Places[0], "file:")
+	text, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(text), b.Host, "192.0.2.7")), 0o600))
+	p := b.plan(t, IssueKind, IssueRequest{Container: c.Name})
+	if got := checks(p, op.Block); len(got) != 1 || got[0] != "other-server" || !strings.Contains(p.Blocked()[0].Evidence, "192.0.2.7") {
+		t.Errorf("blocked by %+v", p.Blocked())
+	}
+	if got := checks(b.plan(t, RotateKind, b.rotation()), op.Warn); !slices.Contains(got, "other-server") {
+		t.Errorf("a rotation warns of %v", got)
+	}
 }
 
 func TestRollbackAfterARunThatWasLeft(t *testing.T) {
@@ -159,12 +182,28 @@ func TestAnAdoptedLoginIsRotatedToASlot(t *testing.T) {
 			must(t, os.WriteFile(where, []byte("the-old-password\n"), 0o600))
 			must(t, os.WriteFile(filepath.Join(s.Dir, c.Name+".runs"), nil, 0o600))
 			b := newBench(t, s, statetest.New(t, "sqlite"), s.deps())
+			if major >= 16 { // a membership may be there once for each who granted it
+				_, err := super.Exec(t.Context(), "GRANT all"+legacy+" TO "+legacy+" GRANTED BY "+s.Admin)
+				must(t, err)
+			}
+			s.declare("other-" + legacy)
+			if got := checks(b.plan(t, AdoptKind, AdoptRequest{Container: "other-" + legacy, Login: SlotRole(c.Name, SlotA)}), "block"); !slices.Contains(got, "no-role") {
+				t.Errorf("a role that is not there: %v", got)
+			}
 			request := AdoptRequest{Container: c.Name, Login: legacy}
 			if got := checks(b.plan(t, AdoptKind, request), "block"); len(got) != 1 || got[0] != "no-password" {
 				t.Errorf("without its password: %v", got)
 			}
 			request.Secret = "file:" + where
+			p := b.plan(t, AdoptKind, request)
+			if groups := slices.IndexFunc(p.Changes, func(c op.Change) bool { return c.To == "all"+legacy }); groups < 0 || !slices.Contains(checks(p, "info"), "not-acting") {
+				t.Errorf("%+v", p)
+			}
 			b.does(t, AdoptKind, request, state.Done)
+			if got := checks(b.plan(t, AdoptKind, AdoptRequest{Container: "other-" + legacy, Login: legacy}), "block"); !slices.Contains(got, "others-slot") {
+				t.Errorf("another container's slot: %v", got)
+			}
+			s.Containers = s.Containers[:1]
 			if l, _ := s.current(t, c); l.User != legacy || !l.Password.Equal("the-old-password") {
 				t.Errorf("current is %s", l.User)
 			}
@@ -201,9 +240,9 @@ func TestListAndAuditTellWhatIsWrong(t *testing.T) {
 	conn, err := b.login(t.Context(), b.Database, l)
 	must(t, err)
 	defer func() { _ = conn.Close(t.Context()) }()
-	all, err := b.deps.List(t.Context(), b.target(), t0)
+	all, err := b.deps.List(t.Context(), b.target(), Look{Login: true}, t0)
 	must(t, err)
-	if len(all) != 1 || all[0].Active != SlotA || all[0].Sessions[SlotA] != 1 || all[0].Sessions[SlotB] != 0 || all[0].Created.IsZero() || len(all[0].Findings) != 0 {
+	if len(all) != 1 || all[0].Active != SlotA || all[0].Sessions[SlotA] != 1 || all[0].Sessions[SlotB] != 0 || all[0].Created.IsZero() || len(all[0].Findings) != 0 || all[0].Works == nil || !*all[0].Works {
 		t.Errorf("%+v", all)
 	}
 	stranger := "stranger_" + b.Owner
@@ -214,7 +253,7 @@ func TestListAndAuditTellWhatIsWrong(t *testing.T) {
 		_, err := super.Exec(t.Context(), sql)
 		must(t, err)
 	}
-	r, err := b.deps.Audit(t.Context(), b.target(), []string{b.Admin}, t0)
+	r, err := b.deps.Audit(t.Context(), b.target(), nil, t0) // dbops itself is known
 	must(t, err)
 	found := map[string]bool{}
 	for _, f := range r.Findings {
@@ -229,6 +268,59 @@ func TestListAndAuditTellWhatIsWrong(t *testing.T) {
 		if !found[want] {
 			t.Errorf("%s is not found: %+v", want, r.Findings)
 		}
+	}
+	v, err := verifierOf("another")
+	must(t, err)
+	_, err = super.Exec(t.Context(), fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", slot, v))
+	must(t, err)
+	for _, look := range []Look{{}, {Login: true}, {Login: true, Patience: 1}} {
+		all, err := b.deps.List(t.Context(), b.target(), look, t0)
+		must(t, err)
+		want := map[bool]string{true: "current-fails", false: ""}[look.Login]
+		if look.Patience == 1 {
+			want = "not-tried"
+		}
+		if found := slices.ContainsFunc(all[0].Findings, func(f op.Finding) bool { return f.Check == want }); found != (want != "") {
+			t.Errorf("with %+v: %+v", look, all[0].Findings)
+		}
+	}
+}
+
+func TestAFileThatIsGoneIsPutBack(t *testing.T) {
+	t.Parallel()
+	b := start(t, 15, 1)
+	c := b.Containers[0]
+	path := strings.TrimPrefix(c.Places[0], "file:")
+	text, err := os.ReadFile(path)
+	must(t, err)
+	if p := b.plan(t, RepairKind, RepairRequest{Containers: b.names()}); !p.Nothing() {
+		t.Errorf("there is nothing to repair: %+v", p.Changes)
+	}
+	must(t, os.Remove(path))
+	all, err := b.deps.List(t.Context(), b.target(), Look{Login: true}, t0)
+	must(t, err)
+	if len(all[0].Findings) != 1 || all[0].Findings[0].Check != "not-delivered" || !strings.Contains(all[0].Findings[0].Remedy, "dbops creds repair "+c.Name+" -e prod") {
+		t.Errorf("%+v", all[0].Findings)
+	}
+	if s, err := b.deps.Show(t.Context(), b.target(), c.Name); err != nil || s.Amiss == "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	b.does(t, RepairKind, RepairRequest{Containers: b.names()}, state.Done)
+	if now, err := os.ReadFile(path); err != nil || string(now) != string(text) {
+		t.Errorf("it is not as before: %v", err)
+	}
+	must(t, os.Remove(path))
+	p := b.plan(t, RotateKind, b.rotation())
+	if got := checks(p, op.Warn); len(got) != 1 || got[0] != "not-delivered" {
+		t.Errorf("a rotation warns of %v", got)
+	}
+	if run := b.attach(t, b.submit(t, p)); run.State != state.Done {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	now, _ := b.current(t, c)
+	b.serves(t, c, now, "a fresh container")
+	if _, err := os.Stat(path); err != nil || now.User != SlotRole(c.Name, SlotB) {
+		t.Errorf("current is %s: %v", now.User, err)
 	}
 }
 
@@ -264,27 +356,76 @@ func (broken) Start(context.Context, string, string, string) (string, error) {
 
 func TestThereIsNoWayBackToADestroyedCredential(t *testing.T) {
 	t.Parallel()
+	for name, compromised := range map[string]bool{"it was compromised": true, "somebody changed its password": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := start(t, 15, 1)
+			c := b.Containers[0]
+			deps := b.deps
+			deps.Rollout = func(context.Context, op.Target, string) (Rollout, error) { return broken{notes{b.Dir}}, nil }
+			b = newBench(t, b.stage, statetest.New(t, "sqlite"), deps)
+			r := b.rotation()
+			r.Compromised, r.Reason = compromised, "a test"
+			id := b.submit(t, b.plan(t, RotateKind, r))
+			run := b.attach(t, id)
+			if run.State != state.Parked || run.Step != stepRollout || slices.Contains(run.Verbs, string(state.UndoRun)) == compromised {
+				t.Fatalf("the run is %s at %s, for %v: %s", run.State, run.Step, run.Verbs, run.Problem)
+			}
+			newer, _ := b.current(t, c)
+			if compromised { // nobody is led to what cannot work
+				if err := b.Tell(t.Context(), id, state.UndoRun, actor, ""); err == nil {
+					t.Error("undo is taken")
+				}
+				b.tell(t, id, state.Retry)
+				if run = b.attach(t, id); run.State != state.Parked || run.Step != stepRollout {
+					t.Errorf("the run is %s at %s", run.State, run.Step)
+				}
+			} else {
+				_, err := pgtest.Start(t, 15).Superuser(t, b.Database).Exec(t.Context(), "ALTER ROLE "+SlotRole(c.Name, SlotA)+" PASSWORD NULL")
+				must(t, err)
+				b.tell(t, id, state.UndoRun)
+				if run = b.attach(t, id); run.State != state.Parked || !strings.Contains(run.Problem, "it does not log in any more") {
+					t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+				}
+			}
+			if now, _ := b.current(t, c); now.User != newer.User {
+				t.Errorf("current is %s", now.User)
+			}
+			b.serves(t, c, newer, "a fresh container")
+		})
+	}
+}
+
+// unretired is a place that does not give up what is old.
+type unretired struct{ secret.Store }
+
+func (unretired) Retire(context.Context, secret.Ref, string) error {
+	return fault.Newf(fault.Denied, "retire", "no permission")
+}
+
+func TestAScrubThatFailedHalfWayOffersNoWayBack(t *testing.T) {
+	t.Parallel()
 	b := start(t, 15, 1)
-	c := b.Containers[0]
-	deps := b.deps
-	deps.Rollout = func(context.Context, op.Target, string) (Rollout, error) { return broken{notes{b.Dir}}, nil }
+	deps, place := b.deps, b.deps.Place
+	mended := false
+	deps.Place = func(ctx context.Context, name string) (secret.Store, secret.Ref, error) {
+		s, ref, err := place(ctx, name)
+		if mended {
+			return s, ref, err
+		}
+		return unretired{s}, ref, err
+	}
 	b = newBench(t, b.stage, statetest.New(t, "sqlite"), deps)
-	r := b.rotation()
-	r.Compromised, r.Reason = true, "a test"
-	id := b.submit(t, b.plan(t, RotateKind, r))
-	if run := b.attach(t, id); run.State != state.Parked || run.Step != stepRollout {
-		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
-	}
-	newer, _ := b.current(t, c)
-	b.tell(t, id, state.UndoRun)
+	id := b.submit(t, b.plan(t, RotateKind, b.rotation()))
 	run := b.attach(t, id)
-	if run.State != state.Parked || !strings.Contains(run.Problem, "it does not log in any more") {
+	if run.State != state.Parked || run.Step != stepScrub || !slices.Equal(run.Verbs, []string{string(state.Retry), string(state.Abandon)}) {
+		t.Fatalf("the run is %s at %s, for %v: %s", run.State, run.Step, run.Verbs, run.Problem)
+	}
+	mended = true
+	b.tell(t, id, state.Retry)
+	if run = b.attach(t, id); run.State != state.Done {
 		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
 	}
-	if now, _ := b.current(t, c); now.User != newer.User {
-		t.Errorf("current is %s", now.User)
-	}
-	b.serves(t, c, newer, "a fresh container")
 }
 
 func TestUndoTakesNoCredentialFromWhoIsLoggedIn(t *testing.T) {

@@ -24,6 +24,7 @@ type Shown struct {
 	User      string   `json:"user"`
 	Slot      string   `json:"slot,omitempty"`
 	Databases []string `json:"databases"`
+	Amiss     string   `json:"amiss,omitempty"` // why a container that starts now does not find it
 
 	payload *payload
 }
@@ -54,7 +55,11 @@ func (d Deps) Show(ctx context.Context, t op.Target, container string) (*Shown, 
 	if err != nil {
 		return nil, fault.New(fault.Invalid, what, err)
 	}
-	s := &Shown{Container: container, Place: c.Places[0], Version: held.Current.ID, User: p.Login().User, payload: p}
+	seen, _, err := d.readPlace(ctx, c.Places[0], c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Shown{Container: container, Place: c.Places[0], Version: held.Current.ID, User: p.Login().User, Amiss: seen.Amiss, payload: p}
 	for _, letter := range []string{SlotA, SlotB} {
 		if s.User == SlotRole(container, letter) {
 			s.Slot = letter

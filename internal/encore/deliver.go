@@ -93,13 +93,9 @@ func Deliver(ctx context.Context, path string, lang Language, ds ...Delivery) (D
 
 // Holds tells how much of d the infra config at path holds. It writes nothing.
 func Holds(path string, lang Language, d Delivery) (Holding, error) {
-	text, _, err := readFile(path)
+	config, err := Look(path, lang)
 	if err != nil {
-		return Holding{}, fileFault("look at "+path, err)
-	}
-	config, err := ParseInfra(text, lang)
-	if err != nil {
-		return Holding{}, in(path, err)
+		return Holding{}, err
 	}
 	h, err := config.Holds(d.Database, d.Change)
 	if err != nil {
@@ -113,16 +109,21 @@ func in(path string, err error) error {
 	return fault.New(fault.KindOf(err), path, err)
 }
 
-var errMoved = errors.New("somebody changed it meanwhile")
+var (
+	errMoved = errors.New("somebody changed it meanwhile")
+	errOwner = errors.New("keep its owner")
+)
 
 func fileFault(op string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fault.New(fault.NotFound, op, err)
+		return fault.New(fault.NotFound, op, err).Hint("put the app's infra config there: dbops changes one, and makes none")
 	case errors.Is(err, errMoved):
 		return fault.New(fault.Stale, op, err).Hint("nothing was written; do it again")
 	case errors.Is(err, syscall.EBUSY):
 		return fault.New(fault.Invalid, op, err).Hint("the file itself is mounted; mount its folder instead, so that the file can be replaced")
+	case errors.Is(err, syscall.EPERM) && !errors.Is(err, errOwner): // not EACCES, which modes lead to
+		return fault.New(fault.Denied, op, err).Hint("lsattr -d shows what is immutable there (i, a): it stays so until root runs chattr -i -a on it")
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fault.New(fault.Denied, op, err).Hint("dbops must be able to write in its folder, and to keep its owner: run it as the file's owner")
 	}
@@ -195,7 +196,7 @@ func replace(path string, text, old []byte, info fs.FileInfo) error {
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
-			return fmt.Errorf("keep its owner: %w", err)
+			return fmt.Errorf("%w: %w", errOwner, err)
 		}
 	}
 	if err := f.Chmod(mode(info)); err != nil {
