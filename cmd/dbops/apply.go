@@ -18,6 +18,7 @@ func newApplyCmd(c *cli) *cobra.Command {
 		Short: "Run a saved or approved plan",
 		Long: `Run a plan that was saved with --plan --out FILE, or that waits under the name of its approval. The world is compared
 with what the plan was made from: if it moved, nothing is changed. A plan is run once; applying it again goes on with its run.
+--confirm may name several instances, with commas, as it does where several plans were made at once.
 ` + changeStatuses,
 		Example: `  dbops availability set zonal -e staging main --plan --out plan.json
   dbops apply plan.json
@@ -42,6 +43,7 @@ func runApply(ctx context.Context, c *cli, o *applyOptions) error {
 	if err != nil {
 		return err
 	}
+	o.confirms(p.Instance)
 	if p.Nothing() && len(p.Blocked()) == 0 {
 		return c.nothing(ctx, a, p)
 	}

@@ -9,6 +9,7 @@ import (
 	"dbops/internal/app"
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/state"
 )
 
 // changes plans what somebody wants of several instances and, unless --plan stops there, runs the plans one after the other. Nothing is run
@@ -59,7 +60,7 @@ func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []ap
 	}
 	if len(waiting) > 0 {
 		return fault.Newf(fault.Unapproved, fmt.Sprintf("run %d plans", len(plans)), "they need the approval of somebody else").
-			Hint("when they are approved: %s", strings.Join(waiting, ", then "))
+			Hint("when they are approved, the same command again runs them; or %s", strings.Join(waiting, ", then "))
 	}
 	each := make([]changeFlags, len(plans))
 	for i, p := range plans {
@@ -84,8 +85,12 @@ func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []ap
 	return nil
 }
 
-// askAll asks for the approvals that plans need, and returns the names of those that nobody has given yet.
+// askAll asks for the approvals that plans need, and returns how to run those to which nobody has said yes.
 func (c *cli) askAll(ctx context.Context, a *app.App, f changeFlags, plans []*op.Plan) (waiting []string, err error) {
+	engine, err := a.Engine(ctx, app.EngineOptions{})
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range plans {
 		if p.Approvals == 0 {
 			continue
@@ -93,6 +98,13 @@ func (c *cli) askAll(ctx context.Context, a *app.App, f changeFlags, plans []*op
 		who, err := a.Identity(ctx, p.Environment, p.Instance, c.sshKey(f.key))
 		if err != nil {
 			return nil, err
+		}
+		approval, err := engine.Request(ctx, p, who)
+		if err != nil {
+			return nil, err
+		}
+		if approval.State == state.Approved {
+			continue
 		}
 		if err := c.request(ctx, a, p, who); err != nil {
 			return nil, err
@@ -104,4 +116,11 @@ func (c *cli) askAll(ctx context.Context, a *app.App, f changeFlags, plans []*op
 		waiting = append(waiting, apply)
 	}
 	return waiting, nil
+}
+
+// confirms makes --confirm, which may name several instances with commas, the name of one, if it is among them.
+func (f *changeFlags) confirms(instance string) {
+	if slices.Contains(strings.Split(f.confirm, ","), instance) {
+		f.confirm = instance
+	}
 }

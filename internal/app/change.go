@@ -22,7 +22,7 @@ type Change struct {
 	Key                   sshsig.Key // to be known by, where no cloud vouches for who asks
 }
 
-// PlanChange works out what a change does. Nothing is changed or stored.
+// PlanChange works out what a change does. Nothing is changed or stored. Where an approval was asked for the very same, it is that plan.
 func (a *App) PlanChange(ctx context.Context, c Change) (*op.Plan, error) {
 	t, err := a.Target(c.Environment, c.Instance)
 	if err != nil {
@@ -43,7 +43,11 @@ func (a *App) PlanChange(ctx context.Context, c Change) (*op.Plan, error) {
 	if err := a.apart(ctx, t); err != nil {
 		return nil, err
 	}
-	return engine.Plan(ctx, op.PlanRequest{Kind: c.Kind, Target: t, Request: c.Request, Requester: who, Approvals: e.ApprovalsNeeded()})
+	p, err := engine.Plan(ctx, op.PlanRequest{Kind: c.Kind, Target: t, Request: c.Request, Requester: who, Approvals: e.ApprovalsNeeded()})
+	if err != nil {
+		return nil, err
+	}
+	return asked(ctx, engine, p)
 }
 
 // apart refuses to change the server on which the state itself lives: who restarts it loses sight of the run.
