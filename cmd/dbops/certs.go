@@ -6,8 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +13,6 @@ import (
 	"dbops/internal/app"
 	"dbops/internal/certs"
 	"dbops/internal/fault"
-	"dbops/internal/op"
 )
 
 func newCertsCmd(c *cli) *cobra.Command {
@@ -37,6 +34,18 @@ type certsOptions struct {
 	caFile        string
 	within        string
 	offline       bool
+	dirs          []string
+}
+
+// kits is where fetch and create-client write when they are told nothing else.
+const kits = "certs"
+
+func (o *certsOptions) request() app.CertsRequest {
+	return app.CertsRequest{Environment: o.env, Instance: o.instance, CAFile: o.caFile, Offline: o.offline, Folders: o.dirs, Below: kits}
+}
+
+func (o *certsOptions) dirFlag(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&o.dirs, "dir", nil, "a folder that fetch or create-client has written to; those in "+kits+", here, are looked at anyway")
 }
 
 func newCertsListCmd(c *cli) *cobra.Command {
@@ -44,7 +53,8 @@ func newCertsListCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list [INSTANCE]", Short: "List certificates: of servers, their CAs and clients", Args: cobra.MaximumNArgs(1),
 		Long: `List the server certificate, its CAs and the client certificates of every instance, with their ends: what the provider tells, and what
-the server shows in a handshake.
+the server shows in a handshake. No provider vouches for a plain server: what it shows is all there is to list. A folder that fetch or
+create-client has written to, here or named with --dir, is told where its clients cannot verify the server, or will not after a rotation.
 
 Exit status: 0 every instance was listed; 1 at least one was not; 2 usage or configuration.`,
 		Example: "  dbops certs list\n  dbops certs list -e prod main\n  dbops certs list -e prod -o json",
@@ -54,6 +64,7 @@ Exit status: 0 every instance was listed; 1 at least one was not; 2 usage or con
 		},
 	}
 	environmentFlag(cmd, &o.env, false)
+	o.dirFlag(cmd)
 	cmd.Flags().BoolVar(&o.offline, "no-handshake", false, "ask the providers only, and no server")
 	return cmd
 }
@@ -107,7 +118,7 @@ func runCertsList(ctx context.Context, c *cli, o *certsOptions) error {
 		return err
 	}
 	defer a.Close()
-	all, err := a.Certificates(ctx, o.env, o.instance, "", o.offline)
+	all, err := a.Certificates(ctx, o.request())
 	if err != nil {
 		return err
 	}
@@ -117,6 +128,14 @@ func runCertsList(ctx context.Context, c *cli, o *certsOptions) error {
 	var notes bytes.Buffer
 	for _, i := range all {
 		one := certsObject(c, i)
+		if stale := checkFolders(i); len(stale) > 0 {
+			one.Findings = stale
+			fmt.Fprintf(&notes, "\n! %s/%s\n", i.Environment, i.Name)
+			printFindings(&notes, stale)
+		}
+		if i.Survey != nil && i.Survey.Told == nil && len(one.Certificates) > 0 {
+			fmt.Fprintf(&notes, "\ni %s/%s  %s\n", i.Environment, i.Name, certs.Unvouched)
+		}
 		out = append(out, one)
 		for _, r := range one.Certificates {
 			rows = append(rows, certsRow(i, r, time.Now()))
@@ -178,130 +197,4 @@ func certsRow(i app.Certs, r certs.Row, now time.Time) []string {
 		until = r.Until.UTC().Format(time.DateOnly)
 	}
 	return []string{i.Environment, i.Name, sort, oneBlock(r.Name), orText(id, "-"), until, expiryWord(r.Until, now)}
-}
-
-func newCertsCheckCmd(c *cli) *cobra.Command {
-	o := &certsOptions{}
-	cmd := &cobra.Command{
-		Use: "check [INSTANCE]", Short: "Check certificates in live handshakes", Args: cobra.MaximumNArgs(1),
-		Long: `Make a handshake with each server and hold what it shows against what the provider says: the chain to a trusted CA, the host's or the
-instance's name, the ends of all certificates, the protocol. Nobody logs in. --within also finds what ends soon.
-
-Exit status: 0 all is well; 1 a server could not be looked at; 2 usage or configuration; 5 findings.`,
-		Example: `  dbops certs check
-  dbops certs check -e prod --within 30d
-  dbops certs check -e prod billing --ca-file office-ca.pem -o json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.instance = first(args)
-			return runCertsCheck(cmd.Context(), c, o)
-		},
-	}
-	environmentFlag(cmd, &o.env, false)
-	cmd.Flags().StringVar(&o.within, "within", "0d", "find what ends within that time: 30d, 12h")
-	cmd.Flags().StringVar(&o.caFile, "ca-file", "", "trust the CAs in this file, in place of those that dbops.yaml or the provider names")
-	return cmd
-}
-
-// parseWithin reads 30d or a duration.
-func parseWithin(s string) (time.Duration, error) {
-	if n, ok := strings.CutSuffix(s, "d"); ok {
-		if d, err := strconv.Atoi(n); err == nil && d >= 0 && d <= 36500 {
-			return time.Duration(d) * 24 * time.Hour, nil
-		}
-	} else if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return d, nil
-	}
-	return 0, fault.Newf(fault.Usage, "read the flags", "--within %q is no length of time", s).Hint("write it as in 30d or 12h")
-}
-
-func runCertsCheck(ctx context.Context, c *cli, o *certsOptions) error {
-	within, err := parseWithin(o.within)
-	if err != nil {
-		return err
-	}
-	a, err := c.app()
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	all, err := a.Certificates(ctx, o.env, o.instance, o.caFile, false)
-	if err != nil {
-		return err
-	}
-	failed, bad := 0, 0
-	var text bytes.Buffer
-	out := make([]instanceCertsJSON, 0, len(all))
-	for _, i := range all {
-		one := certsObject(c, i)
-		findings := []op.Finding{}
-		if i.Survey != nil {
-			findings = append(findings, i.Survey.Check(time.Now(), within)...)
-		}
-		if certs.Bad(findings) {
-			bad++
-		}
-		one.Findings = findings
-		out = append(out, one)
-		if c.printCheck(&text, i, findings) {
-			failed++
-		}
-	}
-	if c.json() {
-		err = printJSON(c.out, struct {
-			Schema    string              `json:"schema"`
-			Within    string              `json:"within"`
-			Instances []instanceCertsJSON `json:"instances"`
-		}{"dbops/certs-check/v1", within.String(), out})
-	} else {
-		_, err = text.WriteTo(c.out)
-	}
-	switch {
-	case err != nil:
-		return err
-	case failed > 0:
-		return &exitStatus{1}
-	case bad > 0:
-		return &exitStatus{5}
-	}
-	return nil
-}
-
-// printCheck tells what was found of one instance, and whether its server could not be looked at.
-func (c *cli) printCheck(w io.Writer, i app.Certs, findings []op.Finding) (failed bool) {
-	name := i.Environment + "/" + i.Name
-	problem := problemOf(i)
-	if problem != nil && !certs.Bad(findings) { // else the finding says it
-		printProblem(w, i, problem)
-		failed = true
-	} else if s := seenOf(i); s != nil {
-		mark := "ok"
-		if certs.Bad(findings) {
-			mark = "!"
-		}
-		fmt.Fprintf(w, "\n%s %s  %s at %s, until %s, trusted by %s\n", mark, name, tls.VersionName(s.Version), s.HostPort,
-			s.Chain[0].NotAfter.UTC().Format(time.DateOnly), oneBlock(i.Survey.RootsFrom))
-	} else {
-		fmt.Fprintf(w, "\n- %s\n", name)
-	}
-	for _, f := range findings {
-		mark := "!"
-		if f.Severity == op.Info {
-			mark = "i"
-		}
-		fmt.Fprintf(w, "  %s %s: %s\n", mark, f.Check, oneBlock(f.Text))
-		if f.Evidence != "" && f.Severity != op.Info {
-			fmt.Fprintf(w, "    seen: %s\n", oneBlock(f.Evidence))
-		}
-		if f.Remedy != "" {
-			fmt.Fprintf(w, "    next: %s\n", oneBlock(f.Remedy))
-		}
-	}
-	return failed
-}
-
-func seenOf(i app.Certs) *certs.Seen {
-	if i.Survey == nil {
-		return nil
-	}
-	return i.Survey.Seen
 }

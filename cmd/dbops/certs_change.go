@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +12,8 @@ import (
 	"dbops/internal/certs"
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/state"
 )
 
 type certsClientOptions struct {
@@ -37,7 +41,7 @@ last step sees in a handshake that the server takes it.
 	environmentFlag(cmd, &o.env, true)
 	fs := cmd.Flags()
 	fs.StringVar(&o.dir, "dir", "", "the folder for its files, on this machine (default: certs/ENV-INSTANCE-NAME, here)")
-	fs.StringVar(&o.database, "database", "", "for the settings (default: the instance's first)")
+	fs.StringVar(&o.database, "database", "", "for the settings (default: the only one, else one is chosen; the plan tells which)")
 	fs.StringVar(&o.user, "user", "", "for the settings (default: the read login's)")
 	o.add(cmd)
 	return cmd
@@ -55,7 +59,7 @@ func runCertsCreateClient(ctx context.Context, c *cli, o *certsClientOptions) er
 	if dir == "" {
 		dir = kitDir("", o.env, o.instance) + "-" + o.name
 	}
-	request, err := a.ClientRequest(o.env, o.instance, o.name, dir, o.database, o.user)
+	request, err := a.ClientRequest(ctx, o.env, o.instance, o.name, dir, o.database, o.user)
 	if closeErr := a.Close(); err == nil {
 		err = closeErr
 	}
@@ -73,14 +77,28 @@ func newCertsRevokeClientCmd(c *cli) *cobra.Command {
 ` + changeStatuses,
 		Example: "  dbops certs revoke-client -e staging main laptop-ann\n  dbops certs revoke-client -e prod main metabase --plan",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.change(cmd.Context(), o.changeFlags, app.Change{
-				Environment: o.env, Instance: args[0], Kind: certs.RevokeClientKind, Request: certs.RevokeRequest{Client: args[1]},
-			})
+			o.instance, o.name = args[0], args[1]
+			return runCertsRevokeClient(cmd.Context(), c, o)
 		},
 	}
 	environmentFlag(cmd, &o.env, true)
 	o.add(cmd)
 	return cmd
+}
+
+func runCertsRevokeClient(ctx context.Context, c *cli, o *certsClientOptions) error {
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	request, err := a.RevokeRequest(ctx, o.env, o.instance, o.name)
+	if closeErr := a.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return c.change(ctx, o.changeFlags, app.Change{Environment: o.env, Instance: o.instance, Kind: certs.RevokeClientKind, Request: request})
 }
 
 type certsRotateOptions struct {
@@ -123,5 +141,59 @@ func runCertsRotate(ctx context.Context, c *cli, o *certsRotateOptions, instance
 	case o.atReboot:
 		r.When = cloud.CAAtReboot
 	}
-	return c.change(ctx, o.changeFlags, app.Change{Environment: o.env, Instance: instance, Kind: certs.RotateKind, Request: r})
+	return c.rotate(ctx, o.changeFlags, app.Change{Environment: o.env, Instance: instance, Kind: certs.RotateKind, Request: r})
+}
+
+// rotate is change for a plan that must not wait for another run on the instance: that changes what it was made from, or has a gate of its own,
+// for which this run would wait for ever.
+func (c *cli) rotate(ctx context.Context, f changeFlags, want app.Change) error {
+	if f.out != "" && !f.plan {
+		return fault.Newf(fault.Usage, "read the flags", "--out needs --plan")
+	}
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	want.Key = c.sshKey(f.key)
+	p, err := a.PlanChange(ctx, want)
+	if err != nil {
+		return err
+	}
+	for i := range p.Findings {
+		if other := &p.Findings[i]; other.Check == "unfinished-run" && other.Severity == op.Warn {
+			other.Severity = op.Block
+			other.Remedy = "when it has ended, make the plan again: " + other.Remedy[strings.LastIndex(other.Remedy, "dbops "):]
+		}
+	}
+	switch {
+	case f.plan:
+		return c.planned(ctx, a, f, p)
+	case p.Nothing() && len(p.Blocked()) == 0:
+		return c.nothing(ctx, a, p)
+	}
+	if err := c.present(p); err != nil {
+		return err
+	}
+	return c.withdrawn(ctx, a, f, p, c.run(ctx, a, f, p))
+}
+
+// withdrawn ends a run that found its target taken by one that was submitted at the same time.
+func (c *cli) withdrawn(ctx context.Context, a *app.App, f changeFlags, p *op.Plan, err error) error {
+	held, ok := errors.AsType[*state.HeldError](err)
+	if !ok {
+		return err
+	}
+	engine, lost := a.Engine(ctx, app.EngineOptions{})
+	if lost != nil {
+		return errors.Join(err, lost)
+	}
+	who, lost := a.Identity(ctx, p.Environment, p.Instance, c.sshKey(f.key))
+	if lost == nil {
+		lost = engine.Tell(ctx, p.RunID(), state.Cancel, who, "run "+held.Run+" was submitted at the same time")
+	}
+	if lost != nil {
+		return errors.Join(err, lost)
+	}
+	return fault.Newf(fault.Blocked, p.Title, "run %s was submitted at the same time, and %s belongs to it", held.Run, held.Target).Hint("nothing was changed; when it has ended, make the plan again: dbops runs show %s", held.Run)
 }

@@ -29,7 +29,9 @@ func newCertsFetchCmd(c *cli) *cobra.Command {
 		Use: "fetch -e ENV INSTANCE", Short: "Write the files that clients need to verify a server", Args: cobra.ExactArgs(1),
 		Long: `Write the CAs of an instance as PEM and as a Java trust store, and an entry for pg_service.conf; print the settings for each tool. Cloud SQL
 tells its CAs; those of RDS are the region's bundle, which is part of dbops (dbops certs update brings newer ones), or ca_file. Before
-anything is written, the CAs must verify the live server; where it cannot be reached, that is said.
+anything is written, the CAs must verify the live server; where it cannot be reached, that is said. Written to a folder of its own again, it
+renews the CAs there, and keeps the database and the user unless others are named. Files of others are never overwritten; entries of others in
+a pg_service.conf stay.
 
 Exit status: 0 written; 1 failed, and nothing was written; 2 usage or configuration.`,
 		Example: `  dbops certs fetch -e prod main
@@ -43,8 +45,8 @@ Exit status: 0 written; 1 failed, and nothing was written; 2 usage or configurat
 	environmentFlag(cmd, &o.Environment, true)
 	fs := cmd.Flags()
 	fs.StringVar(&o.Dir, "dir", "", "the folder to write to (default: certs/ENV-INSTANCE, here)")
-	fs.StringVar(&o.Database, "database", "", "for the settings (default: the instance's first)")
-	fs.StringVar(&o.User, "user", "", "for the settings (default: the read login's)")
+	fs.StringVar(&o.Database, "database", "", "for the settings (default: that of the folder, else the only one, else one is chosen and told)")
+	fs.StringVar(&o.User, "user", "", "for the settings (default: that of the folder, else the read login's)")
 	fs.StringSliceVar(&o.tools, "for", []string{"psql", "service"}, "print the settings for: all, or "+strings.Join(certs.Tools(), ", "))
 	fs.StringVar(&o.CAFile, "ca-file", "", "the CAs in this file, in place of those that dbops.yaml or the provider names")
 	fs.BoolVar(&o.Offline, "no-handshake", false, "do not look whether they verify the server")
@@ -54,7 +56,7 @@ Exit status: 0 written; 1 failed, and nothing was written; 2 usage or configurat
 // kitDir is the folder for an instance's files.
 func kitDir(dir, env, instance string) string {
 	if dir == "" {
-		dir = filepath.Join("certs", env+"-"+instance)
+		dir = filepath.Join(kits, env+"-"+instance)
 	}
 	return dir
 }
@@ -188,7 +190,8 @@ func newCertsUpdateCmd(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update", Short: "Bring the CAs that Amazon publishes for RDS", Args: cobra.NoArgs,
 		Long: `Download the CAs of RDS for the regions that dbops.yaml names, over verified TLS; show what is new and what is gone, by fingerprint; and, after a
-yes, keep them as this user's copy, which goes before the one that is part of dbops.
+yes, keep them as this user's copy, which goes before the one that is part of dbops. The way back: remove that copy, and the one that is part of
+dbops holds again; the copy of before is beside it, as REGION.pem.previous.
 
 Exit status: 0 as published; 1 failed; 2 usage or configuration; 4 nobody said yes; 5 with --check: there is a difference.`,
 		Example: "  dbops certs update --check\n  dbops certs update\n  dbops certs update --region us-gov-west-1 --yes",
@@ -272,7 +275,7 @@ func (c *cli) keep(a *app.App, all []*app.Update, files map[string]string) error
 		}
 		files[u.Region] = file
 		if !c.json() {
-			fmt.Fprintf(c.out, "kept: %s\n", file)
+			fmt.Fprintf(c.out, "kept: %s\nback: %s\n", file, u.Back(file))
 		}
 	}
 	return nil

@@ -93,7 +93,8 @@ func TestTheCAsOfRDSAreUpdated(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("it was kept without a yes")
 	}
-	demand(0, "  + "+bundle.Fingerprint(played[0]), append(update, "--yes")...)
+	demand(5, "  + "+bundle.Fingerprint(played[0]), append(update, "--check")...)
+	demand(0, "kept: "+file+"\nback: rm "+file, append(update, "--yes")...)
 	demand(0, "  5 the same", append(update, "--check")...)
 	demand(0, "trusted by "+file, "certs", "check", "-e", "prod", "billing")
 	demand(0, "it works", "psql", "-e", "prod", "billing", "--", "-Atc", "select 'it works'")

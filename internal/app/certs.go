@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -18,6 +19,7 @@ import (
 	"dbops/internal/config"
 	"dbops/internal/dial"
 	"dbops/internal/fault"
+	"dbops/internal/state"
 )
 
 // DefaultDataDir is where this user keeps what was downloaded.
@@ -74,6 +76,7 @@ func (a *App) Subject(ctx context.Context, env, instance, caFile string) (*certs
 	}
 	if err == nil && caFile != "" {
 		s.Roots, s.RootsFrom, err = readCAs("read the CAs for "+s.String(), caFile, "check --ca-file")
+		s.RootsHint = "name a file that holds it with --ca-file"
 	}
 	if err != nil {
 		return nil, err
@@ -111,6 +114,10 @@ func (a *App) rdsSubject(ctx context.Context, inst *config.Instance, s *certs.Su
 	for _, e := range s.Told.Instance.Endpoints {
 		s.Addresses = append(s.Addresses, certs.Address{HostPort: net.JoinHostPort(e.Host, strconv.Itoa(e.Port))})
 	}
+	s.RootsHint = "bring what Amazon publishes now: dbops certs update --region " + inst.RDS.Region
+	if inst.RDS.CAFile != "" {
+		s.RootsHint = "put it into rds.ca_file, or leave that out for the CAs that Amazon publishes"
+	}
 	var err error
 	s.Roots, s.RootsFrom, err = a.rdsRoots("read the CAs for "+s.String(), inst)
 	return err
@@ -146,6 +153,7 @@ func (a *App) cloudsqlSubject(ctx context.Context, inst *config.Instance, s *cer
 		return fault.New(fault.Internal, "read the CAs of "+s.String(), err)
 	}
 	s.RootsFrom = "the CAs that Cloud SQL tells of this instance"
+	s.RootsHint = "look again in a minute: Cloud SQL tells the CA as soon as it is there"
 	s.Names, s.CommonName = s.Told.Names, s.Told.CommonName
 	want := cloud.EndpointKind(inst.CloudSQL.Address)
 	if want == "" {
@@ -172,8 +180,9 @@ func plainSubject(inst *config.Instance, s *certs.Subject) (err error) {
 	if server.SSLMode == "verify-full" {
 		s.Names = []string{server.Host}
 	}
-	s.RootsFrom = "the CAs of this machine"
+	s.RootsFrom, s.RootsHint = "the CAs of this machine", "name a file that holds it with postgres.ca_file"
 	if inst.Postgres.CAFile != "" {
+		s.RootsHint = "put it into postgres.ca_file"
 		s.Roots, s.RootsFrom, err = readCAs("read the CAs for "+s.String(), inst.Postgres.CAFile, "check postgres.ca_file of the instance")
 	}
 	return err
@@ -194,21 +203,74 @@ func readCAs(what, file, hint string) ([]*x509.Certificate, string, error) {
 // Certs is one instance with its certificates: exactly one of Survey and Err is set.
 type Certs struct {
 	Instance
-	Survey *certs.Survey
-	Err    error
+	Survey  *certs.Survey
+	Folders []certs.Folder // with files for its clients
+	Err     error
 }
 
-// Certificates looks at the certificates of the instances of env (all environments if empty), or of one of them, all at once, and returns
-// them in the order of dbops.yaml. Offline asks the providers only.
-func (a *App) Certificates(ctx context.Context, env, instance, caFile string, offline bool) ([]Certs, error) {
-	all, err := a.Instances(env)
+// foldersOf refuses folders that were named and hold no files for clients of the instances.
+func foldersOf(r CertsRequest, all []Instance) error {
+	for _, dir := range r.Folders {
+		if !slices.ContainsFunc(all, func(i Instance) bool { return len(certs.Folders("", []string{dir}, i.Environment, i.Name)) > 0 }) {
+			return fault.Newf(fault.Usage, "look at the files in "+dir, "dbops certs fetch has written none there for an instance that is looked at").
+				Hint("check --dir, and the environment and the instance")
+		}
+	}
+	return nil
+}
+
+// gate is the run that waits until every client has an instance's CA to come; empty if there is none, or the runs cannot be read.
+func (a *App) gate(ctx context.Context, s *certs.Subject) string {
+	if s.Provider != cloud.CloudSQL || s.Told.CA(cloud.CANext) == nil {
+		return ""
+	}
+	engine, err := a.Engine(ctx, EngineOptions{})
+	if err != nil {
+		a.opts.Log.Warn("the runs cannot be read", "instance", s.String(), "error", err)
+		return ""
+	}
+	runs, err := engine.Runs(ctx, state.RunFilter{Environment: s.Environment, Instance: s.Instance, Active: true})
+	if err != nil {
+		a.opts.Log.Warn("the runs cannot be read", "instance", s.String(), "error", err)
+		return ""
+	}
+	for _, r := range runs {
+		if r.Kind == certs.RotateKind && r.State == state.Gate {
+			return r.ID
+		}
+	}
+	return ""
+}
+
+// CertsRequest asks for the certificates of instances.
+type CertsRequest struct {
+	Environment, Instance string // empty: all
+	CAFile                string // trusted in place of what dbops.yaml or the providers name
+	Offline               bool   // ask the providers only
+	// Folders with files for clients are looked at: the given ones, and those below Below.
+	Folders []string
+	Below   string
+}
+
+// Certificates looks at the certificates of instances, all at once, and returns them in the order of dbops.yaml. Folders with no files for clients
+// of one of them are a fault.Usage.
+func (a *App) Certificates(ctx context.Context, r CertsRequest) ([]Certs, error) {
+	all, err := a.Instances(r.Environment)
 	if err != nil {
 		return nil, err
 	}
-	if instance != "" {
-		if all, err = a.pick(all, env, instance); err != nil {
+	if r.Instance != "" {
+		if all, err = a.pick(all, r.Environment, r.Instance); err != nil {
 			return nil, err
 		}
+	}
+	if r.CAFile != "" { // once, before anybody is asked
+		if _, _, err := readCAs("read the CAs to trust", r.CAFile, "check --ca-file"); err != nil {
+			return nil, err
+		}
+	}
+	if err := foldersOf(r, all); err != nil {
+		return nil, err
 	}
 	out := make([]Certs, len(all))
 	slots := make(chan struct{}, statusConcurrency)
@@ -220,15 +282,18 @@ func (a *App) Certificates(ctx context.Context, env, instance, caFile string, of
 			ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 			defer cancel()
 			out[n].Instance = i
-			s, err := a.Subject(ctx, i.Environment, i.Name, caFile)
+			s, err := a.Subject(ctx, i.Environment, i.Name, r.CAFile)
 			switch {
 			case err != nil:
 				out[n].Err = err
-			case offline:
+				return
+			case r.Offline:
 				out[n].Survey = &certs.Survey{Subject: s}
 			default:
 				out[n].Survey = certs.Observe(ctx, s, dial.Direct())
 			}
+			out[n].Survey.Gate = a.gate(ctx, s)
+			out[n].Folders = certs.Folders(r.Below, r.Folders, i.Environment, i.Name)
 		})
 	}
 	wg.Wait()

@@ -5,16 +5,18 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"dbops/internal/certs"
 	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
-	"dbops/internal/config"
 	"dbops/internal/dial"
 	"dbops/internal/fault"
 	"dbops/internal/op"
@@ -51,12 +53,8 @@ func (a *App) certificates() []op.Kind {
 }
 
 // ClientRequest is a request for a client certificate, whose files go to a folder of this machine.
-func (a *App) ClientRequest(env, instance, name, dir, database, user string) (certs.CreateRequest, error) {
-	r := KitRequest{Environment: env, Instance: instance, Database: database, User: user}
-	if _, err := a.Target(env, instance); err != nil {
-		return certs.CreateRequest{}, err
-	}
-	database, user, err := a.kitLogin(r)
+func (a *App) ClientRequest(ctx context.Context, env, instance, name, dir, database, user string) (certs.CreateRequest, error) {
+	login, err := a.kitLogin(ctx, KitRequest{Environment: env, Instance: instance, Dir: dir, Database: database, User: user})
 	if err != nil {
 		return certs.CreateRequest{}, err
 	}
@@ -64,15 +62,40 @@ func (a *App) ClientRequest(env, instance, name, dir, database, user string) (ce
 	if err != nil {
 		return certs.CreateRequest{}, fault.New(fault.Usage, "find the folder "+dir, err)
 	}
-	return certs.CreateRequest{Name: name, Dir: dir, Host: thisHost(), Database: database, User: user}, nil
+	return certs.CreateRequest{Name: name, Dir: dir, Host: thisHost(), Database: login.database, User: login.user}, nil
+}
+
+// RevokeRequest is a request for the end of a client certificate. One that the instance does not have is a fault.Usage that names those it has.
+func (a *App) RevokeRequest(ctx context.Context, env, instance, word string) (certs.RevokeRequest, error) {
+	r := certs.RevokeRequest{Client: word}
+	c, name, err := a.certifier(ctx, env, instance)
+	if err != nil {
+		return r, err
+	}
+	told, err := c.Certificates(ctx, name)
+	if err != nil {
+		return r, err
+	}
+	if told.Instance.Provider != cloud.CloudSQL || certs.FindClient(told.Clients, word) != nil { // elsewhere the plan says that there are none
+		return r, nil
+	}
+	names := make([]string, len(told.Clients))
+	for i := range told.Clients {
+		names[i] = told.Clients[i].Name
+	}
+	f := fault.Newf(fault.Usage, "", "%s/%s has no client certificate %q", env, instance, word)
+	if len(names) == 0 {
+		return r, f.Hint("it has none")
+	}
+	return r, f.Hint("there are: %s", strings.Join(names, ", "))
 }
 
 // KitRequest is what the files for clients of an instance are asked for with.
 type KitRequest struct {
 	Environment, Instance string
 	Dir                   string
-	Database              string // as dbops.yaml or the server calls it; empty: the instance's first
-	User                  string // empty: the one of the read login, if it has a password
+	Database              string // as dbops.yaml or the server calls it; empty: that of the folder, else one is chosen
+	User                  string // empty: that of the folder, else the read login's
 	CAFile                string
 	Offline               bool // do not look at the server
 }
@@ -88,6 +111,10 @@ type Kit struct {
 // FetchKit writes the files that clients of an instance need. CAs that do not verify the live server are refused, and nothing is written;
 // a server that cannot be reached is told in Unseen.
 func (a *App) FetchKit(ctx context.Context, r KitRequest) (*Kit, error) {
+	login, err := a.kitLogin(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	s, err := a.Subject(ctx, r.Environment, r.Instance, r.CAFile)
 	if err != nil {
 		return nil, err
@@ -100,12 +127,12 @@ func (a *App) FetchKit(ctx context.Context, r KitRequest) (*Kit, error) {
 			return nil, err
 		}
 	}
-	o := certs.KitOptions{Dir: r.Dir}
-	if o.Database, o.User, err = a.kitLogin(r); err != nil {
-		return nil, err
-	}
+	o := certs.KitOptions{Dir: r.Dir, Database: login.database, User: login.user, Notes: login.notes}
 	if out.Kit, err = certs.NewKit(s, out.Seen, o, time.Now()); err != nil {
 		return nil, err
+	}
+	if how := a.proof(s, out.Kit); how != "" {
+		out.Notes = append(out.Notes, how)
 	}
 	out.Files, err = out.Write()
 	return out, err
@@ -126,33 +153,6 @@ func refuses(s *certs.Survey) error {
 		}
 	}
 	return nil
-}
-
-// kitLogin is the database and the user that clients are told: the user only where a password goes with it.
-func (a *App) kitLogin(r KitRequest) (database, user string, err error) {
-	e, err := a.cfg.Environment(r.Environment)
-	if err != nil {
-		return "", "", err
-	}
-	database, user = r.Database, r.User
-	names := e.DatabasesOf(r.Instance)
-	if database == "" && len(names) > 0 {
-		database = names[0]
-	}
-	if slices.Contains(names, database) {
-		d, err := e.Database(database)
-		if err != nil {
-			return "", "", err
-		}
-		database = d.Name
-	}
-	if database == "" {
-		database = "postgres"
-	}
-	if login := e.Instances[r.Instance].Login(config.Read); user == "" && login != nil {
-		user = login.User
-	}
-	return database, user, nil
 }
 
 // Update is what the CAs of a region would change to.
@@ -188,6 +188,9 @@ func (a *App) CheckUpdate(ctx context.Context, region, mirror string) (*Update, 
 	if mirror != "" {
 		u.URL = bundle.Mirror(mirror, region)
 	}
+	if at, err := url.Parse(u.URL); mirror != "" && (err != nil || at.Scheme != "https" || at.Host == "") {
+		return nil, fault.Newf(fault.Usage, what, "--from %q is no address that begins with https://", mirror).Hint("CAs come over verified TLS only: --from https://HOST/PATH")
+	}
 	if u.URL == "" {
 		return nil, fault.Newf(fault.Usage, what, "where they are published for this region is not known here").
 			Hint("name a place with --from, or put the file that AWS documents into rds.ca_file")
@@ -214,6 +217,14 @@ func (a *App) CheckUpdate(ctx context.Context, region, mirror string) (*Update, 
 	}
 	u.Difference = bundle.Compare(have, u.Fetched.Certs)
 	return u, nil
+}
+
+// Back says how to get back to the CAs from before an update, which was kept in a file.
+func (u *Update) Back(file string) string {
+	if u.Current != nil && u.Current.File != "" {
+		return fmt.Sprintf("mv %[1]s %[2]s, which holds those of before", bundle.Previous(file), file)
+	}
+	return "rm " + file + ": then those that are part of dbops hold again"
 }
 
 // SaveUpdate makes what was downloaded this user's copy, which goes before the program's own. It returns the file.

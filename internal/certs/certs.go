@@ -15,11 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
-	"dbops/internal/op"
 )
 
 // Subject is an instance whose certificates are looked at.
@@ -32,6 +30,8 @@ type Subject struct {
 	// Roots are the CAs to trust, and RootsFrom who they are; nil: the system's. On Cloud SQL they are all CAs of the instance.
 	Roots     []*x509.Certificate
 	RootsFrom string
+	// RootsHint says where a CA that is missing among Roots is had from.
+	RootsHint string
 	// Addresses of the server, the best first.
 	Addresses []Address
 	// Names that the certificate must bear one of; none: any name will do.
@@ -46,7 +46,7 @@ func (s *Subject) String() string { return s.Environment + "/" + s.Instance }
 
 // Expect is what the server's certificate should be.
 func (s *Subject) Expect() Expect {
-	e := Expect{Roots: s.Roots, RootsFrom: s.RootsFrom, Names: s.Names, CommonName: s.CommonName}
+	e := Expect{Roots: s.Roots, RootsFrom: s.RootsFrom, Names: s.Names, CommonName: s.CommonName, Unknown: s.RootsHint, Renew: s.renew()}
 	if s.Told == nil {
 		return e
 	}
@@ -79,6 +79,8 @@ type Survey struct {
 	*Subject
 	Seen   *Seen
 	Unseen error
+	// Gate is the run that waits until every client has the CA to come; empty if none is known.
+	Gate string
 }
 
 // Observe looks at the server of a subject.
@@ -89,118 +91,6 @@ func Observe(ctx context.Context, s *Subject, dial Dial) *Survey {
 	}
 	out.Seen, out.Unseen = Look(ctx, "look at the certificate of "+s.String(), s.Addresses, dial)
 	return out
-}
-
-// Check tells what is wrong, or will be within a time.
-func (s *Survey) Check(now time.Time, within time.Duration) (all []op.Finding) {
-	switch {
-	case s.Socket:
-		return []op.Finding{{Severity: op.Info, Check: checkReach, Text: "its server is on a socket of this machine, where there is no TLS"}}
-	case errors.Is(s.Unseen, errNoTLS):
-		all = append(all, op.Finding{Severity: op.Warn, Check: checkProtocol, Text: errNoTLS.Error(), Remedy: "switch TLS on at the server"})
-	case s.Seen != nil:
-		all = append(all, s.Seen.Judge(s.Expect(), now, within)...)
-	}
-	if s.Told == nil {
-		return all
-	}
-	for _, c := range s.Told.CAs {
-		remedy := "dbops certs rotate-ca -e " + s.Environment + " " + s.Instance
-		switch c.Role {
-		case cloud.CAActive:
-			all = append(all, ending("the CA "+c.ID, c.From, c.Until, now, within, remedy)...)
-		case cloud.CANext:
-			all = append(all, ending("the CA "+c.ID+" that is to come", time.Time{}, c.Until, now, within, remedy+", to another")...)
-			all = append(all, op.Finding{Severity: op.Info, Check: checkProvider, Text: "the CA " + c.ID + " is added, and the server does not use it yet", Remedy: remedy})
-		case cloud.CAPrevious, cloud.CAOffered:
-		}
-	}
-	for _, c := range s.Told.Clients {
-		all = append(all, ending("the client certificate "+c.Name, time.Time{}, c.Until, now, within,
-			fmt.Sprintf("make a new one under another name, deliver it, then: dbops certs revoke-client -e %s %s %s", s.Environment, s.Instance, c.Name))...)
-	}
-	if t := s.Told.Instance.TLS; t.Mode != "" && !t.Required {
-		all = append(all, op.Finding{Severity: op.Info, Check: checkProtocol, Text: "the server also takes connections without TLS", Evidence: t.Mode})
-	}
-	return all
-}
-
-// Bad tells whether one of the findings is more than a note.
-func Bad(all []op.Finding) bool {
-	for _, f := range all {
-		if f.Severity != op.Info {
-			return true
-		}
-	}
-	return false
-}
-
-// The sorts of row in a list.
-const (
-	RowServer = "server"
-	RowCA     = "ca"
-	RowClient = "client"
-)
-
-// Row is one certificate in a list.
-type Row struct {
-	Sort        string    `json:"sort"`
-	Name        string    `json:"name"`
-	Role        string    `json:"role,omitempty"`        // of a CA
-	ID          string    `json:"id,omitempty"`          // of a CA or a client certificate, by which the provider knows it
-	Fingerprint string    `json:"fingerprint,omitempty"` // SHA-256 in hex, where the certificate itself is known
-	Issuer      string    `json:"issuer,omitempty"`
-	From        time.Time `json:"from,omitzero"`
-	Until       time.Time `json:"until,omitzero"`
-	Seen        bool      `json:"seen,omitempty"` // in a handshake now, not only told by the provider
-}
-
-// Rows lists the certificates of an instance: the server's, its CAs, the clients'. CAs that a region only offers are left out.
-func (s *Survey) Rows() []Row {
-	var all []Row
-	switch {
-	case s.Seen != nil:
-		c := s.Seen.Chain[0]
-		all = append(all, Row{
-			Sort: RowServer, Name: bundle.Name(c), Fingerprint: bundle.Fingerprint(c), Issuer: issuer(c), From: c.NotBefore.UTC(), Until: c.NotAfter.UTC(), Seen: true,
-		})
-	case s.Told != nil && s.Provider == cloud.RDS && len(s.Names) > 0:
-		all = append(all, Row{Sort: RowServer, Name: s.Names[0], Until: s.Told.Instance.TLS.Expires})
-	}
-	if s.Told == nil {
-		return all
-	}
-	for _, c := range s.Told.CAs {
-		if c.Role == cloud.CAOffered {
-			continue
-		}
-		r := Row{Sort: RowCA, Name: c.ID, Role: string(c.Role), ID: c.ID, From: c.From, Until: c.Until}
-		if cert := s.find(c); cert != nil {
-			r.Fingerprint = bundle.Fingerprint(cert)
-			if s.Provider != cloud.RDS {
-				r.Name = bundle.Name(cert)
-			}
-		}
-		all = append(all, r)
-	}
-	for _, c := range s.Told.Clients {
-		r := Row{Sort: RowClient, Name: c.Name, ID: c.ID, From: c.Created, Until: c.Until}
-		if cert, err := parseOne(c.PEM); err == nil {
-			r.Fingerprint, r.Issuer = bundle.Fingerprint(cert), issuer(cert)
-		}
-		all = append(all, r)
-	}
-	return all
-}
-
-// find is the certificate of a CA among those that are trusted.
-func (s *Subject) find(ca cloud.ServerCA) *x509.Certificate {
-	for _, c := range s.Roots {
-		if ca.Fingerprint != "" && SHA1(c) == ca.Fingerprint {
-			return c
-		}
-	}
-	return nil
 }
 
 func parseOne(text string) (*x509.Certificate, error) {

@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
+	"strings"
+	"syscall"
 	"time"
 
 	"dbops/internal/cloud"
@@ -43,11 +46,17 @@ func createClient(d Deps) op.Kind {
 				return Facts{}, fault.Newf(fault.Usage, "plan a client certificate of "+t.String(), "%q is no name for it", r.Name).
 					Hint("letters, digits, dots, dashes and underscores, 63 at most")
 			}
-			f, err := d.observe(ctx, t)
-			if err == nil && r.Host == d.Host {
-				f.InTheWay, f.Closed = inTheWay(r.Dir)
+			told, f, err := d.told(ctx, t)
+			if err != nil {
+				return f, err
 			}
-			return f, err
+			f.Full = len(told.Clients) >= maxClients
+			f.about(told.Client(r.Name))
+			if r.Host == d.Host {
+				f.InTheWay, f.Closed = inTheWay(r.Dir)
+				f.Foreign = strangers(r.Dir, serviceOf(t.Environment, t.Instance))
+			}
+			return f, nil
 		},
 		Derive: planCreate,
 		Steps: func(t op.Target, r CreateRequest, f Facts) []op.Step {
@@ -67,26 +76,28 @@ func createClient(d Deps) op.Kind {
 
 func planCreate(t op.Target, r CreateRequest, f Facts) op.Draft {
 	d := op.Draft{
-		Title: fmt.Sprintf("make the client certificate %s for %s", r.Name, t), Downtime: op.Downtime{Expected: "none", Text: "none: servers and sessions notice nothing"},
+		Title: fmt.Sprintf("make the client certificate %s for %s", r.Name, t), Downtime: op.Downtime{Expected: "none", Text: "servers and sessions notice nothing"},
 		Findings: append(cloudSQLOnly(t, f), atRest(t, f)...),
 	}
-	for _, c := range f.Clients {
-		if c.Name == r.Name {
-			d.Findings = append(d.Findings, block("name", "there is a client certificate "+r.Name+" already, and nobody can get its key again", "SHA-1 "+c.ID,
-				"take another name; or revoke it: "+command("certs revoke-client", t)+" "+r.Name))
-		}
+	if c := f.client(); c != nil {
+		d.Findings = append(d.Findings, block("name", "there is a client certificate "+r.Name+" already, and nobody can get its key again", "SHA-1 "+c.ID,
+			"take another name; or revoke it: "+command("certs revoke-client", t)+" "+r.Name))
 	}
 	if len(f.InTheWay) > 0 {
-		d.Findings = append(d.Findings, block("files", "the folder holds files of another client certificate, which are not overwritten", fmt.Sprint(f.InTheWay), "name another folder with --dir"))
+		d.Findings = append(d.Findings, block("files", "the folder holds files of another client certificate, which are not overwritten", strings.Join(f.InTheWay, ", "), "name another folder with --dir"))
+	}
+	if len(f.Foreign) > 0 {
+		d.Findings = append(d.Findings, block("foreign", "the folder holds files that dbops did not write, and does not overwrite", strings.Join(f.Foreign, "; "), "name another folder with --dir"))
 	}
 	if f.Closed != "" {
-		d.Findings = append(d.Findings, block("folder", "the key could not be stored: "+f.Closed, r.Dir, "name a folder that this user can write to: --dir"))
+		d.Findings = append(d.Findings, block("folder", "the key cannot be stored there: "+f.Closed, r.Dir, "name a folder that this user, and nobody else, can write to: --dir"))
 	}
-	if n := len(f.Clients); n >= maxClients {
-		d.Findings = append(d.Findings, warn("limit", fmt.Sprintf("it has %d client certificates, and Google documents %d at most", n, maxClients), "", "revoke one that nobody uses: "+command("certs list", t)))
+	if f.Full {
+		d.Findings = append(d.Findings, warn("limit", fmt.Sprintf("Google documents %d client certificates of an instance at most, and it has as many", maxClients), "",
+			"revoke one that nobody uses: "+command("certs list", t)))
 	}
 	d.Changes = []op.Change{{Setting: "client_certificates." + r.Name, From: "none", To: "a new one, its key in " + r.Dir + " on " + r.Host}}
-	d.Notes = []string{"Google makes the key and tells it once; only its file has it. It proves a client to the server; the client logs in with its password as before"}
+	d.Notes = []string{"the entry in " + FileService + " is for the database " + orText(r.Database, AnyDatabase) + "; dbops certs fetch --dir prints the settings for each tool", "Google makes the key and tells it once; only its file has it. It proves a client to the server; the client logs in with its password as before"}
 	d.Back = command("certs revoke-client", t) + " " + r.Name
 	return d
 }
@@ -124,7 +135,7 @@ func (c creation) create(ctx context.Context, s *op.Session) (op.Result, error) 
 	}
 	slot, err := openSlot(c.r.Dir, s.Run)
 	if err != nil {
-		return op.Result{}, err
+		return op.Result{}, c.onDisk(err)
 	}
 	defer slot.close()
 	m := making{creation: c, s: s, cloud: provider, name: name, slot: slot}
@@ -180,7 +191,7 @@ func (m *making) look(ctx context.Context) (done bool, status string, err error)
 		return false, "the key of an earlier try is lost: its certificate is deleted", m.drop(ctx, *listed)
 	}
 	if err := m.slot.setAside(); err != nil {
-		return false, "", err
+		return false, "", m.onDisk(err)
 	}
 	return m.ask(ctx)
 }
@@ -241,7 +252,27 @@ func (m *making) discard(ctx context.Context, cert cloud.ClientCert, receipt clo
 			Hint("revoke it when %s answers: %s %s", m.t, command("certs revoke-client", m.t), m.r.Name)
 	}
 	f := fault.Newf(fault.Failed, m.what(), "its key could not be stored, so the certificate was deleted again: %w", why)
-	return f.Hint("%s", orText(fault.HintOf(why), "make room in the folder, then dbops runs retry "+m.s.Run))
+	return f.Hint("%s", m.mend(why))
+}
+
+// mend says what a folder needs that a run did not get its files into. Its run has that folder for good: another is for another plan.
+func (c creation) mend(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "let this user write to " + c.r.Dir
+	case errors.Is(err, syscall.EROFS):
+		return "make " + c.r.Dir + " writable"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room in " + c.r.Dir
+	}
+	return "move what is in the way out of " + c.r.Dir
+}
+
+func (c creation) onDisk(err error) error {
+	if fault.HintOf(err) == "" { // not the disk's
+		return err
+	}
+	return fault.New(fault.Failed, c.what(), err).Hint("%s", c.mend(err))
 }
 
 func orText(s, fallback string) string {
@@ -300,19 +331,19 @@ func (c creation) files(ctx context.Context, s *op.Session) (op.Result, error) {
 		return op.Result{}, err
 	}
 	if err := writeClient(c.r.Dir, cert, key); err != nil {
-		return op.Result{}, err
+		return op.Result{}, c.onDisk(err)
 	}
 	subject, err := c.Subject(ctx, c.t)
 	if err != nil {
 		return op.Result{}, err
 	}
 	seen, _ := Look(ctx, c.what(), subject.Addresses, c.Dial) // which name to verify; what cannot be seen now is not needed
-	k, err := NewKit(subject, seen, KitOptions{Dir: c.r.Dir, Database: orText(c.r.Database, "postgres"), User: c.r.User}, time.Now())
+	k, err := NewKit(subject, seen, KitOptions{Dir: c.r.Dir, Database: orText(c.r.Database, AnyDatabase), User: c.r.User}, time.Now())
 	if err != nil {
 		return op.Result{}, err
 	}
 	if _, err := k.Write(); err != nil {
-		return op.Result{}, err
+		return op.Result{}, c.onDisk(err)
 	}
 	return op.Result{Text: k.Settings("psql")[0].Text}, nil
 }

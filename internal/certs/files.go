@@ -39,7 +39,7 @@ func writeAll(dir string, files map[string][]byte, mode fs.FileMode) ([]string, 
 	for _, name := range names {
 		// In the folder itself: the default is a temporary folder that others use, too.
 		path := filepath.Join(dir, name)
-		d, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+		d, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(atMost(path, mode)))
 		if err != nil {
 			return nil, diskFault(what, err)
 		}
@@ -60,6 +60,16 @@ func writeAll(dir string, files map[string][]byte, mode fs.FileMode) ([]string, 
 	}
 	return out, nil
 }
+
+// atMost is a mode, less what a file that is there does not have: somebody may have closed it because of what else is in it.
+func atMost(path string, mode fs.FileMode) fs.FileMode {
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+		return mode & info.Mode().Perm()
+	}
+	return mode
+}
+
+func notCA(c *x509.Certificate) bool { return !c.IsCA }
 
 // sweep removes the drafts of files that a killed process left.
 func sweep(dir string, names []string) {

@@ -23,6 +23,8 @@ type Expect struct {
 	CommonName bool
 	Active     *cloud.ServerCA // that signed it, as the provider tells; nil: nobody tells
 	Until      time.Time       // its end, as the provider tells; zero: nobody tells
+	// Unknown says where a CA that is missing among Roots is had from, and Renew how the server gets another certificate.
+	Unknown, Renew string
 }
 
 // The checks, by which a finding is known.
@@ -40,9 +42,9 @@ func (s *Seen) Judge(e Expect, now time.Time, within time.Duration) []op.Finding
 	out := s.judgeChain(e, now)
 	out = append(out, s.judgeName(e)...)
 	leaf := s.Chain[0]
-	out = append(out, ending("the server's certificate", leaf.NotBefore, leaf.NotAfter, now, within, "rotate the CA, which brings a new certificate")...)
+	out = append(out, ending("the server's certificate", leaf.NotBefore, leaf.NotAfter, now, within, e.renew())...)
 	for _, c := range s.Chain[1:] {
-		out = append(out, ending("the CA certificate "+bundle.Name(c)+" that the server shows", c.NotBefore, c.NotAfter, now, within, "rotate the CA")...)
+		out = append(out, ending("the CA certificate "+bundle.Name(c)+" that the server shows", c.NotBefore, c.NotAfter, now, within, e.renew())...)
 	}
 	if s.Version < tls.VersionTLS12 {
 		out = append(out, op.Finding{
@@ -85,7 +87,7 @@ func (s *Seen) judgeChain(e Expect, now time.Time) []op.Finding {
 	leaf := s.Chain[0]
 	f := op.Finding{
 		Severity: op.Warn, Check: checkChain, Evidence: "SHA-256 " + bundle.Fingerprint(leaf),
-		Remedy: "if the CA was changed, get the new one: dbops certs fetch; if not, somebody else answers in the server's place",
+		Remedy: "if its CA was changed, " + orText(e.Unknown, "trust the new one") + "; if not, somebody else answers in the server's place",
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		if invalid.Cert != nil && invalid.Cert.Equal(leaf) {
@@ -95,12 +97,14 @@ func (s *Seen) judgeChain(e Expect, now time.Time) []op.Finding {
 		if invalid.Cert != nil {
 			name, at = "the trusted CA "+bundle.Name(invalid.Cert), ", which is good until "+stamp(invalid.Cert.NotAfter)
 		}
-		f.Text, f.Remedy = fmt.Sprintf("%s signed the server's certificate and has expired%s", name, at), "rotate the CA of the instance"
+		f.Text, f.Remedy = fmt.Sprintf("%s signed the server's certificate and has expired%s", name, at), e.renew()
 		return []op.Finding{f}
 	}
 	f.Text = fmt.Sprintf("the server's certificate is signed by %s, which is not among %s", issuer(leaf), trusted(e))
 	return []op.Finding{f}
 }
+
+func (e Expect) renew() string { return orText(e.Renew, "give the server a new certificate") }
 
 func issuer(c *x509.Certificate) string {
 	if c.Issuer.CommonName == "" {

@@ -27,7 +27,7 @@ func clientFiles() []string {
 	return []string{FileKey, FileCert, FileKeyDER, FileP12, FileP12Secret}
 }
 
-// inTheWay are the files of another client certificate in a folder, and why it could not be written to; empty if it can, as far as can be told
+// inTheWay are the files of another client certificate in a folder, and why a key cannot be stored there; empty if it can, as far as can be told
 // without writing.
 func inTheWay(dir string) (found []string, closed string) {
 	for _, name := range clientFiles() {
@@ -48,8 +48,19 @@ func inTheWay(dir string) (found []string, closed string) {
 		if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
 			return found, fmt.Sprintf("%s: %v", at, err)
 		}
-		return found, ""
+		return found, exposed(at, info.Mode(), at == dir)
 	}
+}
+
+// exposed tells that others can put files into a folder, or, above the one that is meant, take folders away.
+func exposed(dir string, mode fs.FileMode, meant bool) string {
+	switch {
+	case meant && mode.Perm()&0o022 != 0:
+		return fmt.Sprintf("others can write to it (mode %04o): chmod go-w %s", mode.Perm(), dir)
+	case mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0:
+		return fmt.Sprintf("everybody can move what is in %s (mode %04o)", dir, mode.Perm())
+	}
+	return ""
 }
 
 // room is what is taken of the disk before a key is asked for, so that it will not be full afterwards.

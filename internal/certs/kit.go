@@ -18,16 +18,18 @@ import (
 
 // The files of a kit.
 const (
-	FileRoots      = "root.crt"        // the CAs, PEM
-	FileTrust      = "truststore.p12"  // the same, for Java
-	FileService    = "pg_service.conf" // for libpq
-	FileCert       = "client.crt"      // PEM
-	FileKey        = "client.key"      // PEM, PKCS#8
-	FileKeyDER     = "client.pk8"      // the same, for JDBC
-	FileP12        = "client.p12"      // certificate and key, for .NET
-	FileP12Secret  = "client.p12.password"
-	trustPassword  = "changeit" // Java's own word: what is in there is public
-	systemRoots    = "system"   // libpq's name of the system's CAs
+	FileRoots     = "root.crt"        // the CAs, PEM
+	FileTrust     = "truststore.p12"  // the same, for Java
+	FileService   = "pg_service.conf" // for libpq
+	FileCert      = "client.crt"      // PEM
+	FileKey       = "client.key"      // PEM, PKCS#8
+	FileKeyDER    = "client.pk8"      // the same, for JDBC
+	FileP12       = "client.p12"      // certificate and key, for .NET
+	FileP12Secret = "client.p12.password"
+	trustPassword = "changeit" // Java's own word: what is in there is public
+	// AnyDatabase is one that every server has.
+	AnyDatabase    = "postgres"
+	systemRoots    = "system" // libpq's name of the system's CAs
 	verifyFull     = "verify-full"
 	verifyCA       = "verify-ca"
 	defaultService = "dbops"
@@ -60,6 +62,7 @@ type Kit struct {
 type KitOptions struct {
 	Dir            string
 	Database, User string // user may be empty
+	Notes          []string
 }
 
 // NewKit works out a kit for a subject. What its server showed decides which name is verified; seen may be nil.
@@ -75,10 +78,7 @@ func NewKit(s *Subject, seen *Seen, o KitOptions, now time.Time) (*Kit, error) {
 	if s.Socket || len(s.Addresses) == 0 {
 		return nil, fault.Newf(fault.Invalid, what, "its server has no address on a network").Hint("clients on this machine need no certificates")
 	}
-	k := &Kit{Dir: dir, Service: s.Environment + "-" + s.Instance, Database: o.Database, User: o.User, RootsFrom: s.RootsFrom}
-	if k.Service == "-" {
-		k.Service = defaultService
-	}
+	k := &Kit{Dir: dir, Service: serviceOf(s.Environment, s.Instance), Database: o.Database, User: o.User, RootsFrom: s.RootsFrom, Notes: slices.Clone(o.Notes)}
 	if err := k.roots(s, seen, now); err != nil {
 		return nil, fault.New(fault.Invalid, what, err).Hint("rotate the CA of the instance, or name others with --ca-file")
 	}
@@ -176,9 +176,15 @@ func (k *Kit) names(s *Subject, seen *Seen, host string) {
 // ownCANote says why verify-ca is enough for an instance with a CA of its own.
 const ownCANote = "verify-ca, because the certificate bears no name that this tool could verify; the CA signs this instance and no other, so it is as good"
 
-// Write makes the files of a kit that hold no secret. All are there in the end, or those from before: none is half written.
+// Write makes the files of a kit that hold no secret. All are there in the end, or those from before: none is half written. Files that dbops did
+// not write are not overwritten; entries of others in pg_service.conf stay.
 func (k *Kit) Write() ([]string, error) {
-	files := map[string][]byte{FileService: []byte(k.serviceFile())}
+	if all := strangers(k.Dir, k.Service); len(all) > 0 {
+		return nil, fault.Newf(fault.Failed, "write to "+k.Dir, "there are files that dbops did not write, and does not overwrite: %s", strings.Join(all, "; ")).
+			Hint("nothing was written; name another folder with --dir, or move them away")
+	}
+	services, _ := readOwn(k.Path(FileService)) // what forbids it was told
+	files := map[string][]byte{FileService: []byte(mergeService(services, k.Service, k.serviceEntry()))}
 	if len(k.Certs) > 0 {
 		trust, err := trustStore(k.Certs)
 		if err != nil {
@@ -209,9 +215,9 @@ func (k *Kit) libpq() [][2]string {
 	return slices.DeleteFunc(all, func(kv [2]string) bool { return kv[1] == "" })
 }
 
-func (k *Kit) serviceFile() string {
+func (k *Kit) serviceEntry() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# written by dbops certs; used with PGSERVICEFILE=%s\n[%s]\n", k.Path(FileService), k.Service)
+	fmt.Fprintf(&b, mark+"; used with PGSERVICEFILE=%s\n[%s]\n", k.Path(FileService), k.Service)
 	for _, kv := range k.libpq() {
 		fmt.Fprintf(&b, "%s=%s\n", kv[0], kv[1])
 	}

@@ -71,7 +71,7 @@ func TestTheSettings(t *testing.T) {
 					b.WriteString("note: " + s.Note + "\n")
 				}
 			}
-			b.WriteString("\n## " + FileService + "\n" + k.serviceFile())
+			b.WriteString("\n## " + FileService + "\n" + k.serviceEntry())
 			text := strings.NewReplacer(dir, "/DIR x", strings.ReplaceAll(dir, " ", "+"), "/DIR+x", js(PEM(roots[0])), `"PEM"`).Replace(b.String())
 			text = strings.ReplaceAll(text, strings.NewReplacer("/", "%2F", " ", "+").Replace(dir), "%2FDIR+x")
 			golden.RequireEqual(t, text)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
@@ -63,71 +62,6 @@ func New(d Deps) []op.Kind {
 		d.Settle = 2 * time.Minute
 	}
 	return []op.Kind{createClient(d), revokeClient(d), rotate(d)}
-}
-
-// Facts are what a plan depends on.
-type Facts struct {
-	Provider cloud.Kind       `json:"provider"`
-	State    cloud.State      `json:"state"`
-	Mode     string           `json:"mode,omitempty"` // whether TLS, and client certificates, are demanded
-	Own      bool             `json:"own,omitempty"`  // its CAs sign no other instance
-	CAs      []cloud.ServerCA `json:"cas,omitempty"`
-	Clients  []Client         `json:"clients,omitempty"`
-	Default  string           `json:"default,omitempty"`
-	Restarts bool             `json:"restarts,omitempty"`
-	Untold   bool             `json:"untold,omitempty"` // nobody told whether it restarts
-	Known    map[string]bool  `json:"known,omitempty"`  // rds: the CAs that dbops can verify a server with
-	Window   string           `json:"window,omitempty"`
-	Pending  []cloud.Change   `json:"pending,omitempty"`
-	InTheWay []string         `json:"in_the_way,omitempty"` // files of the folder to write to
-	Closed   string           `json:"closed,omitempty"`     // why that folder cannot be written to
-}
-
-// Client is a client certificate, as facts know it.
-type Client struct {
-	ID     string `json:"id"` // SHA-1
-	Name   string `json:"name"`
-	SHA256 string `json:"sha256,omitempty"`
-}
-
-func (d Deps) observe(ctx context.Context, t op.Target) (Facts, error) {
-	c, name, err := d.Cloud(ctx, t)
-	if err != nil {
-		return Facts{}, err
-	}
-	told, err := c.Certificates(ctx, name)
-	if err != nil {
-		return Facts{}, err
-	}
-	live := told.Instance
-	f := Facts{
-		Provider: live.Provider, State: live.State, Mode: live.TLS.Mode, Own: told.CommonName, CAs: told.CAs, Default: told.Default,
-		Restarts: told.Restarts, Untold: told.RestartsUnknown, Window: live.Maintenance.Window, Pending: live.Pending,
-	}
-	for _, c := range told.Clients {
-		one := Client{ID: c.ID, Name: c.Name}
-		if parsed, err := parseOne(c.PEM); err == nil {
-			one.SHA256 = bundle.Fingerprint(parsed)
-		}
-		f.Clients = append(f.Clients, one)
-	}
-	if live.Provider != cloud.RDS {
-		return f, nil
-	}
-	roots, err := d.Roots(ctx, t)
-	if err != nil {
-		return Facts{}, err
-	}
-	f.Known = map[string]bool{}
-	for _, ca := range told.CAs {
-		f.Known[ca.ID] = slices.ContainsFunc(roots, func(c *x509.Certificate) bool { return is(c, ca) })
-	}
-	return f, nil
-}
-
-// ca is the CA with a role; nil if there is none.
-func (f Facts) ca(role cloud.CARole) *cloud.ServerCA {
-	return (&cloud.Certificates{CAs: f.CAs}).CA(role)
 }
 
 func command(verb string, t op.Target) string {

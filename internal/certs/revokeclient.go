@@ -3,7 +3,6 @@ package certs
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
@@ -24,7 +23,13 @@ func revokeClient(d Deps) op.Kind {
 			if r.Client == "" {
 				return Facts{}, fault.Newf(fault.Usage, "plan a revocation for "+t.String(), "no client certificate is named")
 			}
-			return d.observe(ctx, t)
+			told, f, err := d.told(ctx, t)
+			if err != nil {
+				return f, err
+			}
+			f.Mode = told.Instance.TLS.Mode
+			f.about(FindClient(told.Clients, r.Client))
+			return f, nil
 		},
 		Derive: planRevoke,
 		Steps: func(t op.Target, r RevokeRequest, f Facts) []op.Step {
@@ -37,36 +42,12 @@ func revokeClient(d Deps) op.Kind {
 	}.AsKind()
 }
 
-// client is the certificate that a request names: by its name, or by a fingerprint, SHA-1 or SHA-256, with or without colons, or by the first
-// twelve or more digits of one. Nil if there is none.
-func (f Facts) client(word string) *Client {
-	for i := range f.Clients {
-		if f.Clients[i].Name == word {
-			return &f.Clients[i]
-		}
-	}
-	digits := strings.ToLower(strings.ReplaceAll(word, ":", ""))
-	if len(digits) < 12 {
-		return nil
-	}
-	for i := range f.Clients {
-		if c := &f.Clients[i]; strings.HasPrefix(c.ID, digits) || strings.HasPrefix(c.SHA256, digits) {
-			return c
-		}
-	}
-	return nil
-}
-
 func planRevoke(t op.Target, r RevokeRequest, f Facts) op.Draft {
 	d := op.Draft{Title: fmt.Sprintf("revoke the client certificate %s of %s", r.Client, t), Findings: append(cloudSQLOnly(t, f), atRest(t, f)...)}
-	d.Downtime = op.Downtime{Expected: "none", Text: "none: the server goes on, and so do sessions that are open"}
-	c := f.client(r.Client)
+	d.Downtime = op.Downtime{Expected: "none", Text: "the server goes on, and so do sessions that are open"}
+	c := f.client()
 	if c == nil {
-		names := make([]string, len(f.Clients))
-		for i := range f.Clients {
-			names[i] = f.Clients[i].Name
-		}
-		d.Findings = append(d.Findings, block("client", fmt.Sprintf("%s has no client certificate %s", t, r.Client), "there are: "+orText(strings.Join(names, ", "), "none"), command("certs list", t)))
+		d.Findings = append(d.Findings, block("client", fmt.Sprintf("%s has no client certificate %s", t, r.Client), "", command("certs list", t)))
 		return d
 	}
 	d.Changes = []op.Change{{Setting: "client_certificates." + c.Name, From: c.ID, To: "none"}}
@@ -101,7 +82,7 @@ func (c revocation) revoke(ctx context.Context, s *op.Session) (op.Result, error
 	if err != nil {
 		return op.Result{}, err
 	}
-	client := c.f.client(c.r.Client)
+	client := c.f.client()
 	out := Revoked{ID: client.ID}
 	err = s.Poll(ctx, c.Pace, c.what(), func(ctx context.Context) (bool, string, error) {
 		told, err := provider.Certificates(ctx, name)

@@ -33,7 +33,10 @@ const (
 	stepVerify     = "verify"
 )
 
-const settingCA = "tls.ca"
+const (
+	settingCA     = "tls.ca"
+	settingNextCA = "tls.next_ca"
+)
 
 func rotate(d Deps) op.Kind {
 	return op.Operation[RotateRequest, Facts]{
@@ -44,16 +47,20 @@ func rotate(d Deps) op.Kind {
 			default:
 				return Facts{}, fault.Newf(fault.Usage, "plan the rotation of the CA of "+t.String(), "there is no time of a change %q", r.When)
 			}
-			return d.observe(ctx, t)
+			return d.observeCAs(ctx, t, r)
 		},
 		Derive: planRotate,
 		Steps: func(t op.Target, r RotateRequest, f Facts) []op.Step {
 			c := rotation{d, t, r, f}
 			rotate := op.Step{Name: stepRotate, Title: c.title(), Do: c.rotate}
-			if was := f.ca(cloud.CAActive); was != nil {
+			if was := f.ca(cloud.CAActive); was != nil && !takesBack(r, f) {
 				rotate.Undo, rotate.UndoTitle = c.undo, fmt.Sprintf("rotate back to %s, if the CA is the new one", was.ID)
 			}
-			steps := []op.Step{rotate, {Name: stepWait, Title: "wait until it has happened", Do: c.wait}, {Name: stepVerify, Title: "see it in a handshake", Do: c.verify}}
+			wait, verify := "wait until it has happened", "see it in a handshake"
+			if c.later() {
+				wait, verify = "wait until RDS has accepted it for "+occasion(r.when()), "see that it is pending"
+			}
+			steps := []op.Step{rotate, {Name: stepWait, Title: wait, Do: c.wait}, {Name: stepVerify, Title: verify, Do: c.verify}}
 			if f.Provider != cloud.CloudSQL || r.Back {
 				return steps
 			}
@@ -112,15 +119,18 @@ func (c rotation) title() string {
 	if ca := wanted(c.r, c.f); ca != nil {
 		to = ca.ID
 	}
-	switch c.r.when() {
-	case cloud.CAInWindow:
-		return "ask for a certificate of " + to + " in the maintenance window"
-	case cloud.CAAtReboot:
-		return "ask for a certificate of " + to + " at the next restart"
+	switch {
+	case takesBack(c.r, c.f):
+		return "ask for " + to + " again, in place of what is pending"
+	case c.later():
+		return "ask for a certificate of " + to + " for " + occasion(c.r.when())
 	default:
 		return "rotate to " + to
 	}
 }
+
+// later tells that the run ends before the CA has changed.
+func (c rotation) later() bool { return c.r.when() != cloud.CANow && !takesBack(c.r, c.f) }
 
 // Added is what the step that adds a CA stores.
 type Added struct {
@@ -163,7 +173,7 @@ func (c rotation) add(ctx context.Context, s *op.Session) (op.Result, error) {
 		return op.Result{}, err
 	}
 	result.Output, result.Text = Added{next.ID}, result.Text+": "+next.ID
-	result.Changes = []op.Change{{Setting: "tls.next_ca", From: "none", To: next.ID}}
+	result.Changes = []op.Change{{Setting: settingNextCA, From: "none", To: next.ID}}
 	return result, nil
 }
 
@@ -211,6 +221,9 @@ func (c rotation) rotate(ctx context.Context, s *op.Session) (op.Result, error) 
 
 func (c rotation) changes(out Rotated) []op.Change {
 	all := []op.Change{{Setting: settingCA, From: out.From, To: out.To}}
+	if takesBack(c.r, c.f) {
+		all = []op.Change{{Setting: settingNextCA, From: waiting(c.f.Pending), To: "none"}}
+	}
 	for _, p := range along(c.r, c.f) {
 		all = append(all, op.Change{Setting: p.Setting, From: p.From, To: p.To})
 	}
@@ -287,6 +300,9 @@ func (c rotation) wait(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err := c.follow(ctx, s, provider, c.what(), *out.Receipt); err != nil {
 		return op.Result{}, err
 	}
+	if c.later() {
+		return op.Result{Text: "accepted; nothing has changed yet"}, nil
+	}
 	return op.Result{Text: fmt.Sprintf("done after %s", time.Since(start).Round(time.Second))}, nil
 }
 
@@ -305,9 +321,15 @@ func (c rotation) verify(ctx context.Context, s *op.Session) (op.Result, error) 
 		return op.Result{}, err
 	}
 	if waiting(told.Instance.Pending) == out.To {
-		return op.Result{Text: "accepted: it waits for " + map[cloud.CAWhen]string{
-			cloud.CAInWindow: "the maintenance window " + told.Instance.Maintenance.Window + " (UTC)", cloud.CAAtReboot: "the next restart", cloud.CANow: "RDS",
-		}[c.r.when()]}, nil
+		until := "RDS makes it"
+		switch c.r.when() {
+		case cloud.CAInWindow:
+			until = windowText(told.Instance.Maintenance.Window, time.Now())
+		case cloud.CAAtReboot:
+			until = "the instance restarts, for whatever reason"
+		case cloud.CANow:
+		}
+		return op.Result{Text: fmt.Sprintf("pending: the server keeps its certificate of %s until %s; dbops certs check tells while it is so", out.From, until)}, nil
 	}
 	active := told.CA(cloud.CAActive)
 	if active == nil || active.ID != out.To {

@@ -161,12 +161,12 @@ func (k *Kit) powerBI() Setting {
 	if k.BareMode == verifyFull {
 		s.Text = "Get data, PostgreSQL database: Server " + k.Bare + ":" + k.Port + ", Database " + k.Database
 		if len(k.Certs) > 0 {
-			s.Text = "certutil -user -addstore Root " + FileRoots + "\n" + s.Text
+			s.Text = "certutil -user -addstore Root \"" + k.Path(FileRoots) + "\"\n" + s.Text
 			s.Note = "certutil takes one certificate of a file: split " + FileRoots + " where it holds several; Windows then trusts these CAs for everything this user does"
 		}
 		return s
 	}
-	parts := []string{"Driver={PostgreSQL Unicode}", "Server=" + k.Bare, "Port=" + k.Port, "Database=" + k.Database, "SSLmode=" + verifyCA, "pqopt={sslrootcert=" + k.Path(FileRoots) + "}"}
+	parts := []string{"Driver={PostgreSQL Unicode}", "Server=" + k.Bare, "Port=" + k.Port, "Database=" + odbc(k.Database), "SSLmode=" + verifyCA, "pqopt=" + odbc("sslrootcert="+conninfo(k.Path(FileRoots)))}
 	s.Text = "Get data, ODBC, with PostgreSQL's ODBC driver: " + strings.Join(parts, ";")
 	s.Note = "Power BI's own connector verifies a DNS name, which this certificate does not bear; ODBC goes through libpq"
 	return k.bare(s)
@@ -301,10 +301,18 @@ func conninfo(v string) string {
 
 // dotnet is a value of a .NET connection string.
 func dotnet(v string) string {
-	if !strings.ContainsAny(v, ";'\"=") && strings.TrimSpace(v) == v {
+	if v != "" && !strings.ContainsAny(v, ";'\"= \t") {
 		return v
 	}
 	return `"` + strings.ReplaceAll(v, `"`, `""`) + `"`
+}
+
+// odbc is a value of an ODBC connection string.
+func odbc(v string) string {
+	if v != "" && !strings.ContainsAny(v, "[]{}(),;?*=!@ ") {
+		return v
+	}
+	return "{" + strings.ReplaceAll(v, "}", "}}") + "}"
 }
 
 // shell is one word of a POSIX shell.

@@ -119,9 +119,19 @@ func Regions() []string {
 
 func (s Store) file(name string) string { return filepath.Join(s.Dir, name+".pem") }
 
-// Save keeps the CAs of a region as the user's copy, whole or not at all. It returns the file.
+// Previous is where the copy is that a user's copy took the place of.
+func Previous(file string) string { return file + ".previous" }
+
+// Save keeps the CAs of a region as the user's copy, whole or not at all; the one of before stays beside it. It returns the file.
 func (s Store) Save(name string, certs []*x509.Certificate) (string, error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return "", err
+	}
+	before, err := os.ReadFile(s.file(name))
+	if err == nil {
+		err = renameio.WriteFile(Previous(s.file(name)), before, 0o644)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	return s.file(name), renameio.WriteFile(s.file(name), Encode(certs), 0o644)

@@ -83,6 +83,13 @@ func TestTheUsersCopyGoesBeforeTheProgramsOwn(t *testing.T) {
 	if _, err := s.Region("eu-west-1"); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a damaged copy: %v", err)
 	}
+	// The copy of before stays beside the new one.
+	if _, err := s.Save("eu-west-1", first.Certs); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(Previous(file)); err != nil || string(text) != "<html>" {
+		t.Errorf("of before: %q, %v", text, err)
+	}
 	for _, name := range []string{"cn-north-1", "us-gov-west-1", "../../etc/passwd-1", ""} {
 		if _, err := s.Region(name); !errors.Is(err, ErrUnknown) {
 			t.Errorf("%q: %v", name, err)
