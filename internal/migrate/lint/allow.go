@@ -88,10 +88,6 @@ func (r *run) allow() {
 			a.used, f.Allowed, f.Severity = true, a.reason, Info
 		}
 	}
-	known := map[string]bool{}
-	for _, rule := range Rules() {
-		known[rule.ID] = true
-	}
 	for _, f := range r.files {
 		if f.Old {
 			continue
@@ -99,15 +95,15 @@ func (r *run) allow() {
 		for _, a := range f.allows {
 			text := ""
 			switch {
-			case !known[a.rule]:
+			case r.rules[a.rule] == nil:
 				text = "there is no rule " + strconv.Quote(a.rule)
 			case a.reason == "":
 				text = "it gives no reason"
 			case !a.used:
-				text = "nothing there breaks the rule " + a.rule
+				text = "there is no finding of " + a.rule + " to allow"
 			}
 			if text != "" {
-				rule := ruleOf("allow")
+				rule := r.rule("allow")
 				r.findings = append(r.findings, Finding{
 					Rule: rule.ID, Severity: rule.Severity, File: f.Path, Line: a.line, Column: a.column, Title: rule.Title, Why: text, Rewrite: rule.Rewrite, harm: style,
 				})

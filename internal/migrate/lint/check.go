@@ -39,8 +39,11 @@ type run struct {
 	byKind   map[string][]*Rule
 	byCmd    map[string][]*Rule
 	ofFile   []*Rule
+	rules    map[string]*Rule
 	findings []Finding
 }
+
+func (r *run) rule(id string) *Rule { return r.rules[id] }
 
 // checking is what a rule is given.
 type checking struct {
@@ -57,10 +60,11 @@ type checking struct {
 // Check judges files in the order in which they run. Findings are in the order of the files; one that a comment allows is Info. An error
 // is the catalog's, or a failure of the grammar itself.
 func (l *Linter) Check(ctx context.Context, files []Input, known Catalog) ([]Finding, error) {
-	r := &run{l: l, byKind: map[string][]*Rule{}, byCmd: map[string][]*Rule{}}
+	r := &run{l: l, rules: map[string]*Rule{}, byKind: map[string][]*Rule{}, byCmd: map[string][]*Rule{}}
 	all := Rules()
 	for i := range all {
 		rule := &all[i]
+		r.rules[rule.ID] = rule
 		for _, k := range rule.on {
 			r.byKind[k] = append(r.byKind[k], rule)
 		}
@@ -92,6 +96,7 @@ func (l *Linter) Check(ctx context.Context, files []Input, known Catalog) ([]Fin
 	for i := range r.findings {
 		r.weigh(&r.findings[i])
 	}
+	r.plain()
 	r.allow()
 	return r.findings, nil
 }
@@ -212,11 +217,11 @@ func (r *run) syntax(ctx context.Context, known Catalog) error {
 		c := &checking{run: r, file: where[i].f, s: s}
 		switch {
 		case v != nil:
-			c.rule = ruleOf("syntax")
+			c.rule = r.rule("syntax")
 			c.hit(hit{offset: s.Start + max(0, v.Offset), why: "PostgreSQL " + itoa(r.facts.Major) + " says: " + v.Message})
 			s.unknown = nil
 		case s.unknown != nil && !r.facts.Connected && r.facts.Major > 0 && r.facts.Major <= grammar.Major:
-			c.rule = ruleOf("syntax")
+			c.rule = r.rule("syntax")
 			c.hit(hit{offset: s.Start + max(0, s.unknown.Offset), why: "PostgreSQL's grammar says: " + s.unknown.Message})
 			s.unknown = nil
 		}
@@ -299,7 +304,7 @@ func (w *world) copy() *world {
 
 func (c *checking) statement() {
 	if c.s.unknown != nil {
-		c.with(ruleOf("not-judged")).hit(hit{offset: c.s.Start + max(0, c.s.unknown.Offset), why: "PostgreSQL " + itoa(grammar.Major) + "'s grammar says: " + c.s.unknown.Message})
+		c.with(c.run.rule("not-judged")).hit(hit{offset: c.s.Start + max(0, c.s.unknown.Offset), why: "PostgreSQL " + itoa(grammar.Major) + "'s grammar says: " + c.s.unknown.Message})
 		return
 	}
 	for _, rule := range c.byKind[c.s.kind] {
@@ -395,26 +400,41 @@ func (c *checking) hit(h hit) {
 // weigh lets the real table decide how bad it is.
 func (r *run) weigh(f *Finding) {
 	rel, ok := r.facts.Relations[f.table.key()]
+	if ok && rel.Kind == "i" {
+		rel, ok = r.facts.Relations[rel.Table.key()]
+	}
 	if !ok || f.table.Rel == "" {
 		return
-	}
-	if rel.Kind == "i" {
-		rel = r.facts.Relations[rel.Table.key()]
 	}
 	f.Seen = f.Object + ": " + rel.String()
 	empty := rel.Bytes == 0 && rel.Rows <= 0
 	switch {
-	case f.harm.grows() && empty, f.harm == rows && empty, f.harm == loses && empty && rel.Quiet():
+	case empty && (f.harm.grows() || f.harm == rows), empty && rel.Quiet() && f.harm == loses:
 		f.Severity, f.Seen = Info, f.Object+": empty table, fine"
+	case rel.Bytes < 0:
 	case f.harm.grows() && rel.Bytes <= tiny:
 		f.Severity = Info
 	case f.harm.grows() && rel.Bytes <= small && f.Severity == Error:
 		f.Severity = Warn
-	case f.harm == waits && rel.Quiet():
-		f.Severity = Info
 	case f.harm.grows():
 		f.Blocks = strings.Replace(f.Blocks, "the whole table", bytesText(rel.Bytes), 1)
+	case f.harm == waits && rel.Quiet():
+		f.Severity = Info
 	}
+}
+
+// plain drops what is good to know of a statement of which there is worse to say.
+func (r *run) plain() {
+	worse := map[[2]string]bool{}
+	key := func(f Finding) [2]string { return [2]string{f.File, itoa(f.Line) + " " + f.Object} }
+	for _, f := range r.findings {
+		if rule := r.rule(f.Rule); rule.Severity != Info {
+			worse[key(f)] = true
+		}
+	}
+	r.findings = slices.DeleteFunc(r.findings, func(f Finding) bool {
+		return f.harm == waits && r.rule(f.Rule).Severity == Info && worse[key(f)]
+	})
 }
 
 func shorten(sql string) string {

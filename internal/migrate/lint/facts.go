@@ -43,7 +43,7 @@ type Facts struct {
 type Relation struct {
 	Kind    string // of pg_class.relkind: r, p, i, m, v
 	Table   Name   // of an index: its table
-	Bytes   int64  // with TOAST, without indexes; of a partitioned table, of all partitions
+	Bytes   int64  // with TOAST, without indexes; of a partitioned table, of all partitions; -1: unknown
 	Rows    int64  // estimated; -1: unknown
 	Reads   int64  // scans, since Seconds
 	Writes  int64  // rows inserted, updated, deleted
@@ -80,9 +80,12 @@ const (
 // String is the table for a person: "40 GB, about 120,000,000 rows, 1,200 reads and 30 rows written a second".
 func (r Relation) String() string {
 	parts := []string{bytesText(r.Bytes)}
-	if r.Bytes == 0 {
+	switch {
+	case r.Bytes < 0:
+		parts = []string{"of unknown size: somebody holds it"}
+	case r.Bytes == 0:
 		parts = []string{"empty"}
-	} else if r.Rows >= 0 {
+	case r.Rows >= 0:
 		parts = append(parts, "about "+thousands(r.Rows)+" rows")
 	}
 	switch {

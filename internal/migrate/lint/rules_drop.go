@@ -80,7 +80,7 @@ func dropTable(c *checking) {
 func dropSchema(c *checking) {
 	if s, ok := c.s.parsed.(*drop); ok && s.Type == "OBJECT_SCHEMA" {
 		for _, parts := range s.names {
-			c.hit(hit{name: strings.Join(parts, ".")})
+			c.hit(hit{name: strings.Join(parts, "."), lock: accessExclusive})
 		}
 	}
 }

@@ -53,6 +53,7 @@ func multiTable(c *checking) {
 	}
 	tables := map[string]bool{}
 	var second *statement
+	var table Name
 	for _, s := range c.file.statements {
 		for _, k := range s.claims {
 			kind := c.world.kind(k.name)
@@ -61,14 +62,14 @@ func multiTable(c *checking) {
 			}
 			tables[k.name.key().String()] = true
 			if len(tables) == 2 && second == nil {
-				second = s
+				second, table = s, k.name
 			}
 		}
 	}
 	if second != nil {
 		with := *c
 		with.s = second
-		with.hit(hit{title: "ACCESS EXCLUSIVE locks on " + strings.Join(slices.Sorted(maps.Keys(tables)), ", ") + " are held together", lock: accessExclusive})
+		with.hit(hit{object: table, title: "ACCESS EXCLUSIVE locks on " + strings.Join(slices.Sorted(maps.Keys(tables)), ", ") + " are held together", lock: accessExclusive})
 	}
 }
 
