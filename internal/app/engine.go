@@ -15,6 +15,7 @@ import (
 	"dbops/internal/creds"
 	"dbops/internal/drift"
 	"dbops/internal/fault"
+	"dbops/internal/migrate"
 	"dbops/internal/op"
 	"dbops/internal/pg"
 	"dbops/internal/state"
@@ -56,6 +57,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	kinds = append(kinds, a.drift(store).Fix())
 	kinds = append(kinds, creds.New(a.credentials())...)
 	kinds = append(kinds, a.certificates()...)
+	kinds = append(kinds, migrate.New(a.migrations())...)
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,6 +140,49 @@ func (c *checker) database(env *Environment, db *Database, s spot) {
 	if c.has(s, "migrations", isText, false) && strings.Contains(db.Migrations, "://") {
 		c.report.atValue(s.down("migrations"), "", "migrations is a folder, not a URL")
 	}
+	if c.has(s, "migration_sets", isMapping, false) {
+		c.migrationSets(db, s.down("migration_sets"))
+	}
+}
+
+// migrationSets checks that each set has a folder and a table that no other has.
+func (c *checker) migrationSets(db *Database, all spot) {
+	tables := map[string]string{}
+	if db.Migrations != "" {
+		tables[MigrationSet{}.table()] = "migrations"
+	}
+	for _, p := range all.node.pairs {
+		at, set := all.down(p.key), db.MigrationSets[p.key]
+		c.name(at, "migration set", p.key)
+		if set == nil {
+			continue
+		}
+		if c.has(at, "folder", isText, true) && strings.Contains(set.Folder, "://") {
+			c.report.atValue(at.down("folder"), "", "folder is a folder, not a URL")
+		}
+		if c.has(at, "schema", isText, false) {
+			c.identifier(at.down("schema"), false, "schema", set.Schema)
+		}
+		if c.has(at, "table", isText, false) {
+			c.identifier(at.down("table"), false, "table", set.Table)
+		}
+		if other, taken := tables[set.table()]; taken {
+			c.report.atKey(at, "give it a schema or a table of its own", "its versions would be in the same table as those of %s", quote(other))
+		}
+		tables[set.table()] = p.key
+	}
+}
+
+// table is where the versions are, as far as the file says it.
+func (s MigrationSet) table() string {
+	schema, table := s.Schema, s.Table
+	if schema == "" {
+		schema = "public"
+	}
+	if table == "" {
+		table = "schema_migrations"
+	}
+	return schema + "." + table
 }
 
 // sameDatabase refuses two entries that are one database with different migrations or owners.
@@ -156,7 +200,7 @@ func (c *checker) sameDatabase(env *Environment, all spot) {
 			first[at] = p.key
 			continue
 		}
-		if o := env.Databases[other]; o.Migrations != db.Migrations || o.Owner != db.Owner {
+		if o := env.Databases[other]; o.Migrations != db.Migrations || o.Owner != db.Owner || !reflect.DeepEqual(o.MigrationSets, db.MigrationSets) {
 			c.report.atKey(all.down(p.key), "make them agree, or correct instance or name",
 				"this is the same database as %s, with other migrations or another owner", quote(other))
 		}

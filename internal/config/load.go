@@ -119,6 +119,9 @@ func (c *Config) complete() {
 				db.Name = key
 			}
 			db.Migrations = c.abs(db.Migrations)
+			for _, set := range db.MigrationSets {
+				set.Folder = c.abs(set.Folder)
+			}
 		}
 		for _, ctr := range env.Containers {
 			if ctr.Access == "" {

@@ -183,8 +183,21 @@ type Database struct {
 	Name string `yaml:"name,omitempty" json:"name,omitempty"`
 	// Migrations is the folder of its migrations. Relative to dbops.yaml.
 	Migrations string `yaml:"migrations,omitempty" json:"migrations,omitempty"`
+	// MigrationSets are further folders of migrations of the same database, by name, each with a version of its own.
+	MigrationSets map[string]*MigrationSet `yaml:"migration_sets,omitempty" json:"migration_sets,omitempty"`
 	// Owner is the group role that owns its objects.
 	Owner string `yaml:"owner,omitempty" json:"owner,omitempty"`
+}
+
+// MigrationSet is a folder of migrations with a table of versions of its own.
+type MigrationSet struct {
+	// Folder of the migrations. Relative to dbops.yaml.
+	Folder string `yaml:"folder" json:"folder"`
+	// Schema that holds the table of versions, and that comes first in the search path. Defaults to the login's search path. It is made if it
+	// is missing.
+	Schema string `yaml:"schema,omitempty" json:"schema,omitempty"`
+	// Table of the versions. Defaults to schema_migrations.
+	Table string `yaml:"table,omitempty" json:"table,omitempty"`
 }
 
 // Container is a deployed process with a database credential of its own.

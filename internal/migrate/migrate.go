@@ -49,8 +49,10 @@ type Deps struct {
 	Sets func(t op.Target) ([]Set, error)
 	// Connect opens a session that acts as the owner of a set's database. tune is called on its configuration before.
 	Connect func(ctx context.Context, t op.Target, s Set, tune func(*pgx.ConnConfig)) (*pgx.Conn, error)
-	// Read opens a session for looking.
+	// Read opens the same session, in which nothing can be changed.
 	Read func(ctx context.Context, t op.Target, s Set) (*pgx.Conn, error)
+	// View opens a session for looking at the status, as who may read.
+	View func(ctx context.Context, t op.Target, s Set) (*pgx.Conn, error)
 	// Who is who works on this machine; actor is the engine's word.
 	Who func(ctx context.Context, actor, folder string) driver.Who
 	// Drops are what a file drops, by its text. Nil: it is not told.

@@ -142,7 +142,7 @@ func (d Deps) status(ctx context.Context, a Ask, f readFolder) Status {
 	if last, ok := f.folder.Last(); ok {
 		s.Latest = &last.Version
 	}
-	conn, err := d.Read(ctx, a.Target, a.Set)
+	conn, err := d.View(ctx, a.Target, a.Set)
 	if err != nil {
 		return s.failed(err)
 	}

@@ -25,7 +25,7 @@ const (
 )
 
 // historySchemaSQL makes the history, for a session that may. Its rows are only ever added, but for how a run that began ended.
-func historySchemaSQL(t Table) string {
+func historySchemaSQL(versions, t Table) string {
 	schema := ""
 	if t.Schema == HistorySchema {
 		schema = "create schema if not exists " + ident(HistorySchema) + ";"
@@ -56,7 +56,17 @@ func historySchemaSQL(t Table) string {
  tool text,
  git_commit text,
  run text,
- reason text);`
+ reason text);` + grantSQL(versions, t)
+}
+
+// grantSQL lets those who may read the versions read the history.
+func grantSQL(versions, history Table) string {
+	return fmt.Sprintf(`do $dbops$ declare r name; begin
+ for r in select distinct pg_get_userbyid(a.grantee) from pg_class c, aclexplode(c.relacl) a
+  where c.oid = to_regclass(%s) and a.privilege_type = 'SELECT' and a.grantee <> 0 and a.grantee <> c.relowner loop
+  execute format('grant usage on schema %%I to %%I', %s, r);
+  execute format('grant select on %%I.%%I to %%I', %s, %s, r);
+ end loop; end $dbops$;`, literal(versions.sql()), literal(history.Schema), literal(history.Schema), literal(history.Name))
 }
 
 // entry is what is written to the history of a file.
@@ -132,7 +142,7 @@ func (d *Driver) Settle(ctx context.Context, r Record) error {
 
 func (d *Driver) settleSQL(st State, r Record) string {
 	t := d.home.versions.sql()
-	sql := ""
+	var sql string
 	switch {
 	case st.Many: // a row for each version: those that are in doubt are what is settled
 		sql = fmt.Sprintf("delete from %[1]s where version > %[2]d;update %[1]s set dirty = false;", t, r.Version)

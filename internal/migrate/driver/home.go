@@ -79,7 +79,7 @@ func (d *Driver) make(ctx context.Context) error {
 	_, err := d.conn.Exec(ctx, "begin;"+
 		"create schema if not exists "+ident(d.home.versions.Schema)+";"+
 		"create table if not exists "+d.home.versions.sql()+" (version bigint not null primary key, dirty boolean not null);"+
-		historySchemaSQL(d.home.history)+
+		historySchemaSQL(d.home.versions, d.home.history)+
 		"commit")
 	if err != nil {
 		d.rollback()

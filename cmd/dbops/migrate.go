@@ -1,0 +1,421 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dbops/internal/app"
+	"dbops/internal/fault"
+	"dbops/internal/migrate"
+	"dbops/internal/migrate/source"
+)
+
+func newMigrateCmd(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Migrations: status, lint, plan, up, down, repair",
+		Long: `Change the schema of databases by golang-migrate's folders (000001_name.up.sql). Each file is applied with its version in one transaction where
+it can be; locks are waited for in short attempts, so that traffic does not queue behind a migration; and a history remembers who applied what.
+A database that golang-migrate or Encore has migrated is taken over as it is, and can be handed back.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		newMigrateStatusCmd(c), newMigrateNewCmd(c), newMigratePlanCmd(c), newMigrateUpCmd(c), newMigrateDownCmd(c), newMigrateGotoCmd(c),
+		newMigrateRepairCmd(c), newMigrateBaselineCmd(c),
+	)
+	return cmd
+}
+
+// migratePick are the flags and arguments that name folders of migrations.
+type migratePick struct{ env, instance string }
+
+func (o *migratePick) flags(cmd *cobra.Command, required bool) {
+	environmentFlag(cmd, &o.env, required)
+	cmd.Flags().StringVarP(&o.instance, "instance", "i", "", "only databases on this instance")
+}
+
+func (o *migratePick) pick(names []string) app.MigrationPick {
+	return app.MigrationPick{Environment: o.env, Instance: o.instance, Names: names}
+}
+
+// mannerFlags are how files are run.
+type mannerFlags struct {
+	lock, statement, patience time.Duration
+	endBlockers               bool
+}
+
+func (f *mannerFlags) add(cmd *cobra.Command) {
+	u := migrate.Usual()
+	fs := cmd.Flags()
+	fs.DurationVar(&f.lock, "lock-timeout", time.Duration(u.LockTimeout), "of each attempt to get a lock: traffic queues behind it for no longer")
+	fs.DurationVar(&f.statement, "statement-timeout", time.Duration(u.StatementTimeout), "of each statement; 0 for none; what is CONCURRENTLY has none")
+	fs.DurationVar(&f.patience, "patience", time.Duration(u.Patience), "how long locks are tried for before a file is given up")
+	fs.BoolVar(&f.endBlockers, "end-blockers", false, "end the sessions that keep a lock from the migration, from the second attempt on")
+}
+
+func (f *mannerFlags) manner() (migrate.Manner, error) {
+	if f.lock < time.Millisecond || f.statement < 0 || f.patience < 0 {
+		return migrate.Manner{}, fault.Newf(fault.Usage, "read the flags", "--lock-timeout is at least 1ms, and no time is negative")
+	}
+	return migrate.Manner{LockTimeout: migrate.Span(f.lock), StatementTimeout: migrate.Span(f.statement), Patience: migrate.Span(f.patience), EndBlockers: f.endBlockers}, nil
+}
+
+// migrateUpFlags are those of up and plan.
+type migrateUpFlags struct {
+	migratePick
+	changeFlags
+	mannerFlags
+	to          string
+	outOfOrder  bool
+	concurrency int
+	keepGoing   bool
+	rehearse    bool
+}
+
+func (o *migrateUpFlags) addUp(cmd *cobra.Command) {
+	o.migratePick.flags(cmd, true)
+	o.mannerFlags.add(cmd)
+	fs := cmd.Flags()
+	fs.StringVar(&o.to, "to", "", "go up to this version only")
+	fs.BoolVar(&o.outOfOrder, "out-of-order", false, "apply also what comes before the database's version and was never applied")
+	fs.IntVar(&o.concurrency, "concurrency", 4, "databases of an instance at a time, after the first one")
+	fs.BoolVar(&o.keepGoing, "keep-going", false, "go on with the other databases of an instance when one has failed")
+}
+
+func newMigrateUpCmd(c *cli) *cobra.Command {
+	o := &migrateUpFlags{}
+	cmd := &cobra.Command{
+		Use: "up -e ENV [DATABASE...]", Short: "Apply the pending migrations",
+		Long: `Apply the pending migrations of the databases that are named, or of all of the environment. What is shown is what will be run: a file that changes
+in between is refused. The first database of an instance is migrated alone, the others after it went well.
+
+In a protected environment the pending files are rehearsed on a scratch copy of the schema first; elsewhere with --rehearse.
+` + changeStatuses,
+		Example: `  dbops migrate up -e staging shop
+  dbops migrate up -e prod shop --plan
+  dbops migrate up -e prod --to 20260102150405 --confirm main
+  dbops migrate up -e staging --lock-timeout 500ms --patience 10m`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runMigrateUp(cmd.Context(), c, o, args, cmd.Flags().Changed("rehearse"))
+		},
+	}
+	o.addUp(cmd)
+	o.changeFlags.add(cmd)
+	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema (default: in a protected environment)")
+	return cmd
+}
+
+func newMigratePlanCmd(c *cli) *cobra.Command {
+	o := &migrateUpFlags{}
+	cmd := &cobra.Command{
+		Use: "plan -e ENV [DATABASE...]", Short: "Rehearse the pending migrations, and show what they do",
+		Long: `Run the pending migrations on a scratch copy of the schema and show, for each statement, the locks it takes, what it rewrites, builds and scans, and
+how the schema differs afterwards. Nothing is changed on the instance. --out saves the plan for dbops apply.
+
+Exit status: 0 planned, or nothing to do; 1 failed; 2 usage or configuration; 3 blocked by a finding.`,
+		Example: "  dbops migrate plan -e prod shop\n  dbops migrate plan -e prod shop --out up.plan && dbops apply up.plan",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.plan, o.rehearse = true, true
+			return runMigrateUp(cmd.Context(), c, o, args, true)
+		},
+	}
+	o.addUp(cmd)
+	cmd.Flags().StringVar(&o.out, "out", "", "save the plan to a file, for dbops apply")
+	addKeyFlag(cmd, &o.key)
+	return cmd
+}
+
+func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string, rehearseSaid bool) error {
+	manner, err := o.manner()
+	if err != nil {
+		return err
+	}
+	to, err := parseVersion("--to", o.to)
+	if err != nil {
+		return err
+	}
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	asks, err := a.Asked(o.pick(names))
+	if err != nil {
+		return err
+	}
+	if to != nil && len(asks) != 1 {
+		return fault.Newf(fault.Usage, "read the flags", "--to is for one folder of migrations, and there are %d", len(asks)).Hint("name the database")
+	}
+	var wants []app.Change
+	for _, one := range asks {
+		last := len(wants) - 1
+		if last < 0 || wants[last].Instance != one.Target.Instance {
+			rehearse := o.rehearse || (!rehearseSaid && one.Target.Protected)
+			wants = append(wants, app.Change{Environment: o.env, Instance: one.Target.Instance, Kind: migrate.UpKind, Request: &migrate.UpRequest{
+				To: to, Late: o.outOfOrder, Manner: manner, Concurrency: o.concurrency, KeepGoing: o.keepGoing, Rehearse: rehearse,
+			}})
+			last++
+		}
+		r, ok := wants[last].Request.(*migrate.UpRequest)
+		if ok {
+			r.Sets = append(r.Sets, one.Set.String())
+		}
+	}
+	if len(wants) == 0 {
+		return fault.Newf(fault.Usage, "migrate "+o.env, "dbops.yaml names no migrations for its databases").Hint("databases.NAME.migrations is their folder")
+	}
+	return c.changes(ctx, a, o.changeFlags, wants)
+}
+
+// parseVersion reads a version; nil for "".
+func parseVersion(what, s string) (*int64, error) {
+	if s == "" {
+		return nil, nil //nolint:nilnil // nothing was asked for
+	}
+	if s == "none" {
+		none := int64(-1)
+		return &none, nil
+	}
+	v, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	if err != nil || v < 0 {
+		return nil, fault.Newf(fault.Usage, "read "+what, "%q is no version", s).Hint("a version is the number that a file's name begins with")
+	}
+	return &v, nil
+}
+
+type migrateDownOptions struct {
+	migratePick
+	changeFlags
+	mannerFlags
+	steps    int
+	all      bool
+	rehearse bool
+}
+
+func newMigrateDownCmd(c *cli) *cobra.Command {
+	o := &migrateDownOptions{}
+	cmd := &cobra.Command{
+		Use: "down -e ENV DATABASE", Short: "Take the last migrations back, and say which data that drops",
+		Long: `Take back the last migration of a database, or the last ones, by their down files. The plan says which tables and columns they drop, and how many
+rows those have. Going forward with a new migration is safer where data is at stake.
+` + changeStatuses,
+		Example: "  dbops migrate down -e staging shop\n  dbops migrate down -e staging shop --steps 3 --plan",
+		Args:    takes("DATABASE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runMigrateDown(cmd.Context(), c, o, args)
+		},
+	}
+	o.migratePick.flags(cmd, true)
+	o.mannerFlags.add(cmd)
+	o.changeFlags.add(cmd)
+	cmd.Flags().IntVar(&o.steps, "steps", 1, "how many migrations")
+	cmd.Flags().BoolVar(&o.all, "all", false, "all of them")
+	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema")
+	return cmd
+}
+
+func runMigrateDown(ctx context.Context, c *cli, o *migrateDownOptions, args []string) error {
+	if o.steps < 1 {
+		return fault.Newf(fault.Usage, "read the flags", "--steps is at least 1")
+	}
+	manner, err := o.manner()
+	if err != nil {
+		return err
+	}
+	r := migrate.DownRequest{Steps: o.steps, All: o.all, Manner: manner, Rehearse: o.rehearse}
+	if o.all {
+		r.Steps = 0
+	}
+	return c.changeSet(ctx, o.pick(args), o.changeFlags, migrate.DownKind, func(one migrate.Ask) (any, error) {
+		r.Set = one.Set.String()
+		return r, nil
+	})
+}
+
+// changeSet plans and runs a change of one folder.
+func (c *cli) changeSet(ctx context.Context, p app.MigrationPick, f changeFlags, kind string, request func(migrate.Ask) (any, error)) error {
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	one, err := a.OneSet(p)
+	if err != nil {
+		return err
+	}
+	if err := a.Close(); err != nil {
+		return err
+	}
+	r, err := request(one)
+	if err != nil {
+		return err
+	}
+	return c.change(ctx, f, app.Change{Environment: one.Target.Environment, Instance: one.Target.Instance, Kind: kind, Request: r})
+}
+
+func newMigrateGotoCmd(c *cli) *cobra.Command {
+	o := &migrateDownOptions{}
+	cmd := &cobra.Command{
+		Use: "goto -e ENV DATABASE VERSION", Short: "Bring a database to a version, up or down",
+		Long: `Bring a database to a version: up, or down by the down files. VERSION is the number that a file's name begins with, or none.
+` + changeStatuses,
+		Example: "  dbops migrate goto -e staging shop 12\n  dbops migrate goto -e staging shop none --plan",
+		Args:    takes("DATABASE", "VERSION"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return runMigrateGoto(cmd.Context(), c, o, args) },
+	}
+	o.migratePick.flags(cmd, true)
+	o.mannerFlags.add(cmd)
+	o.changeFlags.add(cmd)
+	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema")
+	return cmd
+}
+
+func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []string) error {
+	manner, err := o.manner()
+	if err != nil {
+		return err
+	}
+	to, err := parseVersion("VERSION", args[1])
+	if err != nil {
+		return err
+	}
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	one, err := a.OneSet(o.pick(args[:1]))
+	if err != nil {
+		return err
+	}
+	now, err := a.Migrations(ctx, app.MigrationPick{Environment: o.env, Instance: one.Target.Instance, Names: []string{one.Set.String()}})
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(now, func(s migrate.Status) bool { return s.Name == one.Set.String() })
+	if err := now[i].Err(); err != nil {
+		return err
+	}
+	want := app.Change{Environment: o.env, Instance: one.Target.Instance, Kind: migrate.UpKind}
+	if v := now[i].Version; v != nil && (to == nil || *to < *v) {
+		want.Kind = migrate.DownKind
+		want.Request = migrate.DownRequest{Set: one.Set.String(), To: to, Manner: manner, Rehearse: o.rehearse}
+	} else {
+		if !slices.ContainsFunc(versionsOf(one.Set.Folder), func(v int64) bool { return v == *to }) {
+			return fault.Newf(fault.Usage, "go to version "+args[1], "%s has no such version", one.Set.Folder).Hint("dbops migrate status -e %s %s", o.env, one.Set)
+		}
+		want.Request = migrate.UpRequest{Sets: []string{one.Set.String()}, To: to, Manner: manner, Rehearse: o.rehearse}
+	}
+	return c.change(ctx, o.changeFlags, want)
+}
+
+func versionsOf(folder string) (out []int64) {
+	f, err := source.Read(folder)
+	if err != nil {
+		return nil // the plan says it
+	}
+	for _, m := range f.Migrations {
+		out = append(out, m.Version)
+	}
+	return out
+}
+
+type migrateNewOptions struct {
+	database, dir string
+	sequence      bool
+	timestamp     bool
+}
+
+func newMigrateNewCmd(c *cli) *cobra.Command {
+	o := &migrateNewOptions{}
+	cmd := &cobra.Command{
+		Use: "new NAME", Short: "Make the two files of a new migration",
+		Long: `Make the up and down file of a new migration, with a version after the last one: a timestamp or the next number, as the folder has it. An empty
+folder begins with timestamps: two branches seldom choose the same.
+
+Exit status: 0 made; 2 usage or configuration.`,
+		Example: "  dbops migrate new 'add notes to orders' --database shop\n  dbops migrate new add-notes --dir migrations/shop --sequence",
+		Args:    takes("NAME"),
+		RunE:    func(_ *cobra.Command, args []string) error { return runMigrateNew(c, o, args[0]) },
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&o.database, "database", "d", "", "the database, as dbops.yaml names it (default: the only one with migrations)")
+	fs.StringVar(&o.dir, "dir", "", "the folder, in place of a database's")
+	fs.BoolVar(&o.sequence, "sequence", false, "number it, also where the folder has timestamps or is empty")
+	fs.BoolVar(&o.timestamp, "timestamp", false, "give it a timestamp, also where the folder has numbers")
+	cmd.MarkFlagsMutuallyExclusive("sequence", "timestamp")
+	cmd.MarkFlagsMutuallyExclusive("database", "dir")
+	return cmd
+}
+
+func runMigrateNew(c *cli, o *migrateNewOptions, name string) error {
+	dir := o.dir
+	if dir == "" {
+		var err error
+		if dir, err = c.onlyFolder(o.database); err != nil {
+			return err
+		}
+	}
+	f, err := source.Read(dir)
+	if err != nil {
+		return err
+	}
+	var n source.Numbering
+	switch {
+	case o.sequence:
+		n = source.Sequence
+	case o.timestamp:
+		n = source.Timestamp
+	}
+	up, down, err := f.Create(name, n, time.Now())
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		return printJSON(c.out, map[string]string{"schema": "dbops/migrate-new/v1", "up": up, "down": down})
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n%s\n", up, down)
+	return err
+}
+
+// onlyFolder is the folder of a database, in whatever environments it is, or the only one that there is.
+func (c *cli) onlyFolder(database string) (string, error) {
+	a, err := c.app()
+	if err != nil {
+		return "", err
+	}
+	defer a.Close()
+	p := app.MigrationPick{}
+	if database != "" {
+		p.Names = []string{database}
+	}
+	asks, err := a.Asked(p)
+	if err != nil {
+		return "", err
+	}
+	var folders, names []string
+	for _, one := range asks {
+		if one.Set.String() == database {
+			folders = []string{one.Set.Folder}
+			break
+		}
+		if !slices.Contains(folders, one.Set.Folder) {
+			folders = append(folders, one.Set.Folder)
+			names = append(names, one.Set.String())
+		}
+	}
+	if len(folders) == 1 {
+		return folders[0], nil
+	}
+	f := fault.Newf(fault.Usage, "choose the folder of the new migration", "there are %d", len(folders))
+	if len(folders) == 0 {
+		return "", f.Hint("--dir FOLDER, or databases.NAME.migrations in dbops.yaml")
+	}
+	return "", f.Hint("--database %s", strings.Join(names, ", or --database "))
+}

@@ -1,0 +1,200 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"dbops/internal/config"
+	"dbops/internal/fault"
+	"dbops/internal/migrate"
+	"dbops/internal/migrate/driver"
+	"dbops/internal/op"
+)
+
+// migrations are what the operations on schemas stand on.
+func (a *App) migrations() migrate.Deps {
+	return migrate.Deps{
+		Sets:    func(t op.Target) ([]migrate.Set, error) { return a.sets(t.Environment, t.Instance) },
+		Connect: a.connectOwner,
+		Read: func(ctx context.Context, t op.Target, s migrate.Set) (*pgx.Conn, error) {
+			return a.connectOwner(ctx, t, s, func(c *pgx.ConnConfig) {
+				c.RuntimeParams["default_transaction_read_only"] = "on"
+				c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+			})
+		},
+		View: func(ctx context.Context, t op.Target, s migrate.Set) (*pgx.Conn, error) {
+			return a.connectSet(ctx, t, s, config.Read, "", func(c *pgx.ConnConfig) { c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol })
+		},
+		Who: a.migrator,
+	}
+}
+
+// connectOwner logs in for admin, and acts as the owner of the set's database.
+func (a *App) connectOwner(ctx context.Context, t op.Target, s migrate.Set, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+	return a.connectSet(ctx, t, s, config.Admin, s.Owner, tune)
+}
+
+func (a *App) connectSet(ctx context.Context, t op.Target, s migrate.Set, access config.Access, role string, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+	cfg, err := a.connection(ctx, t.Environment, t.Instance, s.Server, access)
+	if err != nil {
+		return nil, err
+	}
+	if role != "" {
+		cfg.RuntimeParams["role"] = role // of the start, so that RESET ROLE comes back to it
+	}
+	return a.tuned(ctx, t, cfg, tune)
+}
+
+// migrator is who migrates from this machine.
+func (a *App) migrator(ctx context.Context, actor, folder string) driver.Who {
+	w := driver.Who{Actor: actor, Tool: a.userAgent(), Commit: commitOf(ctx, folder)}
+	w.Host, _ = os.Hostname() // a history without it is better than none
+	if u, err := user.Current(); err == nil {
+		w.OSUser = u.Username
+	}
+	return w
+}
+
+// commitOf is the commit of git that a folder is of, with "+" after it if the folder has changes; "" where there is no git.
+func commitOf(ctx context.Context, folder string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	head, err := exec.CommandContext(ctx, "git", "-C", folder, "rev-parse", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	commit := strings.TrimSpace(string(head))
+	if changes, err := exec.CommandContext(ctx, "git", "-C", folder, "status", "--porcelain", "--", ".").Output(); err != nil || len(changes) > 0 {
+		commit += "+"
+	}
+	return commit
+}
+
+// sets are the folders of migrations on an instance, in the order of their names.
+func (a *App) sets(env, instance string) (out []migrate.Set, err error) {
+	e, err := a.cfg.Environment(env)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range e.DatabasesOf(instance) {
+		db := e.Databases[name]
+		one := migrate.Set{Database: name, Server: db.Name, Owner: db.Owner}
+		if db.Migrations != "" {
+			one.Folder = db.Migrations
+			out = append(out, one)
+		}
+		for _, key := range slices.Sorted(maps.Keys(db.MigrationSets)) {
+			set := db.MigrationSets[key]
+			one.Name, one.Folder, one.Table = key, set.Folder, driver.Table{Schema: set.Schema, Name: set.Table}
+			out = append(out, one)
+		}
+	}
+	return out, nil
+}
+
+// MigrationPick names folders of migrations: by their environment, and if they are given by instance or name. Of a name "shop" means all
+// folders of that database.
+type MigrationPick struct {
+	Environment, Instance string
+	Names                 []string
+}
+
+// Asked are the sets that a pick names, in order. Without an environment they are those of all.
+func (a *App) Asked(p MigrationPick) (out []migrate.Ask, err error) {
+	envs := []string{p.Environment}
+	if p.Environment == "" {
+		envs = a.cfg.EnvironmentNames()
+	}
+	known := map[string]bool{}
+	found := map[string]bool{}
+	for _, env := range envs {
+		e, err := a.cfg.Environment(env)
+		if err != nil {
+			return nil, err
+		}
+		instances := e.InstanceNames()
+		if p.Instance != "" {
+			if _, err := e.Instance(p.Instance); err != nil {
+				return nil, err
+			}
+			instances = []string{p.Instance}
+		}
+		for _, instance := range instances {
+			t, err := a.Target(env, instance)
+			if err != nil {
+				return nil, err
+			}
+			sets, err := a.sets(env, instance)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range sets {
+				known[s.String()] = true
+				i := slices.IndexFunc(p.Names, func(n string) bool { return n == s.String() || n == s.Database })
+				if len(p.Names) > 0 && i < 0 {
+					continue
+				}
+				if i >= 0 {
+					found[p.Names[i]] = true
+				}
+				out = append(out, migrate.Ask{Target: t, Set: s})
+			}
+		}
+	}
+	for _, n := range p.Names {
+		if !found[n] {
+			return nil, a.unknownSet(p, n, slices.Sorted(maps.Keys(known)))
+		}
+	}
+	return out, nil
+}
+
+func (a *App) unknownSet(p MigrationPick, name string, known []string) error {
+	what := "find the migrations of " + name + " in " + cmp.Or(p.Environment, "dbops.yaml")
+	if len(known) == 0 {
+		return fault.Newf(fault.Usage, what, "no database has any").Hint("name their folder in dbops.yaml: databases.%s.migrations", name)
+	}
+	return fault.Newf(fault.Usage, what, "there are none of that name").Hint("there are: %s", strings.Join(known, ", "))
+}
+
+// OneSet is the set that a name means; more than one is an error.
+func (a *App) OneSet(p MigrationPick) (migrate.Ask, error) {
+	all, err := a.Asked(p)
+	if err != nil {
+		return migrate.Ask{}, err
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	var names []string
+	for _, one := range all {
+		if len(p.Names) == 1 && one.Set.String() == p.Names[0] { // shop, which has shop/reports as well
+			return one, nil
+		}
+		names = append(names, one.Set.String())
+	}
+	return migrate.Ask{}, fault.Newf(fault.Usage, "choose a folder of migrations in "+p.Environment, "there are %d", len(all)).Hint("name one: %s", strings.Join(names, ", "))
+}
+
+// Migrations is the status of sets, in order.
+func (a *App) Migrations(ctx context.Context, p MigrationPick) ([]migrate.Status, error) {
+	asks, err := a.Asked(p)
+	if err != nil {
+		return nil, err
+	}
+	return a.migrations().Status(ctx, asks), nil
+}
+
+// InspectMigrations looks at what a migration that ended half-way left: see [migrate.Deps.Inspect].
+func (a *App) InspectMigrations(ctx context.Context, one migrate.Ask) (migrate.RepairFacts, error) {
+	return a.migrations().Inspect(ctx, one.Target, one.Set.String())
+}
