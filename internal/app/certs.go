@@ -153,7 +153,7 @@ func (a *App) cloudsqlSubject(ctx context.Context, inst *config.Instance, s *cer
 		return fault.New(fault.Internal, "read the CAs of "+s.String(), err)
 	}
 	s.RootsFrom = "the CAs that Cloud SQL tells of this instance"
-	s.RootsHint = "look again in a minute: Cloud SQL tells the CA as soon as it is there"
+	s.RootsHint = "look again in a minute, for Cloud SQL tells its CAs itself"
 	s.Names, s.CommonName = s.Told.Names, s.Told.CommonName
 	want := cloud.EndpointKind(inst.CloudSQL.Address)
 	if want == "" {

@@ -57,16 +57,24 @@ func (a *App) kitLogin(ctx context.Context, r KitRequest) (kitLogin, error) {
 	case login.User != "":
 		out.user = login.User
 	case inst.Kind() == cloud.CloudSQL && login.IAM:
-		p, err := a.cloudsqlProvider(ctx, r.Environment, r.Instance, inst)
-		if err == nil {
-			out.user, err = p.Principal(ctx)
-		}
-		if err != nil {
-			out.notes = append(out.notes, "the settings have no user, because the one of this identity could not be found: "+err.Error()+"; --user names one")
-			return out, nil
+		var why string
+		if out.user, why = a.principal(ctx, r, inst); why != "" {
+			out.notes = append(out.notes, "the settings have no user: "+why+"; --user names one")
 		}
 	}
 	return out, nil
+}
+
+// principal is the database user of the Google identity in use, or why it is not known: the files are worth having without it.
+func (a *App) principal(ctx context.Context, r KitRequest, inst *config.Instance) (user, why string) {
+	p, err := a.cloudsqlProvider(ctx, r.Environment, r.Instance, inst)
+	if err == nil {
+		user, err = p.Principal(ctx)
+	}
+	if err != nil {
+		return "", err.Error()
+	}
+	return user, ""
 }
 
 // databaseKey is the name in dbops.yaml of a database on an instance, which may also be called as its server calls it. The one that every server

@@ -172,7 +172,7 @@ func TestWhatForbidsAClientCertificate(t *testing.T) {
 	}
 	wide := filepath.Join(t.TempDir(), "wide")
 	must(t, os.Mkdir(wide, 0o700))
-	must(t, os.Chmod(wide, 0o777)) //nolint:gosec // that is what is refused
+	must(t, os.Chmod(wide, 0o777))
 	for _, dir := range []string{wide, filepath.Join(wide, "tls")} {
 		if p := b.plan(t, CreateClientKind, CreateRequest{Name: "x", Dir: dir, Host: "here"}); !slices.Equal(blocks(p), []string{"folder"}) || !strings.Contains(p.Findings[0].Text, "0777") {
 			t.Errorf("a folder that is open to all: %+v", p.Findings)

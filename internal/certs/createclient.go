@@ -260,6 +260,8 @@ func (c creation) mend(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return "let this user write to " + c.r.Dir
+	case errors.Is(err, fs.ErrNotExist):
+		return "make the folder " + c.r.Dir
 	case errors.Is(err, syscall.EROFS):
 		return "make " + c.r.Dir + " writable"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -87,7 +87,7 @@ func (s *Seen) judgeChain(e Expect, now time.Time) []op.Finding {
 	leaf := s.Chain[0]
 	f := op.Finding{
 		Severity: op.Warn, Check: checkChain, Evidence: "SHA-256 " + bundle.Fingerprint(leaf),
-		Remedy: "if its CA was changed, " + orText(e.Unknown, "trust the new one") + "; if not, somebody else answers in the server's place",
+		Remedy: "if that CA is the right one, " + orText(e.Unknown, "trust it") + "; if not, somebody else answers in the server's place",
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		if invalid.Cert != nil && invalid.Cert.Equal(leaf) {
