@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,7 +119,7 @@ func (r *run) allow() {
 		if a.File != b.File {
 			return order[a.File] - order[b.File]
 		}
-		return a.Line - b.Line
+		return cmp.Or(a.Line-b.Line, a.Column-b.Column)
 	})
 }
 

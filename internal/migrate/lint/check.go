@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"dbops/internal/migrate/lint/grammar"
 	"dbops/internal/migrate/source"
@@ -106,6 +107,9 @@ func open(in Input) (*file, error) {
 	f := &file{Input: in, read: split.Read(in.SQL)}
 	statements, _ := split.Split(in.SQL)
 	f.allows = allowsIn(in.SQL, statements)
+	if !utf8.ValidString(in.SQL) || strings.IndexByte(in.SQL, 0) >= 0 {
+		return f, nil // the folder says it
+	}
 	if len(f.read.Problems) > 0 { // its statements are not to be trusted; the folder says why
 		return f, nil
 	}
@@ -248,6 +252,12 @@ func (r *run) judge() {
 			here, new = w.copy(), maps.Clone(fresh)
 		}
 		here.enums = map[string]bool{}
+		if f.Migration == nil && !f.Old { // else the folder says it
+			for _, p := range f.read.Problems {
+				c := &checking{run: r, rule: r.rule("not-sql"), file: f}
+				c.hit(hit{why: p.Text, rewrite: "-- " + p.Remedy, line: p.Line, at: p.Column})
+			}
+		}
 		for _, s := range f.statements {
 			c := &checking{run: r, world: here, fresh: new, file: f, s: s}
 			for _, k := range here.claims(s.parsed, s.kind) {
@@ -346,16 +356,17 @@ func (c *checking) run1() {
 
 // hit is what a rule says of one place, where it differs from what the rule says of all.
 type hit struct {
-	object          Name
-	severity        Severity
-	harm            Harm
-	lock, title     string
-	why, rewrite    string
-	column, name    string
-	typ             string
-	offset          int  // bytes into the file; 0: the statement's start
-	fresh           bool // also of a new table
-	wholeFile, line int
+	object       Name
+	severity     Severity
+	harm         Harm
+	lock, title  string
+	why, rewrite string
+	column, name string
+	columns      string // quoted, with commas
+	typ          string
+	offset       int  // bytes into the file; 0: the statement's start
+	fresh        bool // also of a new table
+	line, at     int  // of a hit without a statement
 }
 
 // hit notes a finding.
@@ -368,10 +379,11 @@ func (c *checking) hit(h hit) {
 		Rule: c.rule.ID, Severity: cmp.Or(h.severity, c.rule.Severity), File: c.file.Path, Title: cmp.Or(h.title, c.rule.Title),
 		Why: cmp.Or(h.why, c.rule.Why), Rewrite: cmp.Or(h.rewrite, c.rule.Rewrite), Since: c.rule.Since, harm: harm, table: h.object, Lock: h.lock,
 	}
+	f.Line, f.Column = h.line, h.at
 	sql := ""
 	if c.s != nil {
 		sql = c.s.Text
-		f.Line, f.Column, f.Statement = c.s.Line, c.s.Column, shorten(sql)
+		f.Line, f.Column, f.Statement, f.start = c.s.Line, c.s.Column, shorten(sql), c.s.Start
 		if h.offset > 0 {
 			f.Line, f.Column = split.Place(c.file.SQL, h.offset)
 		}
@@ -389,7 +401,7 @@ func (c *checking) hit(h hit) {
 	if f.Lock != "" && harm != fails && harm != style {
 		f.Blocks = strings.TrimSpace(blocked(f.Lock) + " " + harm.howLong())
 	}
-	f.Rewrite = strings.NewReplacer("{table}", f.Object, "{column}", quote(h.column), "{name}", quote(h.name), "{type}", h.typ, "{sql}", sql).Replace(f.Rewrite)
+	f.Rewrite = strings.NewReplacer("{table}", f.Object, "{columns}", h.columns, "{column}", quote(h.column), "{name}", quote(h.name), "{type}", h.typ, "{sql}", sql).Replace(f.Rewrite)
 	f.Title = strings.NewReplacer("{table}", f.Object, "{column}", h.column, "{name}", h.name, "{type}", h.typ).Replace(f.Title)
 	if c.file.Direction == source.Down && (harm == loses || harm == breaks) {
 		f.Severity = Info // that is what going down is; its plan says what would go, with row counts
@@ -426,7 +438,7 @@ func (r *run) weigh(f *Finding) {
 // plain drops what is good to know of a statement of which there is worse to say.
 func (r *run) plain() {
 	worse := map[[2]string]bool{}
-	key := func(f Finding) [2]string { return [2]string{f.File, itoa(f.Line) + " " + f.Object} }
+	key := func(f Finding) [2]string { return [2]string{f.File, itoa(f.start) + " " + f.Object} }
 	for _, f := range r.findings {
 		if rule := r.rule(f.Rule); rule.Severity != Info {
 			worse[key(f)] = true

@@ -56,6 +56,7 @@ type Finding struct {
 
 	harm  Harm
 	table Name
+	start int // of the statement
 }
 
 // Input is a file to look at.

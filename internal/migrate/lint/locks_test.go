@@ -161,7 +161,7 @@ func TestEachRuleWithALockIsShown(t *testing.T) {
 func (c shown) show(t *testing.T, conn, other *pgx.Conn) {
 	t.Helper()
 	ctx := t.Context()
-	exec(t, conn, "reset all; drop schema public cascade; create schema public; drop schema if exists s cascade; drop publication if exists w;"+table+c.before)
+	run(t, conn, "reset all; drop schema public cascade; create schema public; drop schema if exists s cascade; drop publication if exists w;"+table+c.before)
 	found := look(t, conn, c.sql)
 	i := slices.IndexFunc(found, func(f lint.Finding) bool { return f.Rule == c.rule })
 	if i < 0 {
@@ -179,9 +179,9 @@ func (c shown) show(t *testing.T, conn, other *pgx.Conn) {
 	if c.alone {
 		after = before.whileBlocked(t, conn, other, c.sql)
 	} else {
-		exec(t, conn, "begin;"+c.sql)
+		run(t, conn, "begin;"+c.sql)
 		after = before.now(ctx, t, conn)
-		exec(t, conn, "rollback")
+		run(t, conn, "rollback")
 	}
 	want := rule.Lock
 	if c.relock != "" {
@@ -201,7 +201,7 @@ func (c shown) show(t *testing.T, conn, other *pgx.Conn) {
 	}
 }
 
-func exec(t *testing.T, conn *pgx.Conn, sql string) {
+func run(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -238,7 +238,7 @@ func (r relation) now(ctx context.Context, t *testing.T, conn *pgx.Conn) relatio
 // whileBlocked sees the lock of a statement that runs in no transaction: it waits for one that another session has.
 func (r relation) whileBlocked(t *testing.T, conn, other *pgx.Conn, sql string) relation {
 	t.Helper()
-	exec(t, other, "begin; lock table t in access share mode")
+	run(t, other, "begin; lock table t in access share mode")
 	pid := conn.PgConn().PID()
 	done := make(chan error, 1)
 	go func() {
@@ -252,7 +252,7 @@ func (r relation) whileBlocked(t *testing.T, conn, other *pgx.Conn, sql string) 
 		}
 		r.lock = strongest(modes)
 	}
-	exec(t, other, "rollback")
+	run(t, other, "rollback")
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

@@ -179,7 +179,7 @@ func escapeProperty(s string) string {
 func RulesMarkdown() string {
 	var b strings.Builder
 	b.WriteString("| rule | severity | lock | what it finds, and why | by version |\n| --- | --- | --- | --- | --- |\n")
-	generic := strings.NewReplacer("{table}", "the table", "{column}", "the column", "{name}", "it", "{type}", "another", "|", `\|`)
+	generic := strings.NewReplacer("{table}", "the table", "{columns}", "columns", "{column}", "the column", "{name}", "it", "{type}", "another", "|", `\|`)
 	for _, r := range Rules() {
 		lock := r.Lock
 		if lock != "" && blocked(lock) != "" && r.Harm.howLong() != "" {

@@ -1,5 +1,7 @@
 package lint
 
+import "strings"
+
 func constraintRules() []Rule {
 	add := []string{"AT_AddConstraint"}
 	return []Rule{
@@ -15,12 +17,12 @@ func constraintRules() []Rule {
 		{
 			ID: "add-unique", Severity: Error, Harm: builds, Lock: accessExclusive, cmd: add, check: addConstraint(true, "CONSTR_UNIQUE"),
 			Title: "UNIQUE {name} builds its index now", Why: "the index is built while nobody can read the table",
-			Rewrite: "-- in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({column});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name};",
+			Rewrite: "-- in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name};",
 		},
 		{
 			ID: "add-pk", Severity: Error, Harm: builds, Lock: accessExclusive, cmd: add, check: addConstraint(true, "CONSTR_PRIMARY"),
 			Title: "PRIMARY KEY {name} builds its index now", Why: "the index is built, and NOT NULL proved, while nobody can read the table",
-			Rewrite: "-- prove NOT NULL by a CHECK first (see set-not-null); in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({column});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name};",
+			Rewrite: "-- prove NOT NULL by a CHECK first (see set-not-null); in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name};",
 		},
 		{
 			ID: "add-exclude", Severity: Error, Harm: builds, Lock: accessExclusive, cmd: add, check: addConstraint(true, "CONSTR_EXCLUSION"),
@@ -63,12 +65,7 @@ func addConstraint(index bool, kind string) func(*checking) {
 		t := c.alter.Relation.name()
 		columns := append(texts(k.FK), texts(k.Keys)...)
 		h := hit{object: t, name: constraintName(t, columns, k), offset: c.s.base + k.Location}
-		for i, col := range columns {
-			if i > 0 {
-				h.column += ", "
-			}
-			h.column += col
-		}
+		h.columns = quoted(columns)
 		if !index {
 			h.rewrite = notValid(c, k)
 		}
@@ -86,9 +83,24 @@ func notValid(c *checking, k *constraint) string {
 	case len(c.alter.cmds) == 1 && k.Name != "":
 		return "{sql} NOT VALID" + validate
 	case k.Type == "CONSTR_FOREIGN":
-		return "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY (...) REFERENCES " + k.Table.name().String() + " (...) NOT VALID" + validate
+		return "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY (" + quoted(texts(k.FK)) + ") REFERENCES " + k.Table.name().String() + references(k) + " NOT VALID" + validate
 	}
 	return "ALTER TABLE {table} ADD CONSTRAINT {name} CHECK (...) NOT VALID" + validate
+}
+
+func references(k *constraint) string {
+	if len(k.PK) == 0 {
+		return ""
+	}
+	return " (" + quoted(texts(k.PK)) + ")"
+}
+
+func quoted(names []string) string {
+	out := make([]string, 0, len(names))
+	for _, n := range names {
+		out = append(out, quote(n))
+	}
+	return strings.Join(out, ", ")
 }
 
 func validateSame(c *checking) {

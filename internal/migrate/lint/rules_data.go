@@ -26,15 +26,15 @@ func backfill(c *checking) {
 		return
 	}
 	h := hit{object: s.name()}
-	held := ""
+	held, on := "", Name{}
 	if c.file.read.Mode == split.InTransaction {
 		for _, other := range c.file.statements {
 			if other == c.s {
 				break
 			}
 			for _, k := range other.claims {
-				if stronger(k.lock, shareUpdateExclusive) {
-					held = k.lock + " on " + k.name.String()
+				if stronger(k.lock, shareUpdateExclusive) && stronger(k.lock, held) {
+					held, on = k.lock, k.name
 				}
 			}
 		}
@@ -43,7 +43,7 @@ func backfill(c *checking) {
 	case c.narrow(s):
 		return
 	case held != "":
-		h.title, h.why = "rows of {table} are changed while the transaction holds "+held, "what blocks others for a moment now blocks them until the last row is written"
+		h.title, h.why = "rows of {table} are changed while the transaction holds "+held+" on "+on.String(), "what blocks others for a moment now blocks them until the last row is written"
 		h.lock = rowExclusive
 	case s.Where.kind == "":
 	case c.s.limited():

@@ -7,6 +7,8 @@ package grammar
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"unicode/utf8"
 
@@ -24,7 +26,22 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-var turn sync.Mutex
+var (
+	turn    sync.Mutex
+	started bool
+)
+
+// start compiles the module. That makes much garbage once: it is collected more often than usual meanwhile, and then at once, so that
+// the process stays small.
+func start() error {
+	defer runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(startPercent))
+	_, err := parser.ParseToJSON("select 1")
+	started = err == nil
+	return err
+}
+
+const startPercent = 40
 
 // Parse returns the tree of a text, in the JSON of libpg_query. A text that is none is an [Error].
 func Parse(sql string) (tree string, err error) {
@@ -35,6 +52,11 @@ func Parse(sql string) (tree string, err error) {
 			err = fmt.Errorf("the SQL grammar failed: %v", p)
 		}
 	}()
+	if !started {
+		if err := start(); err != nil {
+			return "", err
+		}
+	}
 	tree, err = parser.ParseToJSON(sql)
 	if e, ok := errors.AsType[*parser.Error](err); ok {
 		return "", &Error{Message: e.Message, Offset: offset(sql, e.Cursorpos)}
