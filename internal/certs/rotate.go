@@ -55,6 +55,9 @@ func rotate(d Deps) op.Kind {
 			rotate := op.Step{Name: stepRotate, Title: c.title(), Do: c.rotate}
 			if was := f.ca(cloud.CAActive); was != nil && !takesBack(r, f) {
 				rotate.Undo, rotate.UndoTitle = c.undo, fmt.Sprintf("rotate back to %s, if the CA is the new one", was.ID)
+				if c.later() {
+					rotate.UndoTitle = fmt.Sprintf("take it back while it is pending, else rotate back to %s", was.ID)
+				}
 			}
 			wait, verify := "wait until it has happened", "see it in a handshake"
 			if c.later() {
