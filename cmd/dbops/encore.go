@@ -50,7 +50,7 @@ Exit status: 0 printed or written; 2 the app or its config cannot be read, usage
 		Example: `  dbops encore import ../shop
   dbops encore import ../shop --infra-config deploy/prod.json --out dbops.yaml
   dbops encore import . --lang ts --env staging`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("DIR"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Dir = args[0]
 			return runEncoreImport(c, o)
@@ -195,7 +195,7 @@ Exit status: 0 shown; 2 it cannot be read, or usage.`,
 		Example: `  dbops encore show infra.config.json
   printenv ENCORE_RUNTIME_CONFIG | dbops encore show -
   kubectl exec deploy/shop -- printenv ENCORE_APP_SECRETS | dbops encore show - -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.file = args[0]
 			return runEncoreShow(c, o)
@@ -271,7 +271,8 @@ keeps its bytes; comments go, because no runtime reads them. Where the file take
 stays as it is, and the steps say which variable to set.
 
 The new text holds passwords: it is printed with --reveal only, written to a new file that nobody else can read with --out, or over FILE with
---in-place. FILE is an infra.config.json, or a value of ENCORE_RUNTIME_CONFIG (--database), or of ENCORE_APP_SECRETS (--secret), or - for standard
+--in-place, which keeps the text as it was in FILE.before-export. With --inline the text holds user and password itself from then on, and the
+variables are not read for them any more. FILE is an infra.config.json, or a value of ENCORE_RUNTIME_CONFIG (--database), or of ENCORE_APP_SECRETS (--secret), or - for standard
 input.
 
 Exit status: 0 done, or nothing to do; 1 failed, or a value that the runtime could not use; 2 it cannot be read, or usage.`,
@@ -279,7 +280,7 @@ Exit status: 0 done, or nothing to do; 1 failed, or a value that the runtime cou
   dbops encore export infra.config.json --database orders --user orders_b --password-from file:new.password --out new.json
   printenv ENCORE_RUNTIME_CONFIG | dbops encore export - --database orders --password-from env:NEW_PASSWORD --reveal
   printenv ENCORE_APP_SECRETS | dbops encore export - --secret StripeKey --password-from file:stripe.key --reveal`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.file = args[0]
 			return runEncoreExport(cmd.Context(), c, o)
@@ -293,10 +294,10 @@ Exit status: 0 done, or nothing to do; 1 failed, or a value that the runtime cou
 	f.StringVar(&o.passwordFrom, "password-from", "", "where the new password is: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH or env:NAME")
 	f.StringVar(&o.host, "host", "", "the new host, as in NAME:PORT")
 	f.StringVar(&o.caFile, "ca-file", "", "file with the new CA certificates (PEM)")
-	f.BoolVar(&o.inline, "inline", false, "write user and password into the text where it names variables")
+	f.BoolVar(&o.inline, "inline", false, "write user and password into the text where it names variables, for good")
 	f.BoolVar(&o.reveal, "reveal", false, "print the new text, passwords included")
 	f.StringVar(&o.out, "out", "", "write the new text to this file, which must not exist")
-	f.BoolVar(&o.inPlace, "in-place", false, "replace FILE, an infra config")
+	f.BoolVar(&o.inPlace, "in-place", false, "replace FILE, an infra config; the text as it was is kept in FILE.before-export")
 	cmd.MarkFlagsOneRequired("database", "secret")
 	cmd.MarkFlagsMutuallyExclusive("database", "secret")
 	cmd.MarkFlagsOneRequired("user", "password-from", "host", "ca-file")
@@ -310,6 +311,7 @@ type encoreExportJSON struct {
 	app.EncoreExported
 	Steps   []string          `json:"steps"`
 	Written string            `json:"written,omitempty"` // the file, if one was
+	Kept    string            `json:"kept,omitempty"`    // with --in-place: the file with the text as it was
 	Text    string            `json:"text,omitempty"`    // with --reveal: the new text
 	Values  map[string]string `json:"values,omitempty"`  // with --reveal, of app secrets in several variables: their contents
 }
@@ -342,6 +344,11 @@ func runEncoreExport(ctx context.Context, c *cli, o *encoreExportOptions) error 
 		if made.Kind != encore.InfraConfig {
 			return fault.Newf(fault.Usage, "read the flags", "--in-place is for the file of an infra config")
 		}
+		if len(made.Changed) > 0 || made.CommentsGone {
+			if out.Kept, err = encore.KeepLast(o.file); err != nil {
+				return err
+			}
+		}
 		done, err := encore.Deliver(ctx, o.file, in.Language, encore.Delivery{Database: o.database, Change: change, Variables: true})
 		if err != nil {
 			return err
@@ -360,7 +367,7 @@ func runEncoreExport(ctx context.Context, c *cli, o *encoreExportOptions) error 
 		}
 	}
 	out.Steps = encore.Rotation{
-		Kind: made.Kind, Language: made.Language, Report: out.Report, Database: made.Server, Username: o.user, From: o.passwordFrom, Text: how,
+		Kind: made.Kind, Language: made.Language, Report: out.Report, Database: made.Server, Username: o.user, From: o.passwordFrom, Text: how, Kept: out.Kept,
 	}.Steps()
 	if c.json() {
 		out.Changed = append([]string{}, out.Changed...) // a list, also when it is empty

@@ -30,7 +30,7 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 	}
 	what := "deliver to " + s.at.Path
 	if from == "" {
-		if _, err := encore.Keep(s.at.Path); err != nil {
+		if err := encore.KeepFirst(s.at.Path); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,7 @@ func (c *Infra) setUsername(e *entry, change Change, report *Report) {
 	default: // TypeScript takes no variable here
 		if c.doc.setText(e.object, Username, change.Username) {
 			report.Changed, report.OldUsername = append(report.Changed, Username), e.Username.Text
+			report.inlined(e.Username, Username)
 		}
 	}
 }
@@ -73,6 +74,7 @@ func (c *Infra) setPassword(e *entry, change Change, report *Report) {
 	default:
 		if c.doc.setText(e.object, Password, change.Password.Reveal()) {
 			report.Changed = append(report.Changed, Password)
+			report.inlined(e.Password, Password)
 		}
 	}
 }
@@ -116,6 +118,12 @@ func (c *Infra) sharedVariables(e *entry, report *Report) {
 	}
 }
 
+func (r *Report) inlined(was Origin, holds string) {
+	if was.Variable != "" {
+		r.Inlined = append(r.Inlined, Variable{was.Variable, holds})
+	}
+}
+
 // add joins what a second change did.
 func (r *Report) add(o Report) {
 	for _, c := range o.Changed {
@@ -124,6 +132,7 @@ func (r *Report) add(o Report) {
 		}
 	}
 	r.Variables = append(r.Variables, o.Variables...)
+	r.Inlined = append(r.Inlined, o.Inlined...)
 	r.OldUsername = cmp.Or(r.OldUsername, o.OldUsername)
 	r.CommentsGone = r.CommentsGone || o.CommentsGone
 	r.warn(o.Warnings...)

@@ -94,6 +94,7 @@ const (
 type Report struct {
 	Changed   []string   `json:"changed"`             // of username, password, host, ca; empty if all of it was there
 	Variables []Variable `json:"variables,omitempty"` // to be set in the container's environment: the text names them and does not hold them
+	Inlined   []Variable `json:"inlined,omitempty"`   // which the text named until now, and holds itself
 	Warnings  []string   `json:"warnings,omitempty"`
 	// OldUsername is the user name that the text had until now, if it changed.
 	OldUsername string `json:"old_username,omitempty"`

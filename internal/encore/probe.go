@@ -1,16 +1,12 @@
 package encore
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
-	"github.com/google/renameio/v2"
-
-	"dbops/internal/fault"
 	"dbops/internal/secret"
 )
 
@@ -45,21 +41,4 @@ func Probe(path string) error {
 		return fileFault(op, fmt.Errorf("%w: it belongs to user %d: %w", errOwner, st.Uid, fs.ErrPermission))
 	}
 	return nil
-}
-
-// Keep copies the infra config at path as it is before dbops changes it for the first time, to PATH.before-dbops: it may hold a login that
-// nobody has written down elsewhere. A copy that is there stays. It returns the copy's path if it made one.
-func Keep(path string) (string, error) {
-	copied := path + ".before-dbops"
-	text, _, err := readFile(path)
-	if err != nil {
-		return "", nil //nolint:nilerr // the delivery says what is wrong with it
-	}
-	if _, err := os.Lstat(copied); !errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err := renameio.WriteFile(copied, text, 0o600, renameio.WithTempDir(filepath.Dir(copied))); err != nil {
-		return "", fault.New(fault.Failed, "copy "+path, err).Hint("the config is copied before it is changed for the first time")
-	}
-	return copied, nil
 }

@@ -14,6 +14,7 @@ type Rotation struct {
 	Database string // its name on the server
 	Username string // the new one; empty if it stays
 	From     string // where the new password is: the text of a secret.Ref; empty if it stays
+	Kept     string // file with the text as it was; empty if there is none
 	Text     string // how the new text is to be had, as in "--reveal prints it"
 }
 
@@ -51,19 +52,43 @@ func (r Rotation) Steps() []string {
 	if r.Kind != AppSecrets && r.Username != "" {
 		say("Look who is logged in: %s has sessions, and the old user has none any more:", r.Username)
 		say("  select usename, count(*) from pg_stat_activity where datname = %s group by usename", quoted(r.Database))
-		if old := r.Report.OldUsername; old != "" {
+		named := r.Report.holder(Username)
+		switch old := r.Report.OldUsername; {
+		case old != "":
 			say("Then, and not before, lock the old user: alter role %s nologin", identifierSQL(old))
-		} else {
+		case named != "":
+			say("Then, and not before, lock the old user, whom $%s names: alter role OLD nologin", named)
+		default:
 			say("Then, and not before, lock the old user: alter role OLD nologin")
 		}
-		say("The way back until then: the old text and the old values of the variables, and a restart. The old user still works.")
+		say("The way back until then: the old text%s and the old values of the variables, and a restart. The old user still works.", r.kept())
+	}
+	for _, v := range r.Report.Inlined {
+		say("At last remove $%s from the container's environment: the text holds the %s itself now, and does not name it any more.", v.Name, v.Holds)
 	}
 	return append(out, r.advice()...)
 }
 
+func (r Rotation) kept() string {
+	if r.Kept == "" {
+		return ""
+	}
+	return ", which is in " + r.Kept + ","
+}
+
+// holder is the variable that held a value until now; "" if none did.
+func (r Report) holder(value string) string {
+	for _, v := range r.Inlined {
+		if v.Holds == value {
+			return v.Name
+		}
+	}
+	return ""
+}
+
 // advice is how the next rotation asks for less.
 func (r Rotation) advice() []string {
-	if r.Kind != InfraConfig || !slices.Contains(r.Report.Changed, Password) && !slices.Contains(r.Report.Changed, Username) {
+	if r.Kind != InfraConfig || len(r.Report.Inlined) > 0 || !slices.Contains(r.Report.Changed, Password) && !slices.Contains(r.Report.Changed, Username) {
 		return nil
 	}
 	if r.Language == Go {
