@@ -387,17 +387,32 @@ func (a *App) AuditCredentials(ctx context.Context, env, instance string) ([]*cr
 		if err != nil {
 			return nil, err
 		}
-		var known []string
-		for _, l := range inst.Logins {
-			if l != nil && l.User != "" {
-				known = append(known, l.User)
-			}
-		}
-		r, err := a.credentials().Audit(ctx, t, known, time.Now())
+		r, err := a.credentials().Audit(ctx, t, a.ownLogins(ctx, env, name, inst), time.Now())
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// ownLogins are the login roles with which dbops itself logs in. Who it is by IAM is asked, where dbops.yaml leaves that out; if nobody can
+// tell, it is not known.
+func (a *App) ownLogins(ctx context.Context, env, name string, inst *config.Instance) (known []string) {
+	for _, l := range inst.Logins {
+		switch {
+		case l == nil:
+		case l.User != "":
+			known = append(known, l.User)
+		case l.IAM && inst.Kind() == cloud.CloudSQL:
+			p, err := a.cloudsqlProvider(ctx, env, name, inst)
+			if err != nil {
+				continue
+			}
+			if who, err := p.Principal(ctx); err == nil {
+				known = append(known, who)
+			}
+		}
+	}
+	return known
 }

@@ -59,7 +59,7 @@ func planIssue(t op.Target, r IssueRequest, f Facts) op.Draft {
 		c := &f.Containers[i]
 		for _, found := range delivered(t, c) {
 			if found.Check == "other-server" { // nobody has seen it work
-				found.Severity, found.Remedy = op.Block, "correct the address there, or empty the place: a new credential says where the database is"
+				found.Severity, found.Remedy = op.Block, "correct the address there; a place that is empty gets the right one with its first credential"
 			}
 			if found.Check == "not-delivered" {
 				found.Remedy = "" // this does it

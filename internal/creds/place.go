@@ -144,7 +144,11 @@ func readMirror(ctx context.Context, store secret.Store, c Container, f *PlaceFa
 			return err
 		}
 		f.Shut, f.Next = err.Error(), fault.HintOf(err)
-		if f.Current != "" {
+		switch {
+		case f.Current == "":
+		case fault.KindOf(err) == fault.NotFound:
+			f.Amiss = "the file is gone"
+		default:
 			f.Amiss = f.Shut
 		}
 		return nil

@@ -109,7 +109,7 @@ func planRotate(t op.Target, r RotateRequest, f Facts) op.Draft {
 	d := op.Draft{
 		Title:    fmt.Sprintf("rotate the credential of %s on %s", containerNames(f.Containers), t),
 		Downtime: op.Downtime{Expected: "none", Text: "each container keeps its old credential until it has the new one, and the old one goes when nobody uses it"},
-		Back:     "until the old password is destroyed: dbops runs cancel RUN, then dbops runs undo RUN; after that rotate again",
+		Back:     "rotate again, once it is done; until the old password is destroyed: dbops runs cancel RUN, then dbops runs undo RUN",
 	}
 	if r.Compromised {
 		d.Title += ", the old one being compromised"

@@ -322,6 +322,28 @@ func TestAFileThatIsGoneIsPutBack(t *testing.T) {
 	if _, err := os.Stat(path); err != nil || now.User != SlotRole(c.Name, SlotB) {
 		t.Errorf("current is %s: %v", now.User, err)
 	}
+	b.does(t, RotateKind, b.rotation(), state.Done) // to the slot a, which is the one for what is new
+
+	// Where the versions are lost, too, who runs is left alone.
+	running, err := b.login(t.Context(), b.Database, b.running(t, c))
+	must(t, err)
+	defer func() { _ = running.Close(context.WithoutCancel(t.Context())) }()
+	must(t, os.Remove(path))
+	must(t, os.Remove(path+".dbops"))
+	p = b.plan(t, IssueKind, IssueRequest{Container: c.Name})
+	if got := checks(p, op.Warn); len(got) != 1 || got[0] != "both-slots" {
+		t.Errorf("an issue warns of %v", got)
+	}
+	if run := b.attach(t, b.submit(t, p)); run.State != state.Done {
+		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	}
+	if now, _ = b.current(t, c); now.User != SlotRole(c.Name, SlotB) {
+		t.Errorf("current is %s", now.User)
+	}
+	b.serves(t, c, now, "a fresh container")
+	if _, err := running.Exec(t.Context(), "SELECT 1"); err != nil || !b.roles(t, c)[SlotA] {
+		t.Errorf("who ran was ended: %v", err)
+	}
 }
 
 func TestADeliveryThatCannotBeWrittenChangesNothing(t *testing.T) {
