@@ -362,7 +362,7 @@ type hit struct {
 	lock, title  string
 	why, rewrite string
 	column, name string
-	columns      string // quoted, with commas
+	names        string // quoted, with commas
 	typ          string
 	offset       int  // bytes into the file; 0: the statement's start
 	fresh        bool // also of a new table
@@ -399,9 +399,12 @@ func (c *checking) hit(h hit) {
 		f.Object = h.object.String()
 	}
 	if f.Lock != "" && harm != fails && harm != style {
-		f.Blocks = strings.TrimSpace(blocked(f.Lock) + " " + harm.howLong())
+		f.Blocks = blocked(f.Lock)
+		if f.Lock != shareUpdateExclusive {
+			f.Blocks = strings.TrimSpace(f.Blocks + " " + harm.howLong())
+		}
 	}
-	f.Rewrite = strings.NewReplacer("{table}", f.Object, "{columns}", h.columns, "{column}", quote(h.column), "{name}", quote(h.name), "{type}", h.typ, "{sql}", sql).Replace(f.Rewrite)
+	f.Rewrite = strings.NewReplacer("{table}", f.Object, "{names}", h.names, "{column}", quote(h.column), "{name}", quote(h.name), "{type}", h.typ, "{sql}", sql).Replace(f.Rewrite)
 	f.Title = strings.NewReplacer("{table}", f.Object, "{column}", h.column, "{name}", h.name, "{type}", h.typ).Replace(f.Title)
 	if c.file.Direction == source.Down && (harm == loses || harm == breaks) {
 		f.Severity = Info // that is what going down is; its plan says what would go, with row counts
@@ -419,6 +422,9 @@ func (r *run) weigh(f *Finding) {
 		return
 	}
 	f.Seen = f.Object + ": " + rel.String()
+	if rel.Bytes > 0 && f.harm.grows() {
+		f.Blocks = strings.Replace(f.Blocks, "the whole table", bytesText(rel.Bytes), 1)
+	}
 	empty := rel.Bytes == 0 && rel.Rows <= 0
 	switch {
 	case empty && (f.harm.grows() || f.harm == rows), empty && rel.Quiet() && f.harm == loses:
@@ -428,8 +434,6 @@ func (r *run) weigh(f *Finding) {
 		f.Severity = Info
 	case f.harm.grows() && rel.Bytes <= small && f.Severity == Error:
 		f.Severity = Warn
-	case f.harm.grows():
-		f.Blocks = strings.Replace(f.Blocks, "the whole table", bytesText(rel.Bytes), 1)
 	case f.harm == waits && rel.Quiet():
 		f.Severity = Info
 	}

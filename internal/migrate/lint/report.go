@@ -179,10 +179,10 @@ func escapeProperty(s string) string {
 func RulesMarkdown() string {
 	var b strings.Builder
 	b.WriteString("| rule | severity | lock | what it finds, and why | by version |\n| --- | --- | --- | --- | --- |\n")
-	generic := strings.NewReplacer("{table}", "the table", "{columns}", "columns", "{column}", "the column", "{name}", "it", "{type}", "another", "|", `\|`)
+	generic := strings.NewReplacer("{table}", "the table", "{names}", "...", "{column}", "the column", "{name}", "it", "{type}", "another", "|", `\|`)
 	for _, r := range Rules() {
 		lock := r.Lock
-		if lock != "" && blocked(lock) != "" && r.Harm.howLong() != "" {
+		if lock != "" && lock != shareUpdateExclusive && r.Harm.howLong() != "" {
 			lock += ", " + r.Harm.howLong()
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s: %s | %s |\n", r.ID, r.Severity, lock, generic.Replace(r.Title), generic.Replace(r.Why), r.Since)

@@ -80,7 +80,7 @@ func blocked(lock string) string {
 	case exclusive, shareRowExclusive, share:
 		return "blocks writes"
 	case shareUpdateExclusive:
-		return "blocks other schema changes and VACUUM, no reads or writes"
+		return "reads and writes go on; blocks other schema changes and VACUUM"
 	case rowExclusive:
 		return "blocks changes of the same rows"
 	}

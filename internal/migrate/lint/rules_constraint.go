@@ -17,12 +17,12 @@ func constraintRules() []Rule {
 		{
 			ID: "add-unique", Severity: Error, Harm: builds, Lock: accessExclusive, cmd: add, check: addConstraint(true, "CONSTR_UNIQUE"),
 			Title: "UNIQUE {name} builds its index now", Why: "the index is built while nobody can read the table",
-			Rewrite: "-- in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name};",
+			Rewrite: "-- in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({names});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name};",
 		},
 		{
 			ID: "add-pk", Severity: Error, Harm: builds, Lock: accessExclusive, cmd: add, check: addConstraint(true, "CONSTR_PRIMARY"),
 			Title: "PRIMARY KEY {name} builds its index now", Why: "the index is built, and NOT NULL proved, while nobody can read the table",
-			Rewrite: "-- prove NOT NULL by a CHECK first (see set-not-null); in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name};",
+			Rewrite: "-- prove NOT NULL by a CHECK first (see set-not-null); in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({names});\n-- then:\nALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name};",
 		},
 		{
 			ID: "add-exclude", Severity: Error, Harm: builds, Lock: accessExclusive, cmd: add, check: addConstraint(true, "CONSTR_EXCLUSION"),
@@ -65,7 +65,7 @@ func addConstraint(index bool, kind string) func(*checking) {
 		t := c.alter.Relation.name()
 		columns := append(texts(k.FK), texts(k.Keys)...)
 		h := hit{object: t, name: constraintName(t, columns, k), offset: c.s.base + k.Location}
-		h.columns = quoted(columns)
+		h.names = quoted(columns)
 		if !index {
 			h.rewrite = notValid(c, k)
 		}

@@ -9,13 +9,13 @@ func partitionRules() []Rule {
 		},
 		{
 			ID: "detach", Severity: Warn, Harm: waits, Lock: accessExclusive, cmd: []string{"AT_DetachPartition"}, check: detach,
-			Title: "detaching locks {table} and all of its partitions' readers", Why: "parent and partition are locked in the strongest mode",
+			Title: "detaching locks {table} and all of its partitions' readers", Why: "parent and partition are locked in the strongest mode; CONCURRENTLY is not possible while there is a default partition",
 			Rewrite: "-- alone in its file:\n{sql} CONCURRENTLY;", Since: "from 14 on CONCURRENTLY",
 		},
 		{
 			ID: "create-partition", Severity: Warn, Harm: waits, Lock: accessExclusive, on: []string{"CreateStmt"}, check: createPartition,
 			Title: "PARTITION OF locks {table} for all readers", Why: "made apart and attached, a partition keeps out nobody who reads or writes",
-			Rewrite: "CREATE TABLE {name} (LIKE {table} INCLUDING ALL);\nALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES ...;",
+			Rewrite: "CREATE TABLE {names} (LIKE {table} INCLUDING ALL);\nALTER TABLE {table} ATTACH PARTITION {names} FOR VALUES ...;",
 		},
 	}
 }
@@ -47,6 +47,6 @@ func createPartition(c *checking) {
 		return
 	}
 	for _, n := range relations(s.Inherits) {
-		c.hit(hit{object: n, name: s.Relation.Rel})
+		c.hit(hit{object: n, names: s.Relation.name().String()})
 	}
 }
