@@ -189,7 +189,11 @@ func (r runner) apply(ctx context.Context, s *op.Session, f SetFacts, o *Outcome
 	if err != nil {
 		return err
 	}
-	return r.explain(ctx, f, d.Apply(ctx, left))
+	from := int64(-1)
+	if o.Version != nil {
+		from = *o.Version
+	}
+	return r.explain(ctx, f, d.Apply(ctx, from, left))
 }
 
 // left are the jobs that are not done, by what the database says. A file that was cut short is ended.
@@ -225,6 +229,7 @@ func (r runner) left(ctx context.Context, d *driver.Driver, folder *source.Folde
 		if err := d.Resume(ctx, jobs[done]); err != nil {
 			return nil, r.explain(ctx, f, err)
 		}
+		o.Version = &jobs[done].Target
 		return jobs[done+1:], nil
 	}
 	if st.Dirty {

@@ -124,14 +124,18 @@ func (d *Driver) flush() error {
 			continue
 		}
 		failure := d.failure(jobs[0], err, attempt)
-		if again, err := d.again(&wait, jobs[0], failure, attempt); err != nil {
+		found, err := d.again(&wait, send[done:], failure, attempt)
+		if err != nil {
 			return err
-		} else if again == applied {
-			d.o.Applied(jobs[0], took)
-			jobs, attempt = jobs[1:], 1
-			continue
 		}
+		for _, j := range jobs[:found] {
+			d.o.Applied(j, took/time.Duration(len(send)))
+		}
+		jobs = jobs[found:]
 		attempt++
+		if found > 0 {
+			attempt = 1
+		}
 	}
 	return nil
 }
@@ -160,6 +164,7 @@ func (e *sendError) Unwrap() error { return e.err }
 func (d *Driver) send(m *message) (done int, err error) {
 	blockers := d.watch()
 	defer blockers.stop()
+	d.o.hook("sending")
 	rr := d.conn.PgConn().Exec(d.ctx, m.sql.String())
 	results := 0
 	for rr.NextResult() {
@@ -189,60 +194,59 @@ func (d *Driver) rollback() {
 	_, _ = d.conn.Exec(ctx, "rollback;reset role;reset all") // a session that is gone ends it by itself
 }
 
-// what became of a file whose message failed.
-type outcome int
-
-const (
-	retry   outcome = iota // it is taken back, and may be tried again
-	applied                // it was committed, and only the answer is lost
-)
-
-// again decides what to do about a file that failed: an error ends it.
-func (d *Driver) again(wait *backoff, j Job, failure *FileError, attempt int) (outcome, error) {
+// again decides what to do when the first of jobs that were sent failed: an error ends it. found are those that were committed all the same,
+// of which only the answer was lost.
+func (d *Driver) again(wait *backoff, jobs []Job, failure *FileError, attempt int) (found int, err error) {
+	j := jobs[0]
 	if d.conn.IsClosed() {
-		done, err := d.reconnect(j)
-		switch {
-		case err != nil:
-			return retry, errors.Join(failure, err)
-		case done:
-			return applied, nil
+		if found, err = d.reconnect(jobs); err != nil {
+			return 0, errors.Join(failure, err)
 		}
-		failure.Lost = true
-		return retry, failure
+		if found == 0 {
+			failure.Lost = true
+			return 0, failure
+		}
+		return found, nil
 	}
 	d.rollback()
-	if err := d.ctx.Err(); err != nil {
-		failure.Cancelled = true
+	if d.ctx.Err() != nil {
+		failure.Cancelled, failure.cause = true, context.Cause(d.ctx)
 		d.recordFailure(j, failure, Cancelled)
-		return retry, errors.Join(context.Cause(d.ctx), failure)
+		return 0, failure
 	}
 	if !failure.passes() || !wait.more() {
 		d.recordFailure(j, failure, Failed)
-		return retry, failure
+		return 0, failure
 	}
 	d.o.Tell(fmt.Sprintf("%s: %s; attempt %d follows", j, failure.waited(), attempt+1))
 	if d.o.EndBlockers {
 		d.endBlockers(failure.Blockers)
 	}
-	return retry, wait.pause(d.ctx)
+	return 0, wait.pause(d.ctx)
 }
 
-// reconnect opens a new session after the old one broke, and tells whether the job was committed.
-func (d *Driver) reconnect(j Job) (done bool, err error) {
+// reconnect opens a new session after the old one broke, and tells how many of the jobs were committed.
+func (d *Driver) reconnect(jobs []Job) (found int, err error) {
 	d.locked = nil
 	if err := d.connect(d.ctx); err != nil {
-		return false, err
+		return 0, err
 	}
 	if err := d.lock(); err != nil { // the server has seen the end of the old session
-		return false, err
+		return 0, err
 	}
-	var outcome string
-	q := fmt.Sprintf("select coalesce((select outcome from %s where versions = %s and version = %d and run is not distinct from %s and direction = %s order by id desc limit 1), '')",
-		d.home.history.sql(), literal(d.home.versions.String()), j.Migration.Version, orNull(d.o.Who.Run), literal(string(j.Direction)))
-	if err := d.conn.QueryRow(d.ctx, q).Scan(&outcome); err != nil {
-		return false, d.fail("see whether "+j.String()+" was applied to "+d.o.What, err)
+	for _, j := range jobs {
+		var outcome string
+		q := fmt.Sprintf("select coalesce((select outcome from %s where versions = %s and version = %d and run is not distinct from %s and direction = %s order by id desc limit 1), '')",
+			d.home.history.sql(), literal(d.home.versions.String()), j.Migration.Version, orNull(d.o.Who.Run), literal(string(j.Direction)))
+		if err := d.conn.QueryRow(d.ctx, q).Scan(&outcome); err != nil {
+			return 0, d.fail("see whether "+j.String()+" was applied to "+d.o.What, err)
+		}
+		if outcome != OK {
+			break
+		}
+		found++
 	}
-	return outcome == OK, nil
+	return found, nil
 }
 
 // recordFailure adds an attempt that failed to the history. That it could not be written is told; the failure itself is reported anyway.

@@ -86,6 +86,7 @@ type Driver struct {
 	conn *pgx.Conn
 	home home // where the tables are
 
+	from   int64 // the version before
 	jobs   []Job // what golang-migrate runs, in order
 	next   int   // of jobs
 	queue  []Job // taken from golang-migrate, and not sent yet
@@ -174,9 +175,13 @@ func (d *Driver) Close() error {
 }
 
 // Apply runs jobs in order, by golang-migrate's engine. When ctx ends it stops before the next file, or in the one that is run, which is
-// taken back if it is in a transaction. A file that fails is a [*FileError].
-func (d *Driver) Apply(ctx context.Context, jobs []Job) error {
-	d.ctx, d.jobs, d.next, d.queue, d.size, d.batch = ctx, jobs, 0, nil, 0, 1
+// taken back if it is in a transaction. A file that fails is a [*FileError]. from is the version that the database has before, -1 for none: if it
+// has another one once it is locked, that is a fault.Stale.
+func (d *Driver) Apply(ctx context.Context, from int64, jobs []Job) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	d.ctx, d.from, d.jobs, d.next, d.queue, d.size, d.batch = ctx, from, jobs, 0, nil, 0, 1
 	m, err := migrate.NewWithInstance("dbops", nil, "dbops", d)
 	if err != nil {
 		return err

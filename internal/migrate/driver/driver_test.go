@@ -119,7 +119,16 @@ func (s *stage) apply(jobs []Job, change ...func(*Options)) error {
 	s.t.Helper()
 	d := s.open(change...)
 	defer d.Close()
-	return d.Apply(s.t.Context(), jobs)
+	return d.Apply(s.t.Context(), s.at(), jobs)
+}
+
+// at is the version, -1 for none.
+func (s *stage) at() int64 {
+	s.t.Helper()
+	if st := s.state(); st.Any {
+		return st.Version
+	}
+	return -1
 }
 
 func (s *stage) state() State {

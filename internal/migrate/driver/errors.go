@@ -31,7 +31,11 @@ type FileError struct {
 	Stepwise     bool      // what ran before it stays
 	Lost         bool      // the connection broke, and it was not applied
 	Cancelled    bool
+	cause        error // of a cancellation
 }
+
+// Unwrap returns why it was cancelled, if it was.
+func (e *FileError) Unwrap() error { return e.cause }
 
 // Error is one line.
 func (e *FileError) Error() string {

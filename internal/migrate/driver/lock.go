@@ -77,7 +77,9 @@ func (d *Driver) release(ids []string) error {
 	for _, id := range ids {
 		calls = append(calls, "pg_advisory_unlock("+id+")")
 	}
-	if _, err := d.conn.Exec(d.ctx, "select "+strings.Join(calls, ", ")); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 10*time.Second) // also of a run that is stopped
+	defer cancel()
+	if _, err := d.conn.Exec(ctx, "select "+strings.Join(calls, ", ")); err != nil {
 		return d.fail("unlock the migrations of "+d.o.What, err)
 	}
 	return nil
@@ -127,8 +129,8 @@ func (d *Driver) Unlock() error {
 	err := d.flush()
 	ids := d.locked
 	d.locked = nil
-	if d.ctx.Err() != nil || d.conn.IsClosed() {
-		return err // the session's end unlocks
+	if d.conn.IsClosed() {
+		return err // the session's end unlocked
 	}
 	if uerr := d.release(ids); err == nil {
 		err = uerr
@@ -142,8 +144,20 @@ func (d *Driver) Version() (version int, dirty bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	if !s.Any {
-		return database.NilVersion, false, nil
+	at := int64(database.NilVersion)
+	if s.Any {
+		at = s.Version
 	}
-	return int(s.Version), s.Dirty, nil
+	if at != d.from && !s.Dirty {
+		return 0, false, fault.Newf(fault.Stale, "migrate "+d.o.What, "it is at version %s, not at %s: somebody else migrated it", versionText(at), versionText(d.from)).
+			Hint("make a new plan")
+	}
+	return int(at), s.Dirty, nil
+}
+
+func versionText(v int64) string {
+	if v < 0 {
+		return "none"
+	}
+	return fmt.Sprint(v)
 }

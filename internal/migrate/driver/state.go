@@ -94,7 +94,7 @@ func ReadState(ctx context.Context, conn *pgx.Conn, t Table) (State, error) {
 	}
 	br := conn.SendBatch(ctx, b)
 	err = s.scan(br, h)
-	return s, errors.Join(err, br.Close())
+	return s, shapeError(errors.Join(err, br.Close()), h.versions)
 }
 
 func (s *State) scan(br pgx.BatchResults, h home) error {
@@ -104,7 +104,7 @@ func (s *State) scan(br pgx.BatchResults, h home) error {
 			return err
 		}
 		if s.Rows, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Row]); err != nil {
-			return shapeError(err, h.versions)
+			return err
 		}
 		for _, r := range s.Rows {
 			s.Dirty = s.Dirty || r.Dirty
@@ -120,7 +120,7 @@ func (s *State) scan(br pgx.BatchResults, h home) error {
 			return err
 		}
 		s.Entries, err = pgx.CollectRows(rows, scanEntry)
-		return shapeError(err, h.history)
+		return err
 	}
 	return nil
 }

@@ -332,7 +332,7 @@ func (d *Driver) clearInvalid(table string, before []index) error {
 func (d *Driver) stepFailed(j Job, id int64, i int, err error, attempt int) error {
 	f := d.stepError(j, i, err, attempt)
 	if d.ctx.Err() != nil {
-		f.Cancelled = true
+		f.Cancelled, f.cause = true, context.Cause(d.ctx)
 	}
 	if !d.conn.IsClosed() {
 		outcome := Failed
@@ -351,9 +351,6 @@ func (d *Driver) stepFailed(j Job, id int64, i int, err error, attempt int) erro
 		if werr != nil {
 			d.o.Tell("the failure could not be written to the history: " + werr.Error())
 		}
-	}
-	if f.Cancelled {
-		return errors.Join(context.Cause(d.ctx), f)
 	}
 	return f
 }

@@ -45,7 +45,7 @@ func blockersText(all []Blocker) string {
 	return strings.Join(names, ", and ")
 }
 
-// A message that takes longer than watchAfter is watched from a second session.
+// A message that takes longer than watchAfter, or than a third of the lock time-out, is watched from a second session.
 const (
 	watchAfter = 300 * time.Millisecond
 	watchEach  = 250 * time.Millisecond
@@ -74,7 +74,7 @@ func (d *Driver) watch() *watcher {
 	pid := d.conn.PgConn().PID()
 	go func() {
 		defer close(w.done)
-		pause := watchAfter
+		pause := min(watchAfter, d.o.LockTimeout/3)
 		for told := ""; ; {
 			select {
 			case <-ctx.Done():
