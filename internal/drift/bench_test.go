@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	played "dbops/internal/sandbox/stage"
+
 	"dbops/internal/cloud"
 	"dbops/internal/config"
 	"dbops/internal/fault"
@@ -44,10 +46,7 @@ func newBench(t *testing.T, at where) *bench {
 // ownBench gives a test an instance that it may break.
 func ownBench(t *testing.T, at where) *bench {
 	t.Helper()
-	clouds.mu.Lock()
-	clouds.serial++
-	name := fmt.Sprintf("own%d", clouds.serial)
-	clouds.mu.Unlock()
+	name := fmt.Sprintf("own%d", serial.Add(1))
 	return benchOf(t, at, playedCloud(t, at.kind), name)
 }
 
@@ -89,7 +88,7 @@ func benchOf(t *testing.T, at where, s *stage, name string) *bench {
 	must(t, b.adopt(t.Context(), b.name))
 	b.cfg = configOf(at.kind, b.name)
 	store := b.place.Store(t)
-	deps := depsOf(b.cfg, b.foreign, b.name, store)
+	deps := depsOf(b.cfg, b.Client, b.name, store)
 	record := deps.Record
 	deps.Record = func(ctx context.Context, all []state.Baseline) error {
 		if b.deaf.Load() {
@@ -119,7 +118,7 @@ func configOf(kind cloud.Kind, name string) *config.Config {
 	if kind == cloud.RDS {
 		inst.RDS = &config.RDS{Region: "eu-west-1", Identifier: name}
 	} else {
-		inst.CloudSQL = &config.CloudSQL{Project: project, Region: "europe-west1", Instance: name}
+		inst.CloudSQL = &config.CloudSQL{Project: played.Project, Region: "europe-west1", Instance: name}
 		inst.Declare.PublicAccess = new(true)
 	}
 	return &config.Config{Environments: map[string]*config.Environment{"prod": {Name: "prod", Protected: true, Instances: map[string]*config.Instance{"main": inst}}}}
@@ -144,12 +143,12 @@ func engineOf(d Deps, store *state.Store, ttl time.Duration) (*Drift, *op.Engine
 // elsewhere changes settings behind dbops's back.
 func (b *bench) elsewhere(t *testing.T, s cloud.Settings) {
 	t.Helper()
-	r, err := b.foreign.Modify(t.Context(), b.name, cloud.Modify{Settings: s})
+	r, err := b.Client.Modify(t.Context(), b.name, cloud.Modify{Settings: s})
 	must(t, err)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for ; ; <-tick.C {
-		p, err := b.foreign.Progress(t.Context(), r)
+		p, err := b.Client.Progress(t.Context(), r)
 		must(t, err)
 		if p.Done {
 			return
@@ -210,7 +209,7 @@ func (b *bench) baselines(t *testing.T) string {
 func (b *bench) applied(but map[string]string) string {
 	all := map[string]string{
 		"availability": "regional", "backups_kept_days": "7", "deletion_protection": "true", "pitr": "true", "tls_required": "true",
-		"public_access": map[cloud.Kind]string{cloud.RDS: "false", cloud.CloudSQL: "true"}[b.kind],
+		"public_access": map[cloud.Kind]string{cloud.RDS: "false", cloud.CloudSQL: "true"}[b.Kind],
 	}
 	maps.Copy(all, but)
 	text, _ := json.Marshal(all)

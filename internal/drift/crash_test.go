@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	played "dbops/internal/sandbox/stage"
 
 	"dbops/internal/cloud"
 	"dbops/internal/op"
@@ -49,7 +52,7 @@ func runChild(p statetest.Place) error {
 	}
 	at := strings.Fields(os.Getenv(crashCloud))
 	kind, url, name := cloud.Kind(at[0]), at[1], at[2]
-	c, err := open(ctx, kind, url)
+	c, err := played.Client(ctx, kind, url, &http.Transport{})
 	if err != nil {
 		return err
 	}
@@ -198,7 +201,7 @@ func (b *bench) start(t *testing.T, p *op.Plan, at string) (killed bool) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), b.place.Env(t), crashPlan+"="+string(body), crashAt+"="+at,
-		crashCloud+"="+strings.Join([]string{string(b.kind), b.url, b.name}, " "))
+		crashCloud+"="+strings.Join([]string{string(b.Kind), b.URL, b.name}, " "))
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
 		b.place.EndLeases(t)

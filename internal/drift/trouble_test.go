@@ -15,8 +15,8 @@ import (
 
 // fail asks the cloud for failures of an instance's changes.
 func (b *bench) fail(effect play.Effect, count int) {
-	action := map[cloud.Kind]string{cloud.RDS: "ModifyDBInstance", cloud.CloudSQL: "instances.patch"}[b.kind]
-	b.faults.Add(play.Fault{Action: action, Target: b.name, Effect: effect, Count: count})
+	action := map[cloud.Kind]string{cloud.RDS: "ModifyDBInstance", cloud.CloudSQL: "instances.patch"}[b.Kind]
+	b.Faults.Add(play.Fault{Action: action, Target: b.name, Effect: effect, Count: count})
 }
 
 func (b *bench) tell(t *testing.T, id string, v state.Verb) {
@@ -30,7 +30,7 @@ func TestAFixOutlivesTrouble(t *testing.T) {
 		t.Run(at.String(), func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, at)
-			defer b.faults.Clear()
+			defer b.Faults.Clear()
 			effects := []play.Effect{play.Throttle, play.Unavailable, play.Drop}
 			if at.kind == cloud.CloudSQL {
 				effects = append(effects, play.Stale) // some other setting moved
@@ -67,7 +67,7 @@ func TestWhatSomebodyDoesDuringTheRunIsLeftAlone(t *testing.T) {
 		t.Run(at.String(), func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, at)
-			defer b.faults.Clear()
+			defer b.Faults.Clear()
 			days := func(n int) cloud.Settings {
 				if at.kind == cloud.RDS {
 					return cloud.Settings{RetentionDays: &n}
@@ -93,11 +93,11 @@ func TestWhatSomebodyDoesDuringTheRunIsLeftAlone(t *testing.T) {
 			b.elsewhere(t, days(3))
 			if at.kind == cloud.RDS {
 				later := cloud.Modify{Settings: cloud.Settings{IAMLogin: new(true)}, When: cloud.InWindow}
-				_, err := b.foreign.Modify(t.Context(), b.name, later)
+				_, err := b.Client.Modify(t.Context(), b.name, later)
 				must(t, err)
 				retry("change prod/main: somebody asked for a change of iam_login to true in the meantime, which would be applied along")
 				later.Settings.IAMLogin = new(false)
-				_, err = b.foreign.Modify(t.Context(), b.name, later)
+				_, err = b.Client.Modify(t.Context(), b.name, later)
 				must(t, err)
 			}
 			b.tell(t, r.ID, state.Retry)
@@ -117,7 +117,7 @@ func TestAnInstanceThatIsBusyIsWaitedFor(t *testing.T) {
 			b := newBench(t, at)
 			b.elsewhere(t, cloud.Settings{DeletionProtection: new(false)})
 			p := b.plan(t, FixRequest{})
-			if _, err := b.foreign.CreateBackup(t.Context(), b.name, "b"+time.Now().Format("150405000")); err != nil {
+			if _, err := b.Client.CreateBackup(t.Context(), b.name, "b"+time.Now().Format("150405000")); err != nil {
 				t.Fatal(err)
 			}
 			if r := b.run(t, p); r.State != state.Done {
@@ -134,7 +134,7 @@ func TestWhatTheProviderGivesUpIsUndone(t *testing.T) {
 		t.Run(at.String(), func(t *testing.T) {
 			t.Parallel()
 			b := ownBench(t, at)
-			defer b.faults.Clear()
+			defer b.Faults.Clear()
 			same(t, "at first", b.statuses(t), "")
 			b.elsewhere(t, cloud.Settings{DeletionProtection: new(false), Availability: new(cloud.Zonal)})
 			b.fail(play.Fail, 1)
@@ -198,7 +198,7 @@ func TestWhatWaitsForTheWindow(t *testing.T) {
 	b := newBench(t, where{cloud.RDS, "sqlite"})
 	later := func(s cloud.Settings) {
 		t.Helper()
-		_, err := b.foreign.Modify(t.Context(), b.name, cloud.Modify{Settings: s, When: cloud.InWindow})
+		_, err := b.Client.Modify(t.Context(), b.name, cloud.Modify{Settings: s, When: cloud.InWindow})
 		must(t, err)
 	}
 	same(t, "at first", b.statuses(t), "")
