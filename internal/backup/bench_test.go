@@ -97,7 +97,7 @@ func play(t *testing.T, all ...scenario) {
 }
 
 var (
-	tester = op.Actor{Name: robot, Via: op.ViaGoogle}
+	tester = op.Actor{Name: "robot@example.com", Via: op.ViaGoogle}
 	target = op.Target{Environment: "prod", Instance: "shop"}
 )
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +15,7 @@ import (
 	"time"
 
 	"dbops/internal/cloud"
-
+	theatre "dbops/internal/sandbox/stage"
 	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
 )
@@ -52,7 +51,7 @@ func live(text string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	c, err := l.Place.open(ctx, &http.Transport{})
+	c, err := l.Place.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -210,7 +209,7 @@ func (b *bench) crash(t *testing.T, kind string, request any, target string) *cr
 	deaths := 0
 	for ; ; deaths++ {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), childVariable+"="+string(text), g.keysVariable()+"="+g.Keys)
+		cmd.Env = append(os.Environ(), childVariable+"="+string(text), theatre.KeysVariable(g.kind)+"="+g.Keys)
 		said, err := cmd.CombinedOutput()
 		if err == nil {
 			break

@@ -6,12 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,30 +19,23 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/cloud"
-	"dbops/internal/cloud/cloudsql"
-	"dbops/internal/cloud/rds"
 	"dbops/internal/op"
-	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/gcpapi"
 	"dbops/internal/sandbox/pgtest"
 	played "dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/rdsapi"
+	theatre "dbops/internal/sandbox/stage"
 	"dbops/internal/sandbox/world"
 	"dbops/internal/secret"
 )
 
-// TestMain takes the environment of the person who runs the tests away.
 func TestMain(m *testing.M) {
 	if child() {
 		return
 	}
-	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") || strings.HasSuffix(strings.ToLower(name), "_proxy") {
-			_ = os.Unsetenv(name)
-		}
+	if err := theatre.Alone(); err != nil {
+		panic(err)
 	}
-	_ = os.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	_ = os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	os.Exit(pgtest.Main(m))
 }
 
@@ -55,9 +45,8 @@ type stage struct {
 	kind   cloud.Kind
 	faults *played.Faults
 	server func(instance string) *world.Server
-	spare  func(t *testing.T, name string) // makes one more instance
-
-	cloud Cloud
+	cloud  Cloud
+	played *theatre.Stage
 }
 
 // place is all that another process needs to reach a stage.
@@ -74,32 +63,15 @@ var clouds = []cloud.Kind{cloud.RDS, cloud.CloudSQL}
 
 func newStage(t *testing.T, kind cloud.Kind) *stage {
 	t.Helper()
-	dir := pgtest.Dir(t)
-	w, err := world.Open(t.Context(), world.Options{Dir: filepath.Join(dir, "world"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	clouds := theatre.New(theatre.Options{Pace: 0.0001})
 	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
+		if err := clouds.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	g := &stage{kind: kind, faults: &played.Faults{}, place: place{Kind: kind, Keys: filepath.Join(t.TempDir(), "keys")}}
-	if kind == cloud.RDS {
-		g.playAWS(t, dir, w)
-	} else {
-		g.playGoogle(t, dir, w)
-	}
+	p := clouds.Get(t, kind)
+	g := &stage{kind: kind, faults: p.Faults, server: p.Server, cloud: p.Client, played: p, place: place{Kind: kind, URL: p.URL, Keys: p.Keys}}
 	g.relay(t)
-	// Not t.Setenv: stages stand side by side. One of each kind sets its own variable.
-	if err := os.Setenv(g.keysVariable(), g.Keys); err != nil { //nolint:usetesting // as above
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	if g.cloud, err = g.open(t.Context(), transport); err != nil {
-		t.Fatal(err)
-	}
 	g.spare(t, source)
 	g.query(t, source, `create table item (id int primary key, name text not null); insert into item select i, 'item ' || i from generate_series(1, 200) i;
 		create table note (id int references item, at timestamptz default now()); create unlogged table cache (id int); insert into cache values (1);
@@ -107,28 +79,12 @@ func newStage(t *testing.T, kind cloud.Kind) *stage {
 	return g
 }
 
-func (g *stage) playAWS(t *testing.T, dir string, w *world.World) {
+// spare makes one more instance.
+func (g *stage) spare(t *testing.T, name string) {
 	t.Helper()
-	keys, err := awsid.Open(awsid.Config{Account: "123456789012", Region: "eu-west-1", Principals: []awsid.Principal{
-		{Name: "user/dbops", Allow: awsid.Actions("rds:*", "rds-db:connect")},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := rdsapi.New(t.Context(), rdsapi.Config{World: w, Keys: keys, Dir: dir, Pace: 0.0001, Faults: g.faults})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(api.Close)
-	g.serve(t, awsid.Front(map[string]http.Handler{"rds": api, "sts": keys.STS(g.faults)}))
-	id, key, _ := keys.Credentials("user/dbops")
-	if err := os.WriteFile(g.Keys, []byte("[played]\naws_access_key_id = "+id+"\naws_secret_access_key = "+key.Reveal()+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g.server = func(name string) *world.Server { return api.Server(name) }
-	g.spare = func(t *testing.T, name string) {
-		t.Helper()
-		_, err := api.Adopt(t.Context(), rdsapi.Seed{
+	var err error
+	if g.kind == cloud.RDS {
+		_, err = g.played.RDS.Adopt(t.Context(), rdsapi.Seed{
 			Create: sdk.CreateDBInstanceInput{
 				DBInstanceIdentifier: &name, EngineVersion: new("16"), MasterUsername: new("boss"), BackupRetentionPeriod: new(int32(7)),
 				DeletionProtection: new(true), EnableIAMDatabaseAuthentication: new(true), PubliclyAccessible: new(true),
@@ -136,72 +92,20 @@ func (g *stage) playAWS(t *testing.T, dir string, w *world.World) {
 			},
 			Password: secret.New("correct-horse-battery"),
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	} else {
+		_, err = g.played.Google.Adopt(t.Context(), gcpapi.Attributes{
+			Project: theatre.Project, Name: name, Major: 16, Availability: "ZONAL", Labels: map[string]string{"environment": "prod"},
+			Flags: map[string]string{"cloudsql.iam_authentication": "on"}, Password: secret.New("postgres-pw"), DeletionProtection: true,
+		})
 	}
-}
-
-const robot = "robot@shop-prod.iam.gserviceaccount.com"
-
-func (g *stage) playGoogle(t *testing.T, dir string, w *world.World) {
-	t.Helper()
-	api, err := gcpapi.New(t.Context(), gcpapi.Config{
-		World: w, Dir: filepath.Join(dir, "google"), Projects: []string{"shop-prod"}, Pace: 0.0001, Faults: g.faults,
-	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := api.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := api.Identity().Grant(robot, "roles/cloudsql.admin"); err != nil {
-		t.Fatal(err)
-	}
-	g.serve(t, api)
-	if err := api.Identity().WriteKey(robot, g.Keys, g.URL+"/token"); err != nil {
-		t.Fatal(err)
-	}
-	g.server = func(name string) *world.Server { return api.Server("shop-prod", name) }
-	g.spare = func(t *testing.T, name string) {
-		t.Helper()
-		_, err := api.Adopt(t.Context(), gcpapi.Attributes{
-			Project: "shop-prod", Name: name, Major: 16, Availability: "ZONAL", Labels: map[string]string{"environment": "prod"},
-			Flags: map[string]string{"cloudsql.iam_authentication": "on"}, Password: secret.New("postgres-pw"), DeletionProtection: true,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
-func (g *stage) serve(t *testing.T, h http.Handler) {
-	t.Helper()
-	server := httptest.NewServer(h)
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
-		server.CloseClientConnections()
-		server.Close()
-	})
-	g.URL = server.URL
-}
-
-// open is a client of the played cloud, by the files and variables a person would have.
-func (p place) open(ctx context.Context, transport *http.Transport) (Cloud, error) {
-	if p.Kind == cloud.RDS {
-		return rds.New(ctx, rds.Options{Region: "eu-west-1", Profile: "played", Endpoint: p.URL, HTTPClient: &http.Client{Transport: transport}})
-	}
-	return cloudsql.New(ctx, cloudsql.Options{Project: "shop-prod", Endpoint: p.URL, TokenInfo: p.URL + "/tokeninfo", UserAgent: "dbops-test"})
-}
-
-// keysVariable names the file with the credentials.
-func (p place) keysVariable() string {
-	if p.Kind == cloud.RDS {
-		return "AWS_SHARED_CREDENTIALS_FILE"
-	}
-	return "GOOGLE_APPLICATION_CREDENTIALS"
+// open is a client of another process.
+func (p place) open(ctx context.Context) (Cloud, error) {
+	return theatre.Client(ctx, p.Kind, p.URL, &http.Transport{})
 }
 
 // relay lets clients reach the servers of the world, whose own clients prove themselves with a certificate: a line with the instance's
