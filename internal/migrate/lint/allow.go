@@ -10,7 +10,7 @@ import (
 )
 
 // allow is a comment that accepts a finding: -- dbops:allow RULE reason. It is about the statement after it, or on whose last line it
-// stands; before the first statement, also about the file as a whole.
+// stands; before the first statement, or below the last, also about the file as a whole.
 type allow struct {
 	rule, reason string
 	line, column int
@@ -38,7 +38,8 @@ func allowsIn(sql string, statements []split.Statement) []*allow {
 			if a := parseAllow(line); a != nil {
 				a.line, a.column = split.Place(sql, at+strings.Index(line, "--"))
 				sameLine := at == end && i > 0
-				a.head = i == 0
+				a.from, a.to = 1, 0
+				a.head = i == 0 || (i == len(statements) && !sameLine)
 				switch {
 				case sameLine:
 					a.from, a.to = statements[i-1].Line, a.line

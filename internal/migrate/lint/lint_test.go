@@ -135,13 +135,14 @@ func TestNotesAreFoundToo(t *testing.T) {
 
 func TestASafeFormCanBePasted(t *testing.T) {
 	for sql, want := range map[string]string{
-		"create unique index i on t (a)":                                              "-- alone in its file:\ncreate unique index CONCURRENTLY i on t (a);",
-		`alter table "T" add constraint c check (a > 0)`:                              "alter table \"T\" add constraint c check (a > 0) NOT VALID;\n-- in a later file:\nALTER TABLE \"T\" VALIDATE CONSTRAINT c;",
-		"alter table t add foreign key (a, b) references s.u (c, d)":                  "ALTER TABLE t ADD CONSTRAINT t_a_b_fkey FOREIGN KEY (a, b) REFERENCES s.u (c, d) NOT VALID;\n-- in a later file:\nALTER TABLE t VALIDATE CONSTRAINT t_a_b_fkey;",
-		`alter table t add unique (a, "order")`:                                       "-- in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY t_a_order_key ON t (a, \"order\");\n-- then:\nALTER TABLE t ADD CONSTRAINT t_a_order_key UNIQUE USING INDEX t_a_order_key;",
-		"drop index s.i":                                                              "-- alone in its file:\nDROP INDEX CONCURRENTLY s.i;",
-		"set search_path = a":                                                         "set LOCAL search_path = a;",
-		"alter table p detach partition q":                                            "-- alone in its file:\nalter table p detach partition q CONCURRENTLY;",
+		"create unique index i on t (a)":                             "-- alone in its file:\ncreate unique index CONCURRENTLY i on t (a);",
+		`alter table "T" add constraint c check (a > 0)`:             "alter table \"T\" add constraint c check (a > 0) NOT VALID;\n-- in a later file:\nALTER TABLE \"T\" VALIDATE CONSTRAINT c;",
+		"alter table t add foreign key (a, b) references s.u (c, d)": "ALTER TABLE t ADD CONSTRAINT t_a_b_fkey FOREIGN KEY (a, b) REFERENCES s.u (c, d) NOT VALID;\n-- in a later file:\nALTER TABLE t VALIDATE CONSTRAINT t_a_b_fkey;",
+		`alter table t add unique (a, "order")`:                      "-- in a file of its own:\nCREATE UNIQUE INDEX CONCURRENTLY t_a_order_key ON t (a, \"order\");\n-- then:\nALTER TABLE t ADD CONSTRAINT t_a_order_key UNIQUE USING INDEX t_a_order_key;",
+		"alter table t add x int, add check ((a > 0) and b <> '(')":  "ALTER TABLE t ADD CONSTRAINT t_check CHECK ((a > 0) and b <> '(') NOT VALID;\n-- in a later file:\nALTER TABLE t VALIDATE CONSTRAINT t_check;",
+		"drop index s.i":                   "-- alone in its file:\nDROP INDEX CONCURRENTLY s.i;",
+		"set search_path = a":              "set LOCAL search_path = a;",
+		"alter table p detach partition q": "-- alone in its file:\nalter table p detach partition q CONCURRENTLY;",
 		"alter table t add column a varchar(20) default gen_random_uuid()::text":      "ALTER TABLE t ADD COLUMN a varchar(20);\nALTER TABLE t ALTER COLUMN a SET DEFAULT ...;\n-- in a later file with -- dbops:no-transaction: fill the old rows in batches",
 		"refresh materialized view m":                                                 "REFRESH MATERIALIZED VIEW CONCURRENTLY m;",
 		"reindex (verbose) table t":                                                   "-- alone in its file:\nreindex (verbose) table CONCURRENTLY t;",

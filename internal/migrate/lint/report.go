@@ -175,15 +175,15 @@ func escapeProperty(s string) string {
 	return strings.NewReplacer(":", "%3A", ",", "%2C").Replace(escapeData(s))
 }
 
-// RulesMarkdown is the table of all rules, for the manual.
+// RulesMarkdown is the table of all rules, for the manual: t is the statement's table, c its column, n a name.
 func RulesMarkdown() string {
 	var b strings.Builder
 	b.WriteString("| rule | severity | lock | what it finds, and why | by version |\n| --- | --- | --- | --- | --- |\n")
-	generic := strings.NewReplacer("{table}", "the table", "{names}", "...", "{column}", "the column", "{name}", "it", "{type}", "another", "|", `\|`)
+	generic := strings.NewReplacer("{table}", "`t`", "{names}", "...", "{column}", "`c`", "{name}", "`n`", "{type}", "another type", "|", `\|`)
 	for _, r := range Rules() {
 		lock := r.Lock
 		if lock != "" && lock != shareUpdateExclusive && r.Harm.howLong() != "" {
-			lock += ", " + r.Harm.howLong()
+			lock += ", " + strings.TrimSuffix(r.Harm.howLong(), ", and while it waits behind what runs")
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s: %s | %s |\n", r.ID, r.Severity, lock, generic.Replace(r.Title), generic.Replace(r.Why), r.Since)
 	}

@@ -85,7 +85,32 @@ func notValid(c *checking, k *constraint) string {
 	case k.Type == "CONSTR_FOREIGN":
 		return "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY (" + quoted(texts(k.FK)) + ") REFERENCES " + k.Table.name().String() + references(k) + " NOT VALID" + validate
 	}
-	return "ALTER TABLE {table} ADD CONSTRAINT {name} CHECK (...) NOT VALID" + validate
+	return "ALTER TABLE {table} ADD CONSTRAINT {name} CHECK " + parenthesis(c.file.SQL[min(c.s.base+k.Location, len(c.file.SQL)):]) + " NOT VALID" + validate
+}
+
+// parenthesis is the first pair of them in a text, with what is between.
+func parenthesis(sql string) string {
+	depth, from := 0, -1
+	quote := byte(0)
+	for i := range len(sql) {
+		switch b := sql[i]; {
+		case quote != 0:
+			if b == quote {
+				quote = 0
+			}
+		case b == '\'' || b == '"':
+			quote = b
+		case b == '(':
+			if depth++; from < 0 {
+				from = i
+			}
+		case b == ')':
+			if depth--; depth == 0 && from >= 0 {
+				return sql[from : i+1]
+			}
+		}
+	}
+	return "(...)"
 }
 
 func references(k *constraint) string {

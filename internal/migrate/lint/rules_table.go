@@ -28,7 +28,7 @@ func tableRules() []Rule {
 			Title: "{table} is stored by another access method", Why: "it is written anew while nobody can read it, unless it has that method already", Rewrite: swap, Since: "15 is the first to have SET ACCESS METHOD",
 		},
 		{
-			ID: "refresh-matview", Severity: Warn, Harm: builds, Lock: accessExclusive, on: []string{"RefreshMatViewStmt"}, check: refresh,
+			ID: "refresh-matview", Severity: Warn, Harm: rewrites, Lock: accessExclusive, on: []string{"RefreshMatViewStmt"}, check: refresh,
 			Title: "the materialized view {table} cannot be read while it is computed", Why: "without CONCURRENTLY its readers wait for the whole query; CONCURRENTLY needs a unique index on it",
 			Rewrite: "REFRESH MATERIALIZED VIEW CONCURRENTLY {table};",
 		},

@@ -71,7 +71,7 @@ var sarifLevels = map[Severity]string{Error: "error", Warn: "warning", Info: "no
 func (r *Report) SARIF(version string) any {
 	run := sarifRun{Tool: sarifTool{sarifDriver{Name: "dbops migrate lint", Version: version}}, ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
 	index := map[string]int{}
-	generic := strings.NewReplacer("{table}", "the table", "{names}", "...", "{column}", "column", "{name}", "name", "{type}", "type", "{sql}", "the statement")
+	generic := strings.NewReplacer("{table}", "t", "{names}", "...", "{column}", "c", "{name}", "n", "{type}", "another type", "{sql}", "...")
 	for i, rule := range Rules() {
 		index[rule.ID] = i
 		help := generic.Replace(rule.Why)
