@@ -52,7 +52,7 @@ func baseline(d Deps) op.Kind {
 		},
 		Derive: planBaseline,
 		Steps: func(t op.Target, r BaselineRequest, f BaselineFacts) []op.Step {
-			return []op.Step{{Name: "record", Title: fmt.Sprintf("record that it has version %d", r.Version), Do: func(ctx context.Context, s *op.Session) (op.Result, error) {
+			return []op.Step{{Name: "record", Title: fmt.Sprintf("record that it has version %d", r.Version), Final: true, Do: func(ctx context.Context, s *op.Session) (op.Result, error) {
 				return d.baseline(ctx, t, r, s)
 			}}}
 		},

@@ -62,7 +62,7 @@ func down(d Deps) op.Kind {
 		},
 		Steps: func(t op.Target, r DownRequest, f DownFacts) []op.Step {
 			facts := Facts{Sets: []SetFacts{f.SetFacts}}
-			return []op.Step{{Name: "apply", Title: "take back " + countFiles(facts), Do: runner{d, t, r.Manner, source.Down, facts, 1, false}.do}}
+			return []op.Step{{Name: "apply", Title: "take back " + countFiles(facts), Final: true, Do: runner{d, t, r.Manner, source.Down, facts, 1, false}.do}}
 		},
 	}.AsKind()
 }

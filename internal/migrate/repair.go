@@ -77,7 +77,7 @@ func repair(d Deps) op.Kind {
 			if r.Resume {
 				title = "go on with the file that was cut short"
 			}
-			return []op.Step{{Name: "repair", Title: title, Do: mender{d, t, r, f}.do}}
+			return []op.Step{{Name: "repair", Title: title, Final: true, Do: mender{d, t, r, f}.do}}
 		},
 	}.AsKind()
 }
@@ -353,7 +353,7 @@ func (m mender) resume(ctx context.Context, d *driver.Driver, folder *source.Fol
 	}
 	err := d.Resume(ctx, driver.Job{Migration: one, Direction: source.Direction(m.f.Cut.Direction), Target: target})
 	if err != nil {
-		r := runner{Deps: m.Deps, t: m.t}
+		r := runner{Deps: m.Deps, t: m.t, direction: source.Direction(m.f.Cut.Direction)}
 		return op.Result{}, r.explain(ctx, m.f.SetFacts, err)
 	}
 	return op.Result{Text: one.String() + " is ended", Changes: []op.Change{{Target: m.f.Name, Setting: "version", From: versionText(m.f.Version) + " (dirty)", To: versionText(&target)}}}, nil

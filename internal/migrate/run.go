@@ -255,6 +255,9 @@ func (r runner) explain(ctx context.Context, f SetFacts, err error) error {
 	}
 	var file *driver.FileError
 	if !errors.As(err, &file) {
+		if fault.KindOf(err) == fault.Busy { // it was waited for long enough
+			return fault.New(fault.Failed, "migrate "+r.t.String()+"/"+f.Name, err).Hint("%s", fault.HintOf(err))
+		}
 		return err
 	}
 	text := file.Error()
@@ -262,18 +265,19 @@ func (r runner) explain(ctx context.Context, f SetFacts, err error) error {
 		text += "\n" + file.Excerpt
 	}
 	kind := fault.Failed
-	hint := "mend the file, and make a new plan: dbops migrate up -e " + r.t.Environment + " " + f.Name
+	again := "dbops migrate " + string(r.direction) + " -e " + r.t.Environment + " " + f.Name
+	hint := "mend the file, then " + again
 	switch {
 	case file.Lost:
-		kind, hint = fault.Unavailable, "retry"
+		kind, hint = fault.Unavailable, again
 	case file.State == "55P03" || file.State == "40P01":
-		kind, hint = fault.Busy, "retry when who keeps the lock has ended; --end-blockers ends them"
+		hint = "when who keeps the lock has ended: " + again + "; --patience waits longer, --end-blockers ends them"
 	case file.State == "57014":
 		hint = "it took longer than --statement-timeout: give more, or do it in smaller parts"
 	case file.State == "42501":
 		kind, hint = fault.Denied, "the role that migrates lacks a right: see the database's owner in dbops.yaml"
 	case file.Stepwise:
-		hint = "mend what it failed at and retry, or dbops migrate repair -e " + r.t.Environment + " " + f.Name
+		hint = "mend what it failed at, then dbops migrate repair -e " + r.t.Environment + " " + f.Name + " --resume"
 	}
 	return fault.Newf(kind, "migrate "+r.t.String()+"/"+f.Name, "%s", text).Hint("%s", hint)
 }

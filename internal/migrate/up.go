@@ -50,7 +50,7 @@ func up(d Deps) op.Kind {
 		},
 		Derive: planUp,
 		Steps: func(t op.Target, r UpRequest, f Facts) []op.Step {
-			return []op.Step{{Name: "apply", Title: "apply " + countFiles(f), Do: runner{d, t, r.Manner, source.Up, f, r.Concurrency, r.KeepGoing}.do}}
+			return []op.Step{{Name: "apply", Title: "apply " + countFiles(f), Final: true, Do: runner{d, t, r.Manner, source.Up, f, r.Concurrency, r.KeepGoing}.do}}
 		},
 	}.AsKind()
 }

@@ -39,6 +39,8 @@ type Step struct {
 	// UndoTitle says what Undo does.
 	UndoTitle string
 
+	// Final ends the run when the step fails for good, or is cancelled: what it did stays and tells of itself, and nobody need decide.
+	Final bool
 	// Onward tells that what is done here, or was done before, cannot be undone any more: where the step fails nobody is offered that.
 	Onward bool
 

@@ -103,6 +103,8 @@ func (m *machine) step(ctx context.Context, pos int) (state.Verb, outcome, error
 	}
 	return m.attempts(ctx, state.Do, pos, s.Do, func(o outcome) (state.Verb, bool) {
 		switch {
+		case s.Final && (o.Cancelled || !passes(o.Kind)):
+			return state.Abandon, true
 		case pos > 0:
 			return "", false
 		case o.Cancelled: // nothing was changed yet

@@ -145,8 +145,15 @@ func (y *toys) kind() Kind {
 					Do:   y.setter(s, r.Value, r.Naive),
 					Undo: y.setter(s, f.Was[s], r.Naive),
 				}
-				if s == "fail" {
-					step.Do = func(context.Context, *Session) (Result, error) {
+				step.Final = s == "final"
+				if s == "fail" || s == "final" {
+					step.Do = func(ctx context.Context, session *Session) (Result, error) {
+						y.mu.Lock()
+						do := y.do[s]
+						y.mu.Unlock()
+						if do != nil {
+							return Result{}, do(ctx, session)
+						}
 						return Result{}, fault.Newf(fault.Invalid, "set fail", "it never works")
 					}
 				}
