@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	played "dbops/internal/sandbox/stage"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -52,7 +55,7 @@ func child(where string) int {
 }
 
 func (d doomed) work(ctx context.Context) error {
-	c, err := openCloud(ctx, d.Provider, d.URL)
+	c, err := played.Client(ctx, d.Provider, d.URL, &http.Transport{})
 	if err != nil {
 		return err
 	}
@@ -181,11 +184,11 @@ func TestAKilledProcessIsFollowedByAnother(t *testing.T) {
 			{SetKind, "modify", points(stepModify, stepWait, "verify")},
 			{FailoverKind, "failover", points(stepMark, stepFailover, stepWait, "verify")},
 		} {
-			t.Run(string(s.kind)+" "+c.kind, func(t *testing.T) {
+			t.Run(string(s.Kind)+" "+c.kind, func(t *testing.T) {
 				t.Parallel()
 				name := s.instance(t, cloud.Regional)
 				for i, at := range c.points {
-					if s.kind != cloud.RDS && !asks(at) {
+					if s.Kind != cloud.RDS && !asks(at) {
 						continue // the engine is the same
 					}
 					store := "sqlite"
@@ -203,7 +206,7 @@ func TestAKilledProcessIsFollowedByAnother(t *testing.T) {
 func (s *stage) dies(t *testing.T, store, name, kind, what, at string) {
 	t.Helper()
 	where := statetest.New(t, store)
-	deps := quick(func(context.Context, op.Target) (Cloud, string, error) { return s.cloud, name, nil })
+	deps := quick(func(context.Context, op.Target) (Cloud, string, error) { return s.Client, name, nil })
 	deps.Probe = func(op.Target) func(context.Context) error { return s.answers(name) }
 	b := &bench{stage: s, name: name, deps: deps}
 	b.Engine = newEngine(t, where, deps)
@@ -216,7 +219,7 @@ func (s *stage) dies(t *testing.T, store, name, kind, what, at string) {
 	}
 	id := b.submit(t, b.plan(t, kind, request))
 
-	d := doomed{Provider: s.kind, URL: s.url, Instance: name, Addr: s.server(name).Addr(), User: s.user, Run: id, At: at}
+	d := doomed{Provider: s.Kind, URL: s.URL, Instance: name, Addr: s.Server(name).Addr(), User: s.user, Run: id, At: at}
 	told, err := json.Marshal(d)
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)

@@ -28,7 +28,7 @@ func (p place) bench(t testing.TB, a cloud.Availability, between ...func(Cloud) 
 	t.Helper()
 	s := p.stage
 	b := &bench{stage: s, name: s.instance(t, a)}
-	var c Cloud = s.cloud
+	var c Cloud = s.Client
 	for _, f := range between {
 		c = f(c)
 	}
@@ -162,11 +162,11 @@ func TestTheAvailabilityIsSetAndSetBack(t *testing.T) {
 			for range 5 {
 				change(cloud.Zonal)
 				change(cloud.Regional)
-				if p.kind == cloud.RDS || down {
+				if p.Kind == cloud.RDS || down {
 					break
 				}
 			}
-			if down != (p.kind == cloud.CloudSQL) {
+			if down != (p.Kind == cloud.CloudSQL) {
 				t.Errorf("downtime was seen: %t", down)
 			}
 			if p := b.plan(t, SetKind, SetRequest{Want: cloud.Regional}); !p.Nothing() || len(p.Findings) > 0 {

@@ -69,7 +69,7 @@ func somewhere(t testing.TB) (all []place) {
 func TestTroubleThatPassesIsNotNoticed(t *testing.T) {
 	for _, p := range somewhere(t) {
 		for _, effect := range []play.Effect{play.Throttle, play.Unavailable, play.Drop, play.Stale} {
-			if effect == play.Stale && p.kind == cloud.RDS {
+			if effect == play.Stale && p.Kind == cloud.RDS {
 				continue // knows no revisions
 			}
 			t.Run(p.String()+" "+string(effect), func(t *testing.T) {
@@ -223,12 +223,12 @@ func TestAnInstanceThatIsRemovedInTheMiddle(t *testing.T) {
 				if err != nil || !progress.Done {
 					return progress, err
 				}
-				gone, err := p.cloud.Delete(ctx, r.Instance)
+				gone, err := p.Client.Delete(ctx, r.Instance)
 				for err == nil && !progress.Done || gone.Change == "" {
-					progress, err = p.cloud.Progress(ctx, gone)
+					progress, err = p.Client.Progress(ctx, gone)
 				}
 				for err == nil { // until it is not found
-					_, err = p.cloud.Get(ctx, r.Instance)
+					_, err = p.Client.Get(ctx, r.Instance)
 				}
 				return s.Cloud.Progress(ctx, r)
 			}
@@ -269,10 +269,10 @@ func TestAChangeBySomebodyElseMakesAPlanStale(t *testing.T) {
 // change is somebody else's, past dbops.
 func (b *bench) change(t testing.TB, m cloud.Modify) {
 	t.Helper()
-	r, err := b.cloud.Modify(t.Context(), b.name, m)
+	r, err := b.Client.Modify(t.Context(), b.name, m)
 	must(t, err)
 	for {
-		p, err := b.cloud.Progress(t.Context(), r)
+		p, err := b.Client.Progress(t.Context(), r)
 		must(t, err)
 		if p.Done {
 			return
