@@ -1,0 +1,128 @@
+package rehearse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// relay lets a client program in through a socket in a private folder, over sessions that are logged in already: however the database is
+// reached, through a bastion or with a token, the program need not know, and no password leaves this process.
+type relay struct {
+	dir     string
+	listen  net.Listener
+	connect func(context.Context) (*pgx.Conn, error)
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu  sync.Mutex
+	err error // of the first session that could not be opened
+}
+
+const relayPort = "5432" // only part of the socket's name
+
+func startRelay(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) (*relay, error) {
+	root := os.TempDir()
+	if len(root) > 60 { // the name of a socket may not be long
+		root = "/tmp"
+	}
+	dir, err := os.MkdirTemp(root, "dbops-relay-")
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL."+relayPort))
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	r := &relay{dir: dir, listen: l, connect: connect}
+	ctx, r.stop = context.WithCancel(ctx)
+	r.wg.Go(func() { r.accept(ctx) })
+	return r, nil
+}
+
+// close ends all sessions, and returns why one could not be opened.
+func (r *relay) close() error {
+	r.stop()
+	_ = r.listen.Close()
+	r.wg.Wait()
+	return errors.Join(r.err, os.RemoveAll(r.dir))
+}
+
+func (r *relay) accept(ctx context.Context) {
+	for {
+		c, err := r.listen.Accept()
+		if err != nil {
+			return
+		}
+		r.wg.Go(func() {
+			end := context.AfterFunc(ctx, func() { _ = c.Close() })
+			defer end()
+			defer c.Close()
+			if err := r.serve(ctx, c); err != nil && ctx.Err() == nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.err = errors.Join(r.err, err)
+			}
+		})
+	}
+}
+
+// serve answers a client's login itself, and passes on what follows.
+func (r *relay) serve(ctx context.Context, client net.Conn) error {
+	back := pgproto3.NewBackend(client, client)
+	for {
+		m, err := back.ReceiveStartupMessage()
+		if err != nil {
+			return nil // it went away
+		}
+		switch m.(type) {
+		case *pgproto3.SSLRequest, *pgproto3.GSSEncRequest:
+			if _, err := client.Write([]byte("N")); err != nil {
+				return nil // it went away
+			}
+			continue
+		case *pgproto3.StartupMessage:
+		default:
+			return nil
+		}
+		break
+	}
+	conn, err := r.connect(ctx)
+	if err != nil {
+		back.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08006", Message: "dbops could not log in"})
+		return errors.Join(fmt.Errorf("log in for pg_dump: %w", err), back.Flush())
+	}
+	h, err := conn.PgConn().Hijack()
+	if err != nil {
+		return err
+	}
+	defer h.Conn.Close()
+	end := context.AfterFunc(ctx, func() { _ = h.Conn.Close() })
+	defer end()
+	back.Send(&pgproto3.AuthenticationOk{})
+	for k, v := range h.ParameterStatuses {
+		back.Send(&pgproto3.ParameterStatus{Name: k, Value: v})
+	}
+	back.Send(&pgproto3.BackendKeyData{ProcessID: h.PID, SecretKey: h.SecretKey})
+	back.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	if err := back.Flush(); err != nil {
+		return nil // it went away
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = io.Copy(h.Conn, client)
+		_ = h.Conn.Close()
+	})
+	_, _ = io.Copy(client, h.Conn)
+	_ = client.Close()
+	wg.Wait()
+	return nil
+}
