@@ -27,7 +27,7 @@ A database that golang-migrate or Encore has migrated is taken over as it is, an
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newMigrateStatusCmd(c), newMigrateNewCmd(c), newMigratePlanCmd(c), newMigrateUpCmd(c), newMigrateDownCmd(c), newMigrateGotoCmd(c),
+		newMigrateStatusCmd(c), newMigrateNewCmd(c), c.migrateLint(), newMigratePlanCmd(c), newMigrateUpCmd(c), newMigrateDownCmd(c), newMigrateGotoCmd(c),
 		newMigrateRepairCmd(c), newMigrateBaselineCmd(c),
 	)
 	return cmd
@@ -152,6 +152,11 @@ func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string
 	}
 	if to != nil && len(asks) != 1 {
 		return fault.Newf(fault.Usage, "read the flags", "--to is for one folder of migrations, and there are %d", len(asks)).Hint("name the database")
+	}
+	if to != nil {
+		if err := hasVersion(asks[0], *to, o.env); err != nil {
+			return err
+		}
 	}
 	var wants []app.Change
 	for _, one := range asks {
@@ -307,23 +312,27 @@ func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 		want.Kind = migrate.DownKind
 		want.Request = migrate.DownRequest{Set: one.Set.String(), To: to, Manner: manner, Rehearse: o.rehearse}
 	} else {
-		if !slices.ContainsFunc(versionsOf(one.Set.Folder), func(v int64) bool { return v == *to }) {
-			return fault.Newf(fault.Usage, "go to version "+args[1], "%s has no such version", one.Set.Folder).Hint("dbops migrate status -e %s %s", o.env, one.Set)
+		if to == nil {
+			none := int64(-1)
+			to = &none
+		} else if err := hasVersion(one, *to, o.env); err != nil {
+			return err
 		}
 		want.Request = migrate.UpRequest{Sets: []string{one.Set.String()}, To: to, Manner: manner, Rehearse: o.rehearse}
 	}
 	return c.change(ctx, o.changeFlags, want)
 }
 
-func versionsOf(folder string) (out []int64) {
-	f, err := source.Read(folder)
+// hasVersion refuses a version that a folder does not have.
+func hasVersion(one migrate.Ask, v int64, env string) error {
+	f, err := source.Read(one.Set.Folder)
 	if err != nil {
-		return nil // the plan says it
+		return err
 	}
-	for _, m := range f.Migrations {
-		out = append(out, m.Version)
+	if _, _, ok := f.Find(v); !ok && v >= 0 {
+		return fault.Newf(fault.Usage, fmt.Sprintf("go to version %d", v), "%s has no such version", one.Set.Folder).Hint("dbops migrate status -e %s %s", env, one.Set)
 	}
-	return out
+	return nil
 }
 
 type migrateNewOptions struct {

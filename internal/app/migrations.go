@@ -17,6 +17,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/migrate"
 	"dbops/internal/migrate/driver"
+	"dbops/internal/migrate/lint"
 	"dbops/internal/op"
 )
 
@@ -34,8 +35,25 @@ func (a *App) migrations() migrate.Deps {
 		View: func(ctx context.Context, t op.Target, s migrate.Set) (*pgx.Conn, error) {
 			return a.connectSet(ctx, t, s, config.Read, "", func(c *pgx.ConnConfig) { c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol })
 		},
-		Who: a.migrator,
+		Who:   a.migrator,
+		Drops: drops,
 	}
+}
+
+// drops are what a file drops, by its text.
+func drops(_ context.Context, sql string) (out []migrate.Dropped, err error) {
+	all, err := lint.Drops(sql)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		one := migrate.Dropped{What: string(d.Loss), Schema: d.Table.Schema, Name: d.Table.Rel, Column: d.Column}
+		if d.Loss == lint.LosesSchema {
+			one.Name = d.Table.Schema
+		}
+		out = append(out, one)
+	}
+	return out, nil
 }
 
 // connectOwner logs in for admin, and acts as the owner of the set's database.

@@ -62,7 +62,7 @@ func (d *Driver) stepwise(j Job, from *Entry) error {
 func (d *Driver) beginStepwise(j Job, from *Entry, statements int) (id int64, done int, err error) {
 	if from != nil {
 		_, err = d.conn.Exec(d.ctx, fmt.Sprintf(
-			"update %s set outcome = 'running', attempts = attempts + 1, error_state = null, error_text = null, error_line = null, checksum = %s, statements = %d where id = %d",
+			"update %s set outcome = 'running', attempts = attempts + 1, started_at = clock_timestamp(), error_state = null, error_text = null, error_line = null, checksum = %s, statements = %d where id = %d",
 			d.home.history.sql(), literal(j.file().Sum), statements, from.ID))
 		if err != nil {
 			return 0, 0, d.fail("record that "+j.String()+" is resumed", err)
