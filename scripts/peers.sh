@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Brings the foreign clients that judge the sandbox's clouds and the proxy, beside the system and without root:
+# Brings the foreign clients that judge the sandbox's clouds, the proxy and migrations, beside the system and without root:
 #
 #   aws               the AWS CLI: the one on PATH if it works, else Debian's package, run by the system's python3
 #   cloud-sql-proxy   Google's proxy, built from its Go module
 #   node-pg           node-postgres, as scripts/peers/node-pg pins it, from npm
 #   psycopg           a python3 with psycopg2: the one on PATH if it has it, else Debian's package and its libpq
 #   jdbc              PostgreSQL's JDBC driver: an installed one, else Debian's package; only where there is a JDK
+#   migrate           golang-migrate's program, of the version in go.mod, built from its Go module
+#   migrations        folders of migrations that others have published, from the Go modules that scripts/peers/migrations pins
 #
 # usage: peers.sh [--check] [--force] [--env]
 #   --check   only verify, print a table; exit 1 if something is missing or damaged
@@ -20,8 +22,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
-PEERS="aws cloud-sql-proxy node-pg psycopg jdbc"
+PEERS="aws cloud-sql-proxy node-pg psycopg jdbc migrate migrations"
 PROXY=github.com/GoogleCloudPlatform/cloud-sql-proxy/v2@v2.27.0
+MIGRATE=github.com/golang-migrate/migrate/v4
+MIGRATE=$MIGRATE/cmd/migrate@$(awk -v m="$MIGRATE" '$1 == m { print $2 }' "$here/../go.mod")
+# a name for each folder, the module that has it, and where
+FOLDERS="hydra github.com/ory/hydra/v2 persistence/sql/migrations
+kratos github.com/ory/kratos persistence/sql/migrations/sql
+river github.com/riverqueue/river/riverdriver/riverdatabasesql migration/main"
 RECIPE=1 # of the trees from Debian: one more makes every cache build them anew
 
 check=0 force=0 env=0
@@ -46,6 +54,7 @@ place() {
 	node-pg) echo "$CACHE/node-pg" ;; # holds node_modules
 	psycopg) echo "$CACHE/psycopg/bin/python-psycopg" ;;
 	jdbc) echo "$CACHE/jdbc/postgresql.jar" ;;
+	migrations) echo "$CACHE/migrations" ;; # holds a folder for each
 	*) echo "$CACHE/$1/bin/$1" ;;
 	esac
 }
@@ -56,6 +65,7 @@ works() {
 	node-pg) node -e 'require(process.argv[1] + "/pg"); require(process.argv[1] + "/pg-cursor")' "$2/node_modules" ;;
 	psycopg) [ -x "$2" ] && "$2" -c 'import psycopg2' ;;
 	jdbc) [ -s "$2" ] ;;
+	migrations) while read -r name _; do [ -n "$(find "$2/$name/" -name '*.up.sql' | head -n 1)" ] || return 1; done <<<"$FOLDERS" ;;
 	*) [ -x "$2" ] && "$2" --version ;;
 	esac >/dev/null 2>&1
 }
@@ -87,13 +97,16 @@ node_pg_source() {
 	echo "npm pg $(awk -F '"' '/"node_modules\/pg"/ { at = 1 } at && $2 == "version" { print $4; exit }' "$lock") lock $(sha256 "$lock" | cut -c 1-16)"
 }
 
+migrations_source() { echo "go $(sha256 "$here/peers/migrations/go.sum" | cut -c 1-16) recipe $(sha256 - <<<"$FOLDERS" | cut -c 1-16)"; }
+
 ready() {
 	local source
 	source=$(cat "$CACHE/$1/SOURCE" 2>/dev/null) || return 1
 	case $1:$source in
 	aws:"host "* | psycopg:"host "* | jdbc:"host "*) ;;
 	aws:"debian "*" recipe $RECIPE" | psycopg:"debian "*" recipe $RECIPE" | jdbc:"debian "*" recipe $RECIPE") ;;
-	cloud-sql-proxy:"go $PROXY") ;;
+	cloud-sql-proxy:"go $PROXY" | migrate:"go $MIGRATE") ;;
+	migrations:"$(migrations_source)") ;;
 	node-pg:"$(node_pg_source)") ;;
 	*) return 1 ;;
 	esac
@@ -131,19 +144,51 @@ get_aws() {
 		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree aws "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
 }
 
-get_cloud_sql_proxy() {
+get_cloud_sql_proxy() { from_go cloud-sql-proxy "$PROXY"; }
+get_migrate() { from_go migrate "$MIGRATE" -tags pgx5; }
+
+# from_go PEER PACKAGE@VERSION FLAG…
+from_go() {
+	local peer=$1 package=$2
+	shift 2
 	have go || {
-		WHY="go is not installed, it builds $PROXY"
+		WHY="go is not installed, it builds $package"
 		return 1
 	}
-	say "building $PROXY"
-	new_tree cloud-sql-proxy || return 1
-	(cd "$TREE" && GOFLAGS='' GOWORK=off CGO_ENABLED=0 GOBIN=$TREE/bin go install -trimpath "$PROXY") >&2 || {
-		WHY="go install $PROXY failed"
+	say "building $package"
+	new_tree "$peer" || return 1
+	(cd "$TREE" && GOFLAGS='' GOWORK=off CGO_ENABLED=0 GOBIN=$TREE/bin go install -trimpath "$@" "$package") >&2 || {
+		WHY="go install $package failed"
 		fail_tree
 		return
 	}
-	write_sums "$TREE" && commit_tree cloud-sql-proxy "go $PROXY" || fail_tree
+	write_sums "$TREE" && commit_tree "$peer" "go $package" || fail_tree
+}
+
+get_migrations() {
+	local name module path dir
+	have go || {
+		WHY="go is not installed, it brings the modules that have them"
+		return 1
+	}
+	say "migrations: $(awk '$2 ~ /^v[0-9]/ { printf "%s %s  ", $1, $2 }' "$here/peers/migrations/go.mod")"
+	new_tree migrations || return 1
+	# go refuses what differs from go.sum
+	mkdir "$TREE/work" && cp "$here"/peers/migrations/go.{mod,sum} "$TREE/work/" &&
+		(cd "$TREE/work" && GOFLAGS='' GOWORK=off go mod download -json >modules) && cmp -s "$here/peers/migrations/go.sum" "$TREE/work/go.sum" || {
+		WHY="go mod download failed: $(sed -n 's/^[[:space:]]*"Error": //p' "$TREE/work/modules" 2>/dev/null | head -n 1)"
+		fail_tree
+		return
+	}
+	while read -r name module path; do
+		dir=$(awk -F '"' -v m="$module" '$2 == "Path" { at = $4 == m } at && $2 == "Dir" { print $4; exit }' "$TREE/work/modules")
+		WHY="$module has no $path"
+		cp -R "${dir:-/nonexistent}/$path" "$TREE/$name" && chmod -R u+w "$TREE/$name" || {
+			fail_tree
+			return
+		}
+	done <<<"$FOLDERS"
+	rm -rf "$TREE/work" && works migrations "$TREE" && write_sums "$TREE" && commit_tree migrations "$(migrations_source)" || fail_tree
 }
 
 get_node_pg() {
@@ -274,10 +319,12 @@ if [ -n "$missing" ]; then
 		Install them in one of these ways, then run this again:
 		  Debian           sudo apt install -y awscli npm python3-psycopg2
 		  Homebrew         brew install awscli cloud-sql-proxy node; pip install psycopg2-binary
-		  any system       install the AWS CLI as Amazon documents it; go gives cloud-sql-proxy, npm node-pg, pip psycopg2-binary
+		  any system       install the AWS CLI as Amazon documents it; go gives cloud-sql-proxy, migrate and migrations, npm node-pg,
+		                   pip psycopg2-binary
 		  or name them     export DBOPS_PEER_AWS=/path/to/aws DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy
 		                   DBOPS_PEER_NODE_PG=/folder/with/node_modules DBOPS_PEER_PSYCOPG=/path/to/python3
-		                   DBOPS_PEER_JDBC=/path/to/postgresql.jar
+		                   DBOPS_PEER_JDBC=/path/to/postgresql.jar DBOPS_PEER_MIGRATE=/path/to/migrate
+		                   DBOPS_PEER_MIGRATIONS=/folder/of/hydra-kratos-river
 	E
 	exit 1
 fi

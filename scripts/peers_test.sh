@@ -8,7 +8,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 chmod 755 "$tmp"
 cd "$tmp"
-unset DBOPS_PEER_{AWS,CLOUD_SQL_PROXY,PSQL,NODE_PG,PSYCOPG,JDBC} CGO_ENABLED npm_config_cache
+unset DBOPS_PEER_{AWS,CLOUD_SQL_PROXY,PSQL,NODE_PG,PSYCOPG,JDBC,MIGRATE,MIGRATIONS} CGO_ENABLED npm_config_cache
 export DBOPS_PEERS_CACHE=$tmp/cache DBOPS_PG_CACHE=$tmp/pg HOME=$tmp
 
 passed=0
@@ -49,7 +49,7 @@ stand_in bin/aws 'echo "no such version" >&2; exit 127'
 stand_in bin/python3 'echo "No module named psycopg2" >&2; exit 1'
 run 1 "$src/peers.sh"
 for want in 'aws is missing: ' 'cloud-sql-proxy is missing: go is not installed' 'node-pg is missing: npm (Node.js) is not installed' \
-	'psycopg is missing: ' 'sudo apt install -y awscli npm python3-psycopg2' 'DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy' \
+	'psycopg is missing: ' 'migrate is missing: go is not installed' 'migrations is missing: go is not installed' 'sudo apt install -y awscli npm python3-psycopg2' 'DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy' \
 	'DBOPS_PEER_NODE_PG=/folder/with/node_modules DBOPS_PEER_PSYCOPG=/path/to/python3'; do says "$want"; done
 if grep -q 'jdbc is missing' out; then fail "a machine without java wants its driver"; fi
 [ -z "$(ls cache/trees)" ] || fail "something was left"
@@ -57,9 +57,28 @@ ok "a shim with nothing behind it is no aws, a python3 without psycopg2 no psyco
 
 stand_in bin/aws 'echo aws-cli/2.0.0'
 # shellcheck disable=SC2016 # the stand-in's own variables
-stand_in bin/go '[ "$1" = install ] && [ -z "$GOFLAGS" ] || exit 2
+stand_in bin/go '[ -z "$GOFLAGS" ] || exit 2
 echo call >>"$HOME/go.calls"
-mkdir -p "$GOBIN" && printf "#!/bin/sh\necho %s\n" "$3" >"$GOBIN/cloud-sql-proxy" && chmod 755 "$GOBIN/cloud-sql-proxy"'
+case "$1 $2" in
+"install -trimpath")
+	for package; do :; done
+	case $package in
+	*/cloud-sql-proxy/v2@*) name=cloud-sql-proxy ;;
+	*/cmd/migrate@v4.*) name=migrate && case " $* " in *" -tags pgx5 "*) ;; *) exit 3 ;; esac ;;
+	*) exit 4 ;;
+	esac
+	mkdir -p "$GOBIN" && printf "#!/bin/sh\necho %s\n" "$package" >"$GOBIN/$name" && chmod 755 "$GOBIN/$name" ;;
+"mod download")
+	if [ -e "$HOME/go.fails" ]; then echo "SECURITY ERROR" >&2; exit 1; fi
+	for module in github.com/ory/hydra/v2:persistence/sql/migrations github.com/ory/kratos:persistence/sql/migrations/sql \
+		github.com/riverqueue/river/riverdriver/riverdatabasesql:migration/main; do
+		dir=$HOME/modules/${module%%:*}
+		mkdir -p "$dir/${module#*:}" && echo "select 1" >"$dir/${module#*:}/1_a.up.sql" || exit 5
+		printf "{\n\t\"Path\": \"%s\",\n\t\"Dir\": \"%s\"\n}\n" "${module%%:*}" "$dir"
+	done
+	chmod -R a-w "$HOME/modules" ;;
+*) exit 6 ;;
+esac'
 # shellcheck disable=SC2016 # the stand-in's own variables
 stand_in bin/npm '[ "$1" = ci ] && [ -s package.json ] && [ -s package-lock.json ] || exit 2
 case " $* " in *" --ignore-scripts "*" --no-audit "*) ;; *) exit 3 ;; esac
@@ -75,18 +94,20 @@ stand_in bin/python3 'case "$1 $2" in
 *) echo "python got: $*" ;;
 esac'
 
-touch npm.fails
+touch npm.fails go.fails
 run 1 "$src/peers.sh"
 says 'node-pg is missing: npm ci failed: npm error code EINTEGRITY'
+says 'SECURITY ERROR'
+says 'migrations is missing: go mod download failed'
 if grep -q 'aws is missing' out; then fail "one peer kept the others away"; fi
-if ls cache/trees/node-pg* >/dev/null 2>&1; then fail "a refused package was left"; fi
-rm npm.fails
-ok "what npm refuses is missing, with its reason, and leaves nothing"
+if ls cache/trees/{node-pg,migrations}* >/dev/null 2>&1; then fail "a refused package was left"; fi
+rm npm.fails go.fails
+ok "what npm or go refuses is missing, with its reason, and leaves nothing"
 
 rm -rf cache ./*.calls
 GOFLAGS=-mod=vendor run 0 "$src/peers.sh"
 run 0 "$src/peers.sh"
-[ "$(cat ./*.calls | grep -c .)" = 2 ] || fail "the second run built or fetched again"
+[ "$(cat ./*.calls | grep -c .)" = 4 ] || fail "the second run built or fetched again"
 says 'NOT TESTED on this machine: jdbc: no java'
 run 0 "$src/peers.sh" --check
 says "host $tmp/bin/aws"
@@ -94,16 +115,17 @@ says "host $tmp/bin/python3"
 grep -qE '^node-pg +npm pg 8\.[0-9.]+ lock [0-9a-f]{16}$' out || fail "the version of node-postgres is not shown"
 grep -qE '^jdbc +not on this machine: no java$' out || fail "it is not said why there is no JDBC"
 cache/cloud-sql-proxy/bin/cloud-sql-proxy | grep -qx 'github.com/GoogleCloudPlatform/cloud-sql-proxy/v2@v2.*' || fail "the proxy is not there"
+grep -qE '^migrate +go github.com/golang-migrate/migrate/v4/cmd/migrate@v4\.[0-9.]+$' out || fail "the version of golang-migrate is not that of go.mod"
 ok "a first run brings all, a second one does nothing, and what is left out is said aloud"
 
 # shellcheck source=/dev/null
 (. <("$src/peers.sh" --env) && "$DBOPS_PEER_AWS" --version && "$DBOPS_PEER_CLOUD_SQL_PROXY" && echo "$DBOPS_PEER_PSQL" &&
-	ls "$DBOPS_PEER_NODE_PG/node_modules" && "$DBOPS_PEER_PSYCOPG" some.py && echo "JDBC $DBOPS_PEER_JDBC" &&
+	"$DBOPS_PEER_MIGRATE" && ls "$DBOPS_PEER_MIGRATIONS"/{hydra,kratos,river}/1_a.up.sql && ls "$DBOPS_PEER_NODE_PG/node_modules" && "$DBOPS_PEER_PSYCOPG" some.py && echo "JDBC $DBOPS_PEER_JDBC" &&
 	"$src/peers.sh") >out 2>&1 || fail "--env cannot be used"
 for want in "$tmp/pg/client/18/bin/psql" pg-cursor 'python got: some.py' 'JDBC none: no java' 'ready in'; do says "$want"; done
 ok "--env names what the tests run, and what they cannot"
 
-for f in cloud-sql-proxy/bin/cloud-sql-proxy node-pg/node_modules/pg/index.js; do
+for f in cloud-sql-proxy/bin/cloud-sql-proxy node-pg/node_modules/pg/index.js migrate/bin/migrate migrations/kratos/1_a.up.sql; do
 	echo more >>cache/$f
 	run 1 "$src/peers.sh" --check
 	says "not ready in $tmp/cache: ${f%%/*}"
@@ -114,6 +136,7 @@ done
 ok "a damaged one is seen by --check and mended by --force"
 
 cp -r "$src" scripts
+cp "$src/../go.mod" .
 sed -i.bak 's/"version": "8\.[0-9.]*"/"version": "8.99.0"/' scripts/peers/node-pg/package-lock.json
 run 1 scripts/peers.sh --check
 says 'not ready in'
@@ -121,7 +144,15 @@ run 0 scripts/peers.sh
 run 0 scripts/peers.sh --check
 says 'npm pg 8.99.0 lock'
 run 0 "$src/peers.sh"
-ok "another lock of node-postgres makes another tree"
+echo '# more' >>scripts/peers/migrations/go.sum
+sed -i.bak 's|^\(.*golang-migrate/migrate/v4\) v4\..*|\1 v4.99.0|' go.mod
+run 1 scripts/peers.sh --check
+says 'not ready in'
+run 0 scripts/peers.sh
+run 0 scripts/peers.sh --check
+says 'cmd/migrate@v4.99.0'
+run 0 "$src/peers.sh"
+ok "another lock of node-postgres or of the migrations, or another golang-migrate in go.mod, makes another tree"
 
 stand_in bin/aws 'exit 1'
 stand_in bin/python3 'exit 1'
@@ -176,6 +207,11 @@ if grep -E 'resolved|https?:' "$lock" "${lock%-lock.json}.json" >out; then fail 
 [ "$(grep -c '"node_modules/' "$lock")" = "$(grep -cE '"integrity": "sha512-[A-Za-z0-9+/]{86}=="' "$lock")" ] || fail "a package has no checksum"
 ok "the lock of node-postgres has a checksum for every package, and no registry's name"
 
+for module in $(awk '$2 ~ /^v[0-9]/ { print $1 "@" $2 }' "$src/peers/migrations/go.mod"); do
+	grep -qE "^${module%@*} ${module#*@} h1:[A-Za-z0-9+/]{43}=$" "$src/peers/migrations/go.sum" || fail "$module has no checksum"
+done
+ok "the modules of the migrations have checksums"
+
 # ---- require.sh ----
 
 rm -rf cache bin/go bin/aws bin/tar bin/npm bin/node bin/python3
@@ -201,7 +237,7 @@ stand_in bin/go '[ "$2" = CC ] && echo gcc || echo "${CGO_ENABLED:-1}"'
 stand_in bin/gcc 'exit 1'
 run 1 "$src/require.sh" cc
 says 'finds no stdlib.h'
-stand_in bin/gcc 'exit 0'
+stand_in bin/gcc 'cat >/dev/null' # as one that reads what it is given does
 run 0 "$src/require.sh" cc
 CGO_ENABLED=0 run 1 "$src/require.sh" cc
 says 'CGO_ENABLED=0 is set'
