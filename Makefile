@@ -5,15 +5,18 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 # Without the race detector in SQLite, which is C compiled to Go and not ours: with it the tests take three times as long.
-RACE := -race '-gcflags=modernc.org/...=-race=false'
+# Without vet, which make lint runs, with all that it knows.
+RACE := -race '-gcflags=modernc.org/...=-race=false' -vet=off
 TOOL := go tool -modfile=tools/go.mod
 PKG ?= ./...
 BENCHTIME ?= 2s
 
-# The tests with foreign clients are behind the build tag "peers"; the others in their packages run without it.
+# The tests with foreign clients are behind the build tag "peers", so that go test ./... does without them.
 PEER_FILES = $(shell grep -rlE '^//go:build peers$$' --include='*_test.go' internal cmd)
 PEER_PKGS = $(addprefix ./,$(sort $(dir $(PEER_FILES))))
 PEER_TESTS = $(shell grep -hE '^func Test' $(PEER_FILES) /dev/null | grep -oE 'Test[A-Za-z0-9_]+' | sort -u | paste -sd'|' -)
+
+SETUP_TESTS = scripts/postgres_test.sh && scripts/peers_test.sh && scripts/arrows_test.sh && scripts/in-memory_test.sh
 
 # Go stamps the revision into what it builds, and fails where git cannot say which it is (no git, somebody else's checkout).
 ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
@@ -38,20 +41,20 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
-	$(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) -shuffle=on -timeout 15m $(PKG)
-	@$(MAKE) test-peers
-	@$(MAKE) test-setup
+	@said=$$(mktemp); { $(SETUP_TESTS); } >"$$said" 2>&1 & setup=$$!; trap 'kill $$setup 2>/dev/null; rm -f "$$said"' EXIT; \
+	eval "$$(scripts/peers.sh --env)"; failed=0; \
+	scripts/in-memory.sh $(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- \
+		$(RACE) -tags peers -shuffle=on -timeout 15m $(PKG) || failed=1; \
+	wait $$setup || failed=1; cat "$$said"; exit $$failed
 
 test-peers: ## the sandbox and the proxy judged by clients that are not ours
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
-	eval "$$(scripts/peers.sh --env)" && go test $(RACE) -tags peers -count=1 -timeout 9m -run '^($(PEER_TESTS))$$' $(PEER_PKGS)
+	eval "$$(scripts/peers.sh --env)" && scripts/in-memory.sh go test $(RACE) -tags peers -count=1 -timeout 9m -run '^($(PEER_TESTS))$$' $(PEER_PKGS)
 
 test-setup: ## the set-up scripts and the lint rules, proved
-	scripts/postgres_test.sh
-	scripts/peers_test.sh
-	scripts/arrows_test.sh
+	$(SETUP_TESTS)
 
 check: lint ## lint, a tidy go.mod, and generated files as they would be generated
 	go mod tidy -diff
