@@ -111,6 +111,7 @@ func TestWhatIsFoundWithoutAConnection(t *testing.T) {
 		"an index of a partitioned table":     {"alter table p attach partition q for values in (1); alter table p detach partition q", "warn attach-no-check, warn detach, warn multi-table-tx"},
 		"attach with a check":                 {"alter table q add constraint c check (a = 1); alter table p attach partition q for values in (1)", "error add-check"},
 		"detach concurrently is fine":         {"alter table p detach partition q concurrently", ""},
+		"a table that may be there":           {"create table t (a int); drop table t; create table if not exists t (a int); create index i on t (a)", ""},
 		"a name in quotes":                    {`create index "I" on "S"."T" (a)`, "error index-not-concurrent"},
 	} {
 		t.Run(name, func(t *testing.T) {

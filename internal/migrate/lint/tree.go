@@ -171,6 +171,7 @@ type createTable struct {
 	Inherits  []node          `json:"inhRelations"`
 	Bound     json.RawMessage `json:"partbound"`
 	Partition json.RawMessage `json:"partspec"`
+	Maybe     bool            `json:"if_not_exists"`
 }
 
 type createTableAs struct {

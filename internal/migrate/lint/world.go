@@ -9,7 +9,8 @@ import (
 // world is what is known of the database at a point of the files: what they made, and beneath it what the catalog knows.
 type world struct {
 	facts *Facts
-	made  map[Name]*thing
+	made  map[Name]*thing // nil: gone
+	under *world          // what was before; it is not changed
 	enums map[string]bool // types that the file at hand made
 }
 
@@ -25,12 +26,32 @@ func newWorld(facts *Facts) *world {
 	return &world{facts: facts, made: map[Name]*thing{}, enums: map[string]bool{}}
 }
 
-func (w *world) thing(n Name) *thing {
-	t, ok := w.made[n.key()]
-	if !ok {
-		t = &thing{columns: map[string]Column{}, constraints: map[string]Constraint{}}
-		w.made[n.key()] = t
+// over is a world in which things happen that leave w as it is.
+func (w *world) over() *world {
+	c := newWorld(w.facts)
+	c.under = w
+	return c
+}
+
+// get is a thing that the files made or changed; nil if they did not, or dropped it.
+func (w *world) get(n Name) *thing {
+	if t, ok := w.made[n.key()]; ok || w.under == nil {
+		return t
 	}
+	return w.under.get(n)
+}
+
+// thing is one to be changed.
+func (w *world) thing(n Name) *thing {
+	if t := w.made[n.key()]; t != nil {
+		return t
+	}
+	t := &thing{columns: map[string]Column{}, constraints: map[string]Constraint{}}
+	if was := w.get(n); was != nil {
+		*t = *was
+		t.columns, t.constraints = maps.Clone(was.columns), maps.Clone(was.constraints)
+	}
+	w.made[n.key()] = t
 	return t
 }
 
@@ -40,7 +61,7 @@ func (w *world) relation(n Name) (Relation, bool) {
 }
 
 func (w *world) kind(n Name) string {
-	if t := w.made[n.key()]; t != nil && t.kind != "" {
+	if t := w.get(n); t != nil && t.kind != "" {
 		return t.kind
 	}
 	r := w.facts.Relations[n.key()]
@@ -49,7 +70,7 @@ func (w *world) kind(n Name) string {
 
 // tableOf is the table of an index.
 func (w *world) tableOf(index Name) (Name, bool) {
-	if t := w.made[index.key()]; t != nil && t.kind == "i" {
+	if t := w.get(index); t != nil && t.kind == "i" {
 		return t.table, true
 	}
 	if r, ok := w.relation(index); ok && r.Table.Rel != "" {
@@ -60,7 +81,7 @@ func (w *world) tableOf(index Name) (Name, bool) {
 
 // column is a table's; its type is empty where only a change of it is known.
 func (w *world) column(t Name, name string) (Column, bool) {
-	if m := w.made[t.key()]; m != nil {
+	if m := w.get(t); m != nil {
 		if c, ok := m.columns[name]; ok {
 			return c, true
 		}
@@ -96,7 +117,7 @@ func (w *world) constraints(t Name) map[string]Constraint {
 	all := map[string]Constraint{}
 	r, _ := w.relation(t)
 	maps.Copy(all, r.Constraints)
-	if m := w.made[t.key()]; m != nil {
+	if m := w.get(t); m != nil {
 		maps.Copy(all, m.constraints)
 	}
 	return all
@@ -138,7 +159,7 @@ func (w *world) follow(s any) {
 	case *drop:
 		for _, parts := range s.names {
 			if s.Type == "OBJECT_TABLE" || s.Type == "OBJECT_INDEX" {
-				delete(w.made, nameOf(parts).key())
+				w.made[nameOf(parts).key()] = nil
 			}
 		}
 	}
@@ -271,13 +292,13 @@ func (w *world) followAlter(n Name, c *alterCmd) {
 
 func (w *world) followRename(s *rename) {
 	n := s.Relation.name()
-	t, ok := w.made[n.key()]
-	if !ok {
+	if w.get(n) == nil {
 		return
 	}
+	t := w.thing(n)
 	switch s.Type {
 	case "OBJECT_TABLE", "OBJECT_INDEX":
-		delete(w.made, n.key())
+		w.made[n.key()] = nil
 		w.made[Name{n.Schema, s.New}.key()] = t
 	case "OBJECT_COLUMN":
 		if c, ok := t.columns[s.Sub]; ok {
