@@ -18,9 +18,9 @@ const ScratchAdmin = "dbops_scratch"
 // ScratchOptions say what scratch server is wanted.
 type ScratchOptions struct {
 	Major int // of the server that it stands in for
-	// User is the login that works there; the server's own superuser makes it.
-	User      string
-	Superuser bool // User is one; else it may make roles and databases, as a customer of a cloud may
+	// User is the login that works there. It may make roles and databases, as a customer of a cloud may, and is no superuser: that could
+	// run programs on this machine.
+	User string
 	// URL names a server to be used in place of one that is started here. It holds no password: that is PGPASSWORD, or in ~/.pgpass.
 	URL string
 }
@@ -30,6 +30,8 @@ type Scratch struct {
 	Major int
 	// Own tells that it was started here, for this: its databases may have any name.
 	Own bool
+	// Dir is the private folder of a server that was started here, and goes with it; else empty.
+	Dir string
 
 	user    string
 	connect func(ctx context.Context, user, database string, tune func(*pgx.ConnConfig)) (*pgx.Conn, error)
@@ -94,7 +96,7 @@ func (s *Scratch) CreateDatabase(ctx context.Context, name, copyOf string) (stri
 	}
 	for _, taken := range append([]string{"postgres", "template0", "template1"}, s.made...) {
 		if name == taken {
-			name = fmt.Sprintf("%s_%d", name, len(s.made)+1)
+			name = fmt.Sprintf("%.50s_%d", name, len(s.made)+1) // a longer one would be cut
 		}
 	}
 	q := "create database " + pgx.Identifier{name}.Sanitize() + " owner " + pgx.Identifier{s.user}.Sanitize()

@@ -41,13 +41,9 @@ func startScratch(ctx context.Context, bin string, major int, o ScratchOptions) 
 	if err = srv.fill(ctx, major, o.User); err == nil {
 		err = srv.start(ctx)
 	}
-	s := &Scratch{Major: major, Own: true, user: o.User, connect: srv.connect, close: func(context.Context) error { return srv.end() }}
+	s := &Scratch{Major: major, Own: true, Dir: srv.dir, user: o.User, connect: srv.connect, close: func(context.Context) error { return srv.end() }}
 	if err == nil && o.User != ScratchAdmin {
-		role := "login createdb createrole replication bypassrls"
-		if o.Superuser {
-			role = "login superuser"
-		}
-		err = s.maintain(ctx, "create role "+pgx.Identifier{o.User}.Sanitize()+" "+role)
+		err = s.maintain(ctx, "create role "+pgx.Identifier{o.User}.Sanitize()+" login createdb createrole replication bypassrls")
 	}
 	if err != nil {
 		return nil, errors.Join(err, srv.end())

@@ -22,7 +22,7 @@ const recipe = "1"
 // cacheKey names a report by everything that it depends on.
 func cacheKey(q Request, t *target) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %d %q %q %t %q %t\n", recipe, q.Version, q.ScratchURL, t.major, t.database, t.role, t.super, q.Table, q.Verify)
+	fmt.Fprintf(h, "%q %q %q %d %q %q %q %t\n", recipe, q.Version, q.ScratchURL, t.major, t.database, t.role, q.Table, q.Verify)
 	for _, k := range slices.Sorted(maps.Keys(t.settings)) {
 		fmt.Fprintf(h, "%q %q\n", k, t.settings[k])
 	}

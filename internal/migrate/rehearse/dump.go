@@ -54,7 +54,7 @@ func (b *bench) dump(ctx context.Context) error {
 
 // pgDump returns the target's schema as SQL. pg_dump is let in through a relay, so it is given no password.
 func (b *bench) pgDump(ctx context.Context, tool string) (string, error) {
-	r, err := startRelay(ctx, func(ctx context.Context) (*pgx.Conn, error) {
+	r, err := startRelay(ctx, b.scratch.Dir, func(ctx context.Context) (*pgx.Conn, error) {
 		return b.q.Connect(ctx, func(c *pgx.ConnConfig) {
 			c.RuntimeParams["default_transaction_read_only"] = "on"
 			c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol

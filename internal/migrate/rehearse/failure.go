@@ -16,7 +16,7 @@ func itoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 // failure places a server's error in a file.
 func (p *player) failure(r *playing, at int, pe *pgconn.PgError) *Failure {
 	f := &Failure{State: pe.Code, Message: pe.Message, Detail: pe.Detail, Hint: pe.Hint, Context: pe.Where}
-	f.Rights = pe.Code == "42501" && !p.b.t.super
+	f.Rights = pe.Code == "42501"
 	if at >= len(r.file.Statements) {
 		return f
 	}

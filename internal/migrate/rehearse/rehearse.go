@@ -149,6 +149,12 @@ func (b *bench) runAll(ctx context.Context, r *Report) (err error) {
 		r.Facts.Files = append(r.Facts.Files, f)
 		r.Times.Statements = append(r.Times.Statements, times)
 		if f.Failure != nil {
+			if f.Failure.Rights {
+				b.part("%s: %s; only a superuser may, or the customer of a cloud", f.place(), f.Failure.Message)
+			}
+			if n := len(b.q.Jobs) - len(r.Facts.Files); n > 0 {
+				b.part("the files after %s: %d", f.Name, n)
+			}
 			break
 		}
 	}
@@ -179,7 +185,7 @@ type bench struct {
 
 func open(ctx context.Context, q Request, t *target) (*bench, error) {
 	q.tell("starting a scratch server")
-	s, err := pg.StartScratch(ctx, pg.ScratchOptions{Major: t.major, User: t.role, Superuser: t.super, URL: q.ScratchURL})
+	s, err := pg.StartScratch(ctx, pg.ScratchOptions{Major: t.major, User: t.role, URL: q.ScratchURL})
 	if err != nil {
 		return nil, err
 	}

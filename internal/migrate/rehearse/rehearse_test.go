@@ -150,10 +150,11 @@ func TestDriftIsFoundAndTheRehearsalIsOfWhatIsThere(t *testing.T) {
 	s := newStage(t, 17, "1_shop.up.sql", shop)
 	s.exec(`create index by_hand on orders (note); alter table customers alter name set default 'x'; drop index orders_placed;
 		create function f(t text) returns text language plpgsql as 'begin return t || ''\restrict ''; end'; grant select on orders to public`)
+	s.server.Exec(t, s.db, "create extension pg_stat_statements with schema public") // as a cloud lets its customers
 	s.write("2_x.up.sql", "drop index by_hand")
 	r := s.run()
 	same(t, DriftWords(r.Facts.Drift), "index public.orders_placed on public.orders is missing", "column public.customers.name: text → text default 'x'::text",
-		"function public.f(t text), which no file makes", "index public.by_hand on public.orders, which no file makes: USING btree (note)")
+		"extension pg_stat_statements, which no file makes: in schema public", "function public.f(t text), which no file makes", "index public.by_hand on public.orders, which no file makes: USING btree (note)")
 	if f := r.Facts.Failed(); f != nil || r.Facts.Base != Dumped || len(r.Facts.Partial) > 0 {
 		t.Error(text(t, r))
 	}
@@ -196,9 +197,23 @@ func TestRolesAndExtensions(t *testing.T) {
 	if f := r.Facts.Failed(); f != nil || r.Facts.Base != Replayed {
 		t.Fatal(text(t, r))
 	}
+	if words := r.Facts.FailureWords(); words != "" {
+		t.Error(words)
+	}
 	same(t, r.Facts.Partial, "extension postgis is not on the scratch server; name one that has it with --scratch-url")
 	if st := r.Facts.Files[1].Statements[0]; !st.Skipped {
 		t.Errorf("%+v", st)
+	}
+}
+
+func TestWhatOnlyASuperuserMayIsNotRehearsed(t *testing.T) {
+	s := newStage(t, 17, "1_shop.up.sql", shop)
+	s.write("2_x.up.sql", "create index i on orders (note);\ncreate publication p for all tables", "3_y.up.sql", "select 1")
+	r := s.run()
+	same(t, r.Facts.Partial, "2_x.up.sql:2:1: must be superuser to create FOR ALL TABLES publication; only a superuser may, or the customer of a cloud", "the files after 2_x.up.sql: 1")
+	same(t, r.Facts.EffectWords(), "2_x.up.sql:1: builds public.i on public.orders", "2_x.up.sql:1: locks public.orders (SHARE: nobody writes it)")
+	if r.Facts.FailureWords() != "" || r.Facts.Failed() == nil {
+		t.Error(text(t, r))
 	}
 }
 

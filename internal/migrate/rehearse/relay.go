@@ -29,12 +29,9 @@ type relay struct {
 
 const relayPort = "5432" // only part of the socket's name
 
-func startRelay(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) (*relay, error) {
-	root := os.TempDir()
-	if len(root) > 60 { // the name of a socket may not be long
-		root = "/tmp"
-	}
-	dir, err := os.MkdirTemp(root, "dbops-relay-")
+// startRelay makes a relay below a folder, "" for that of temporary files.
+func startRelay(ctx context.Context, root string, connect func(context.Context) (*pgx.Conn, error)) (*relay, error) {
+	dir, err := os.MkdirTemp(root, "relay-")
 	if err != nil {
 		return nil, err
 	}

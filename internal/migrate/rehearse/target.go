@@ -15,8 +15,7 @@ import (
 type target struct {
 	major    int
 	database string
-	role     string // who runs the files
-	super    bool
+	role     string            // who runs the files
 	settings map[string]string // of a session, that change what statements mean
 	roles    []string
 	without  [][2]string // the runner's own tables
@@ -42,10 +41,7 @@ func lookAt(ctx context.Context, q Request) (*target, error) {
 	}
 	t.major = version / 10000
 	var name, value string
-	var super bool
-	err = each(ctx, q.Target, `select rolname, rolsuper and rolname = `+literal(t.role)+` from pg_catalog.pg_roles where rolname !~ '^pg_' order by 1`, []any{&name, &super}, func() {
-		t.roles, t.super = append(t.roles, name), t.super || super
-	})
+	err = each(ctx, q.Target, `select rolname from pg_catalog.pg_roles where rolname !~ '^pg_' order by 1`, []any{&name}, func() { t.roles = append(t.roles, name) })
 	if err != nil {
 		return nil, err
 	}
