@@ -145,6 +145,9 @@ func TestScriptsWithCertificates(t *testing.T) { runScripts(t, "testdata/certs")
 // The scripts of this folder rotate the credentials of the sandbox's containers.
 func TestScriptsWithCredentials(t *testing.T) { runScripts(t, "testdata/creds") }
 
+// The scripts of this folder migrate databases of the sandbox, and migrate them back.
+func TestScriptsWithMigrations(t *testing.T) { runScripts(t, "testdata/migrate") }
+
 func runScripts(t *testing.T, dir string) {
 	t.Helper()
 	testscript.Run(t, testscript.Params{

@@ -150,13 +150,15 @@ func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string
 	if err != nil {
 		return err
 	}
-	if to != nil && len(asks) != 1 {
-		return fault.Newf(fault.Usage, "read the flags", "--to is for one folder of migrations, and there are %d", len(asks)).Hint("name the database")
-	}
-	if to != nil {
-		if err := hasVersion(asks[0], *to, o.env); err != nil {
+	if to != nil { // a version is one folder's
+		one, err := a.OneSet(o.pick(names))
+		if err != nil {
 			return err
 		}
+		if err := hasVersion(one, *to, o.env); err != nil {
+			return err
+		}
+		asks = []migrate.Ask{one}
 	}
 	var wants []app.Change
 	for _, one := range asks {
