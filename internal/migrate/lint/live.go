@@ -18,7 +18,10 @@ type Live struct{ conn *pgx.Conn }
 // NewLive returns the catalog of a connection, which stays the caller's.
 func NewLive(conn *pgx.Conn) *Live { return &Live{conn} }
 
-const syntaxErrorState = "42601"
+const (
+	syntaxErrorState = "42601"
+	lockNotAvailable = "55P03"
+)
 
 // lookRelations takes texts of names, and finds them as the session's search_path does. Sizes are those of the last VACUUM or ANALYZE where
 // somebody holds the table: to measure it would wait; -1 if there was none.
@@ -54,9 +57,22 @@ select a.n, k.conname, k.contype::text, k.convalidated, coalesce(o.relname, ''),
 from (select n, to_regclass(n) as oid from unnest($1::text[]) n) a join pg_constraint k on k.conrelid = a.oid
   left join pg_class o on o.oid = k.confrelid left join pg_namespace ns on ns.oid = o.relnamespace`
 
-// Look reads what is asked, in one round trip.
+// Look reads what is asked, in one round trip. Where somebody locks a table just then, it looks again: by then the lock is seen, and the table
+// is not measured.
 func (l *Live) Look(ctx context.Context, q Question) (*Facts, error) {
-	const op = "read the tables that the migrations name"
+	const tries = 3
+	for try := 1; ; try++ {
+		f, err := l.look(ctx, q)
+		if err == nil {
+			return f, nil
+		}
+		if locked, ok := errors.AsType[*pgconn.PgError](err); !ok || locked.Code != lockNotAvailable || try == tries {
+			return nil, fault.New(fault.Failed, "read the tables that the migrations name", err).Hint("lint without --connect judges without sizes and traffic")
+		}
+	}
+}
+
+func (l *Live) look(ctx context.Context, q Question) (*Facts, error) {
 	f := &Facts{Connected: true, Relations: map[Name]Relation{}, Volatile: map[string]bool{}, Extensions: map[string]bool{}}
 	names := map[string]Name{}
 	asked := make([]string, 0, len(q.Relations))
@@ -66,7 +82,7 @@ func (l *Live) Look(ctx context.Context, q Question) (*Facts, error) {
 	}
 	tx, err := l.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, op, err)
+		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	b := &pgx.Batch{}
@@ -112,7 +128,7 @@ func (l *Live) Look(ctx context.Context, q Question) (*Facts, error) {
 		return err
 	})
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return nil, fault.New(fault.Failed, op, err).Hint("lint without --connect judges without sizes and traffic")
+		return nil, err
 	}
 	return f, nil
 }
