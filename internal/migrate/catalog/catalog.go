@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Object is one thing of a schema.
@@ -41,8 +42,20 @@ const timeout = "30s"
 
 // Read reads a catalogue in one transaction that only reads. without are tables to be left out, schema and name each.
 func Read(ctx context.Context, conn *pgx.Conn, without ...[2]string) (*Catalog, error) {
+	begin := func() (transaction, error) {
+		return conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	}
+	return read(ctx, begin, without)
+}
+
+// ReadWithin is [Read] in the transaction that a session has open, as it sees the catalogue. The transaction stays as it is.
+func ReadWithin(ctx context.Context, conn *pgx.Conn, without ...[2]string) (*Catalog, error) {
+	return read(ctx, func() (transaction, error) { return savepoint(ctx, conn) }, without)
+}
+
+func read(ctx context.Context, begin func() (transaction, error), without [][2]string) (*Catalog, error) {
 	c := &Catalog{}
-	err := reading(ctx, conn, func(tx pgx.Tx) error {
+	err := reading(ctx, begin, func(tx transaction) error {
 		rows, err := tx.Query(ctx, strings.Replace(catalogSQL, "$without$", tables(without), 1), pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
 			return err
@@ -55,6 +68,27 @@ func Read(ctx context.Context, conn *pgx.Conn, without ...[2]string) (*Catalog, 
 	}
 	slices.SortFunc(c.Objects, compare)
 	return c, nil
+}
+
+// transaction is what reading needs of one.
+type transaction interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	Rollback(ctx context.Context) error
+}
+
+// within is a savepoint of a transaction that the session's user has begun.
+type within struct{ *pgx.Conn }
+
+func savepoint(ctx context.Context, conn *pgx.Conn) (transaction, error) {
+	_, err := conn.Exec(ctx, "savepoint dbops_catalog")
+	return within{conn}, err
+}
+
+// Rollback ends the savepoint.
+func (w within) Rollback(ctx context.Context) error {
+	_, err := w.Exec(ctx, "rollback to savepoint dbops_catalog; release savepoint dbops_catalog")
+	return err
 }
 
 func compare(a, b Object) int {
@@ -75,8 +109,8 @@ func literal(s string) string {
 }
 
 // reading runs do in a transaction with a fixed search path.
-func reading(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) (err error) {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+func reading(ctx context.Context, begin func() (transaction, error), do func(transaction) error) (err error) {
+	tx, err := begin()
 	if err != nil {
 		return err
 	}

@@ -194,3 +194,21 @@ func TestReadingIsQuickAndChangesNothing(t *testing.T) {
 		t.Error(path, err)
 	}
 }
+
+func TestATransactionSeesItsOwnSchema(t *testing.T) {
+	conn := connect(t, 14, "create table t (a int)")
+	before := read(t, conn)
+	exec(t, conn, "begin; set local search_path = public; create table u (a int)")
+	within, err := catalog.ReadWithin(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(catalog.Words(catalog.Diff(before, within)), "\n"); got != "table public.u added (1 column)" {
+		t.Error(got)
+	}
+	exec(t, conn, "insert into u values (1)") // the path, and the transaction, are as before
+	exec(t, conn, "rollback")
+	if diff := catalog.Diff(before, read(t, conn)); len(diff) > 0 {
+		t.Error(catalog.Words(diff))
+	}
+}

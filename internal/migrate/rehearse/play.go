@@ -24,6 +24,8 @@ type player struct {
 	known map[uint32]relation // what is there now
 	marks map[uint32]mark     // what the transaction has done so far
 	idle  bool                // it only runs
+	// keep is asked before a file's transaction is committed; without its consent it is rolled back.
+	keep func(context.Context) (bool, error)
 }
 
 func (b *bench) player(ctx context.Context, db string) (*player, error) {
@@ -116,6 +118,11 @@ func (p *player) run(ctx context.Context, r *playing, from int) (at int, err err
 		r.times = append(r.times, took)
 		if err != nil {
 			return i, err
+		}
+	}
+	if tx && p.keep != nil {
+		if ok, err := p.keep(ctx); err != nil || !ok {
+			return len(r.file.Statements), err // and it is rolled back
 		}
 	}
 	if tx {

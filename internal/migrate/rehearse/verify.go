@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+
+	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/driver"
 	"dbops/internal/migrate/source"
+	"dbops/internal/migrate/split"
 )
 
 // verifyAll goes up, down and up again with each file that did not fail, in copies of a database that is as it was before the first one.
@@ -38,6 +42,19 @@ type verifier struct {
 	db       string
 	p        *player
 	at       int // files that are applied
+
+	read   *catalog.Catalog // the last one,
+	readAt int              // which had as many files
+}
+
+// now is the catalogue, read unless it was at this file.
+func (v *verifier) now(ctx context.Context) (*catalog.Catalog, error) {
+	if v.read != nil && v.readAt == v.at {
+		return v.read, nil
+	}
+	c, err := v.b.catalog(ctx, v.p.conn)
+	v.read, v.readAt = c, v.at
+	return c, err
 }
 
 func (v *verifier) end() {
@@ -96,46 +113,74 @@ func (v *verifier) file(ctx context.Context, i int) (*Verified, error) {
 	if err := v.to(ctx, i); err != nil {
 		return &Verified{Unknown: err.Error()}, ctx.Err()
 	}
-	before, err := v.b.catalog(ctx, v.p.conn)
+	before, err := v.now(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := v.to(ctx, i+1); err != nil {
 		return &Verified{Unknown: err.Error()}, ctx.Err()
 	}
-	after, err := v.b.catalog(ctx, v.p.conn)
+	after, err := v.now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	failure, err := v.play(ctx, down)
-	if err != nil {
-		return nil, err
+	out, err := v.back(ctx, i, down, before)
+	if err != nil || !out.Restores {
+		return out, err
 	}
-	if failure != nil {
-		v.at = len(v.b.q.Jobs) + 1 // nobody knows where it is: begin anew
-		return &Verified{Failure: failure}, nil
-	}
-	left, err := v.b.catalog(ctx, v.p.conn)
-	if err != nil {
-		return nil, err
-	}
-	out := &Verified{Left: catalog.Diff(before, left)}
-	if out.Restores = len(out.Left) == 0; !out.Restores {
-		v.at = len(v.b.q.Jobs) + 1
-		return out, nil
-	}
-	v.at = i
 	if err := v.to(ctx, i+1); err != nil {
-		v.at = len(v.b.q.Jobs) + 1
+		v.at = unknown
 		out.Unknown = "going up again fails: " + err.Error()
 		return out, ctx.Err()
 	}
-	again, err := v.b.catalog(ctx, v.p.conn)
+	again, err := v.now(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out.Again = len(catalog.Diff(after, again)) == 0
 	return out, nil
+}
+
+// unknown is where a database is that has to be made anew.
+const unknown = math.MaxInt
+
+// back goes down once. Where that does not restore the schema, the database stays with the file applied, if the file is one transaction.
+func (v *verifier) back(ctx context.Context, i int, down driver.Job, before *catalog.Catalog) (*Verified, error) {
+	out := &Verified{}
+	inTx := down.Migration.Down.Split().Mode == split.InTransaction
+	look := func(ctx context.Context, read func(context.Context, *pgx.Conn, ...[2]string) (*catalog.Catalog, error)) error {
+		left, err := read(ctx, v.p.conn, v.b.t.without...)
+		if err == nil {
+			out.Left = catalog.Diff(before, left)
+			out.Restores = len(out.Left) == 0
+		}
+		return err
+	}
+	if inTx {
+		v.p.keep = func(ctx context.Context) (bool, error) {
+			err := look(ctx, catalog.ReadWithin)
+			return out.Restores, err
+		}
+	}
+	var err error
+	out.Failure, err = v.play(ctx, down)
+	v.p.keep = nil
+	if err != nil {
+		return nil, err
+	}
+	if out.Failure != nil {
+		out.Left, out.Restores = nil, false
+	}
+	if !inTx && out.Failure == nil {
+		err = look(ctx, catalog.Read)
+	}
+	switch {
+	case out.Failure == nil && out.Restores:
+		v.at, v.read = i, nil
+	case !inTx:
+		v.at, v.read = unknown, nil
+	}
+	return out, err
 }
 
 // At is a target's schema against that of a version of the folder.
