@@ -96,6 +96,19 @@ func TestWithoutTheMajorANewerOneServes(t *testing.T) {
 	}
 }
 
+func TestWithoutACacheAScratchServerStartsAllTheSame(t *testing.T) {
+	dir, _ := pg.Programs("server", 17, "initdb", "postgres")
+	t.Setenv("DBOPS_PG_17", dir)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBOPS_PG_CACHE", filepath.Join(file, "none"))
+	if s := startScratch(t, pg.ScratchOptions{Major: 17, User: "u"}); s.Major != 17 {
+		t.Errorf("PostgreSQL %d", s.Major)
+	}
+}
+
 func TestAScratchServerByItsURL(t *testing.T) {
 	server := pgtest.Start(t, 16)
 	t.Setenv("PGPASSWORD", server.Password.Reveal())

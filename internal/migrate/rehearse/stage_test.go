@@ -11,13 +11,23 @@ import (
 
 	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 
 	"dbops/internal/migrate/driver"
 	"dbops/internal/migrate/source"
 	"dbops/internal/sandbox/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := pgtest.Main(m)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			println(err.Error())
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
 
 // stage is a database that has had some files, and a folder with more.
 type stage struct {
