@@ -49,14 +49,14 @@ func StartScratch(ctx context.Context, o ScratchOptions) (*Scratch, error) {
 	what := fmt.Sprintf("start a scratch server of PostgreSQL %d", o.Major)
 	if bin == "" {
 		return nil, fault.Newf(fault.NotFound, what, "neither it nor a newer one is installed on this machine").
-			Hint("install postgresql-%d, or name the folder of its programs in DBOPS_PG_%d, or name a scratch server with --scratch-url", o.Major, o.Major)
+			Hint("install postgresql-%d, or name the folder of its programs in DBOPS_PG_%d, or name a scratch server with scratch: in dbops.yaml", o.Major, o.Major)
 	}
 	s, err := startScratch(ctx, bin, major, o)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fault.New(fault.Unavailable, what, err).Hint("name another scratch server with --scratch-url")
+		return nil, fault.New(fault.Unavailable, what, err).Hint("name another scratch server with scratch: in dbops.yaml")
 	}
 	return s, nil
 }
@@ -159,7 +159,7 @@ func scratchAt(ctx context.Context, o ScratchOptions) (*Scratch, error) {
 	}
 	c, err := s.Connect(ctx, "postgres", func(*pgx.ConnConfig) {})
 	if err != nil {
-		return nil, fault.Newf(fault.Unavailable, what, "log in to %s as %s: %s", cfg.Host, cfg.User, Cause(err)).Hint("look at --scratch-url, and at PGPASSWORD or ~/.pgpass")
+		return nil, fault.Newf(fault.Unavailable, what, "log in to %s as %s: %s", cfg.Host, cfg.User, Cause(err)).Hint("look at scratch: in dbops.yaml, and at PGPASSWORD or ~/.pgpass")
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	var version int

@@ -91,7 +91,7 @@ func TestWithoutTheMajorANewerOneServes(t *testing.T) {
 		t.Errorf("PostgreSQL %d", s.Major)
 	}
 	_, err := pg.StartScratch(t.Context(), pg.ScratchOptions{Major: 29, User: "u"})
-	if fault.KindOf(err) != fault.NotFound || !strings.Contains(fault.HintOf(err), "--scratch-url") || !strings.Contains(fault.HintOf(err), "postgresql-29") {
+	if fault.KindOf(err) != fault.NotFound || !strings.Contains(fault.HintOf(err), "scratch: in dbops.yaml") || !strings.Contains(fault.HintOf(err), "postgresql-29") {
 		t.Errorf("%v (%s)", err, fault.HintOf(err))
 	}
 }

@@ -74,7 +74,7 @@ func (b *bench) copySchema(ctx context.Context) error {
 	what := "copy the schema of " + b.q.What
 	if failed != nil {
 		return fault.Newf(fault.KindOf(errors.Join(failed)), what, "the applied files could not be replayed (%s), and it could not be dumped (%s)", failed, err).
-			Hint("%s", orText(fault.HintOf(failed), "name a server that has what is missing with --scratch-url"))
+			Hint("%s", orText(fault.HintOf(failed), "name a server that has what is missing with scratch: in dbops.yaml"))
 	}
 	b.base = Approximate
 	b.part("the copy lacks what the database has beside its files: %s", err)

@@ -77,8 +77,8 @@ func (f *Failure) String() string {
 	return s
 }
 
-// place is where a file fails: "000012_x.up.sql:3:5".
-func (f File) place() string {
+// Place is where a file fails: "000012_x.up.sql:3:5".
+func (f File) Place() string {
 	if f.Failure == nil || f.Failure.Line == 0 {
 		return f.Name
 	}

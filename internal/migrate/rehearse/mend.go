@@ -109,7 +109,7 @@ func (b *bench) mendExtension(ctx context.Context, db string, s split.Statement,
 	default:
 		return false
 	}
-	b.part("extension %s is not on the scratch server; name one that has it with --scratch-url", name)
+	b.part("extension %s is not on the scratch server; name one that has it with scratch: in dbops.yaml", name)
 	return true
 }
 

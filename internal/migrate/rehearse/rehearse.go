@@ -150,7 +150,7 @@ func (b *bench) runAll(ctx context.Context, r *Report) (err error) {
 		r.Times.Statements = append(r.Times.Statements, times)
 		if f.Failure != nil {
 			if f.Failure.Rights {
-				b.part("%s: %s; only a superuser may, or the customer of a cloud", f.place(), f.Failure.Message)
+				b.part("%s: %s; only a superuser may, or the customer of a cloud", f.Place(), f.Failure.Message)
 			}
 			if n := len(b.q.Jobs) - len(r.Facts.Files); n > 0 {
 				b.part("the files after %s: %d", f.Name, n)

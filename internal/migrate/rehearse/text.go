@@ -36,36 +36,6 @@ func DriftWords(all []catalog.Change) (out []string) {
 	return out
 }
 
-// EffectWords are what the files do to what is there, a line for each, without sizes: the same in each rehearsal.
-func (f Facts) EffectWords() (out []string) {
-	r := &Report{}
-	for _, file := range f.Files {
-		for _, s := range file.Statements {
-			for _, e := range r.Effects(s) {
-				out = append(out, fmt.Sprintf("%s:%d: %s", file.Name, s.Line, e))
-			}
-		}
-		if d := file.Down; d != nil {
-			downText(func(format string, args ...any) {
-				out = append(out, file.Name+": "+strings.TrimSpace(fmt.Sprintf(format, args...)))
-			}, d)
-		}
-	}
-	return out
-}
-
-// FailureWords say where and why a file fails, "" if none does, or only for rights that the target may give: that is in Partial.
-func (f Facts) FailureWords() string {
-	file := f.Failed()
-	if file == nil || file.Failure.Rights {
-		return ""
-	}
-	return file.place() + ": " + file.Failure.String()
-}
-
-// SchemaWords say how the schema differs afterwards.
-func (f Facts) SchemaWords() []string { return catalog.Words(f.Changes) }
-
 // blocks is what a lock keeps others from.
 func (l Lock) blocks() string {
 	switch r := l.rank(); {
@@ -248,7 +218,7 @@ func (r *Report) fileText(line func(string, ...any), f File) {
 		}
 	}
 	if f.Failure != nil {
-		line("  FAILS at %s: %s", f.place(), f.Failure)
+		line("  FAILS at %s: %s", f.Place(), f.Failure)
 		for l := range strings.Lines(f.Failure.Excerpt) {
 			line("    %s", strings.TrimRight(l, "\n"))
 		}
