@@ -141,7 +141,7 @@ select kind, name, coalesce("on", ''), case when length(def) > 400 then left(def
 
  union all select 'foreign server', quote_ident(srvname), null, quote_ident(fdwname) || ' ' || md5(coalesce(srvoptions::text, '')) from pg_catalog.pg_foreign_server s join pg_catalog.pg_foreign_data_wrapper w on w.oid = s.srvfdw
 
- union all select 'comment', i.type || ' ' || i.identity, null, quote_literal(d.description)
+ union all select 'comment', regexp_replace(i.type, '^(table|view|materialized view|foreign table) column$', 'column') || ' ' || i.identity, null, quote_literal(d.description)
  from pg_catalog.pg_description d, pg_identify_object(d.classoid, d.objoid, d.objsubid) i
  where d.objoid >= 16384 and i.identity is not null and d.classoid <> 'pg_catalog.pg_extension'::regclass
  and not exists (select 1 from ext where ext.classid = d.classoid and ext.objid = d.objoid)

@@ -235,14 +235,14 @@ func (p *player) reset(ctx context.Context) error {
 	return err
 }
 
-// held are the locks of a transaction at its end.
+// held are the locks that a transaction keeps while later statements run.
 func held(r *playing) (out []Lock) {
 	if r.file.Mode != split.InTransaction {
 		return nil
 	}
 	strongest := map[string]int{}
 	var order []string
-	for _, st := range r.out.Statements {
+	for _, st := range r.out.Statements[:max(0, len(r.out.Statements)-1)] {
 		for _, l := range st.Locks {
 			if l.rank() < shareUpdateExclusive {
 				continue

@@ -86,7 +86,7 @@ func probes(old, now *shape, files []File) (out []Probe) {
 	for oid, c := range now.cons {
 		table, there := old.tables[c.table]
 		before, was := old.cons[oid]
-		if !there || !c.valid || was && before.valid {
+		if !there || !c.valid || was && before.valid || old.hasConstraint(c) {
 			continue
 		}
 		cols, ok := old.names(c.table, c.nums)
@@ -126,6 +126,16 @@ func (s *shape) hasKey(oid uint32, k key) bool {
 	for _, o := range s.keys {
 		if o.table == k.table && len(k.nums) > 0 && slices.Equal(o.nums, k.nums) && o.where == k.where && o.nullsToo == k.nullsToo {
 			return true
+		}
+	}
+	return false
+}
+
+// hasConstraint tells whether the rows fulfilled the same before: a change of a column's type makes its constraints anew.
+func (s *shape) hasConstraint(c constraint) bool {
+	for _, o := range s.cons {
+		if o.valid && o.table == c.table && o.kind == c.kind && o.other == c.other && o.expr == c.expr && slices.Equal(o.nums, c.nums) && slices.Equal(o.others, c.others) {
+			return c.kind != "x"
 		}
 	}
 	return false

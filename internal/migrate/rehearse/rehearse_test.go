@@ -95,8 +95,15 @@ reindex table concurrently orders;`)
 					}
 				}
 			}
-			if out := text(t, r); !strings.Contains(out, "2 more statements") && !strings.Contains(out, "4 more statements: no new lock") {
-				t.Error(out)
+			out := text(t, r)
+			for _, want := range []string{
+				"  4 more statements: no new lock, nothing read or built\n  locked until it has ended: public.orders, public.customers (ACCESS EXCLUSIVE: nobody reads or writes it)\n",
+				"3_enum.up.sql (one transaction)\n  1 more statement", "4_index.up.sql (statement by statement)\n  1:1  create unique index concurrently pairs on orders (id, customer)\n",
+				"what statements about rows do, and how long, is not seen",
+			} {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
 			}
 		})
 	}
@@ -350,13 +357,13 @@ func TestWhichVersionASchemaIsAt(t *testing.T) {
 
 func TestRowsAreAskedBeforehand(t *testing.T) {
 	s := newStage(t, 17, "1_shop.up.sql", shop)
-	const known = "alter table orders add constraint known foreign key (customer) references customers not valid; alter table orders add constraint known2 check (id > 0) not valid"
+	const known = "alter table orders add constraint known foreign key (customer) references customers not valid; alter table orders add constraint known2 check (id > 0) not valid; alter table orders add constraint before check (id <> 0)"
 	s.write("2_known.up.sql", known)
 	s.exec("insert into customers values (1, 'a'), (2, null), (3, 'b'); insert into orders values (1, 1, 'x'), (2, 9, 'x'), (3, null, 'z');" + known + "; update schema_migrations set version = 2")
 	s.write("3_x.up.sql", `alter table customers rename to people; alter table people alter name set not null;
 		alter table orders add unique (note); alter table orders add unique (id, note); create unique index concurrent on orders (note) where customer is not null;
 		alter table orders validate constraint known; alter table orders validate constraint known2; alter table orders add check (id < 3);
-		alter table orders add required int not null; alter table orders alter note type int using 1; create unique index on orders (lower(customer::text));
+		alter table orders add required int not null; alter table orders alter note type int using 1; alter table orders alter id type bigint; create unique index on orders (lower(customer::text));
 		update people set name = ''`)
 	r := s.run(func(q *Request) { q.Probe = 10 * time.Second })
 	var got []string

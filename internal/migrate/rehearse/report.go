@@ -57,7 +57,7 @@ type File struct {
 	Mode       string      `json:"mode"`
 	Missing    bool        `json:"missing,omitempty"` // there is no file of that direction: nothing is done
 	Statements []Statement `json:"statements,omitempty"`
-	// Held are the locks that a transaction keeps until the file has ended, strongest per table.
+	// Held are the locks that a transaction keeps while later statements of it run, the strongest of each table.
 	Held    []Lock   `json:"held,omitempty"`
 	Failure *Failure `json:"failure,omitempty"`
 	// Down tells whether the file of the other direction brings back the schema, if that was asked.

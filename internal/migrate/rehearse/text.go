@@ -47,6 +47,35 @@ func (l Lock) blocks() string {
 	return "reads and writes go on"
 }
 
+// lockGroup are the tables that are locked alike.
+type lockGroup struct{ mode, blocks, tables string }
+
+// byMode groups locks from a rank on, strongest first.
+func byMode(all []Lock, from int) (out []lockGroup) {
+	for rank := accessExclusive; rank >= from; rank-- {
+		var names []string
+		for _, l := range all {
+			if l.rank() == rank {
+				names = append(names, l.Relation)
+			}
+		}
+		if len(names) > 0 {
+			out = append(out, lockGroup{modes[rank], Lock{Mode: modes[rank]}.blocks(), list(names)})
+		}
+	}
+	return out
+}
+
+const mostTables = 8
+
+// list is some names on a line.
+func list(names []string) string {
+	if len(names) <= mostTables {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostTables], ", "), len(names)-mostTables)
+}
+
 // Effects are what a statement does, one line each; none for a quiet one.
 func (r *Report) Effects(s Statement) (out []string) {
 	if s.Skipped {
@@ -64,7 +93,7 @@ func (r *Report) Effects(s Statement) (out []string) {
 		for i, n := range s.BuildsOn {
 			on[i] = n + r.sizeText(n, false)
 		}
-		say("builds %s on %s", strings.ReplaceAll(few(s.Builds), ";", ","), few(on))
+		say("builds %s on %s", list(s.Builds), list(on))
 	}
 	for _, n := range s.Scans {
 		if has(s.Rewrites, n) || has(s.BuildsOn, n) {
@@ -79,10 +108,8 @@ func (r *Report) Effects(s Statement) (out []string) {
 	for _, n := range s.Writes {
 		say("changes rows of %s%s; how many, and how long that takes, is not known", n, r.sizeText(n, false))
 	}
-	for _, l := range s.Locks {
-		if l.rank() >= shareUpdateExclusive {
-			say("locks %s (%s: %s)", l.Relation, l.Mode, l.blocks())
-		}
+	for _, g := range byMode(s.Locks, shareUpdateExclusive) {
+		say("locks %s (%s: %s)", g.tables, g.mode, g.blocks)
 	}
 	if s.Alone && len(out) == 0 {
 		say("runs outside of a transaction")
@@ -210,12 +237,8 @@ func (r *Report) fileText(line func(string, ...any), f File) {
 	case quiet > 1:
 		line("  %d more statements: no new lock, nothing read or built", quiet)
 	}
-	if len(f.Statements) > 1 {
-		for _, l := range f.Held {
-			if l.rank() >= share {
-				line("  until it has ended: %s on %s (%s)", l.Mode, l.Relation, l.blocks())
-			}
-		}
+	for _, g := range byMode(f.Held, share) {
+		line("  locked until it has ended: %s (%s: %s)", g.tables, g.mode, g.blocks)
 	}
 	if f.Failure != nil {
 		line("  FAILS at %s: %s", f.Place(), f.Failure)
@@ -254,7 +277,11 @@ func (r *Report) probeText(line func(string, ...any)) {
 	if len(r.Data) == 0 {
 		line("\nIt fails unless, in the database:")
 		for _, p := range r.Facts.Probes {
-			line("  %s%s", p.What, p.changedText())
+			why := ""
+			if p.Unknown != "" {
+				why = " (" + p.Unknown + ")"
+			}
+			line("  %s%s%s", p.What, why, p.changedText())
 		}
 		return
 	}
