@@ -14,6 +14,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"dbops/internal/migrate/driver"
+	"dbops/internal/migrate/source"
 )
 
 // recipe changes whenever a report would be another one.
@@ -27,13 +30,20 @@ func cacheKey(q Request, t *target) string {
 		fmt.Fprintf(h, "%q %q\n", k, t.settings[k])
 	}
 	fmt.Fprintf(h, "%q\n%q\n%q\n", t.roles, t.without, t.catalog.Sum())
-	for _, m := range q.applied() {
-		fmt.Fprintf(h, "applied %d", m.Version)
-		if m.Up != nil {
-			fmt.Fprintf(h, " %s", m.Up.Sum)
+	applied := func(table driver.Table, all []*source.Migration) {
+		fmt.Fprintf(h, "folder %q\n", table)
+		for _, m := range all {
+			fmt.Fprintf(h, "applied %d", m.Version)
+			if m.Up != nil {
+				fmt.Fprintf(h, " %s", m.Up.Sum)
+			}
+			fmt.Fprintln(h)
 		}
-		fmt.Fprintln(h)
 	}
+	for _, o := range q.Beside {
+		applied(o.Table, o.applied(nil))
+	}
+	applied(q.Table, q.applied())
 	for _, j := range q.Jobs {
 		fmt.Fprintf(h, "job %s %d %d", j, j.Migration.Version, j.Target)
 		if f := j.Migration.File(j.Direction); f != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
@@ -17,20 +18,24 @@ import (
 
 // applied are the migrations that the target has had.
 func (q *Request) applied() []*source.Migration {
-	if q.Applied != nil || !q.State.Any {
-		return q.Applied
-	}
-	rows := map[int64]bool{}
-	for _, r := range q.State.Rows {
-		rows[r.Version] = !r.Dirty
-	}
 	late := map[int64]bool{}
 	for _, j := range q.Jobs {
 		late[j.Migration.Version] = j.Direction == source.Up
 	}
-	var out []*source.Migration
-	for _, m := range q.Folder.Migrations {
-		if (q.State.Many && rows[m.Version]) || (!q.State.Many && m.Version <= q.State.Version && !late[m.Version]) {
+	return Beside{q.Folder, q.State, q.Table, q.Applied}.applied(late)
+}
+
+// applied are those of a folder that the target has had. late ones are to be run yet.
+func (o Beside) applied(late map[int64]bool) (out []*source.Migration) {
+	if o.Applied != nil || !o.State.Any {
+		return o.Applied
+	}
+	rows := map[int64]bool{}
+	for _, r := range o.State.Rows {
+		rows[r.Version] = !r.Dirty
+	}
+	for _, m := range o.Folder.Migrations {
+		if (o.State.Many && rows[m.Version]) || (!o.State.Many && m.Version <= o.State.Version && !late[m.Version]) {
 			out = append(out, m)
 		}
 	}
@@ -39,9 +44,12 @@ func (q *Request) applied() []*source.Migration {
 
 // copySchema makes the target's schema in the scratch database: by the applied files, or by a dump if those do not lead to it.
 func (b *bench) copySchema(ctx context.Context) error {
-	applied := b.q.applied()
-	b.q.tell("replaying %d migrations", len(applied))
-	failed := b.replay(ctx, applied)
+	failed := b.replayBeside(ctx)
+	if failed == nil {
+		applied := b.q.applied()
+		b.q.tell("replaying %d migrations", len(applied))
+		failed = (&replayer{b: b, table: b.q.Table}).replay(ctx, applied)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -88,24 +96,41 @@ func orText(s, fallback string) string {
 	return s
 }
 
-// replay runs the applied files from the first one, as the runner does.
-func (b *bench) replay(ctx context.Context, applied []*source.Migration) error {
+// replayBeside replays the other folders of the database.
+func (b *bench) replayBeside(ctx context.Context) error {
+	for _, o := range b.q.Beside {
+		if err := (&replayer{b: b, table: o.Table}).replay(ctx, o.applied(nil)); err != nil {
+			return fmt.Errorf("%s: %w", o.Folder.Path, err)
+		}
+	}
+	return nil
+}
+
+// replayer runs the files of one folder, as the runner does.
+type replayer struct {
+	b     *bench
+	table driver.Table
+	at    *int64 // the version that it has reached; nil: none
+}
+
+// replay runs files that follow on what it has run.
+func (r *replayer) replay(ctx context.Context, applied []*source.Migration) error {
 	jobs := make([]driver.Job, 0, len(applied))
 	for _, m := range applied {
 		jobs = append(jobs, driver.Job{Migration: m, Direction: source.Up, Target: m.Version})
 	}
 	for mended := 0; ; mended++ {
 		done := 0
-		err := b.apply(ctx, jobs, &done)
+		err := r.apply(ctx, jobs, &done)
 		if done > 0 {
-			b.version = jobs[done-1].Target
+			r.at = &jobs[done-1].Target
 		}
 		jobs = jobs[done:]
 		var f *driver.FileError
 		if err == nil || !errors.As(err, &f) || len(jobs) == 0 || mended > 1000 {
 			return err
 		}
-		job, ok := b.mend(ctx, jobs[0], f)
+		job, ok := r.b.mend(ctx, jobs[0], f)
 		if !ok {
 			return err
 		}
@@ -113,12 +138,16 @@ func (b *bench) replay(ctx context.Context, applied []*source.Migration) error {
 	}
 }
 
-func (b *bench) apply(ctx context.Context, jobs []driver.Job, done *int) error {
+func (r *replayer) apply(ctx context.Context, jobs []driver.Job, done *int) error {
+	b, from := r.b, int64(database.NilVersion)
+	if r.at != nil {
+		from = *r.at
+	}
 	d, err := driver.Open(ctx, driver.Options{
 		Connect: func(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
 			return b.scratch.Connect(ctx, b.db, func(c *pgx.ConnConfig) { b.tune(c); tune(c) })
 		},
-		What: "the scratch copy", Table: b.q.Table, Who: driver.Who{Tool: "dbops"}, Patience: 30 * time.Second,
+		What: "the scratch copy", Table: r.table, Who: driver.Who{Tool: "dbops"}, Patience: 30 * time.Second,
 		Applied: func(driver.Job, time.Duration) { *done++ },
 	})
 	if err != nil {
@@ -127,7 +156,7 @@ func (b *bench) apply(ctx context.Context, jobs []driver.Job, done *int) error {
 	if len(jobs) == 0 { // the tables of the runner are there all the same
 		err = errors.Join(d.Lock(), d.Unlock())
 	} else {
-		err = d.Apply(ctx, b.version, jobs)
+		err = d.Apply(ctx, from, jobs)
 	}
 	return errors.Join(err, d.Close())
 }

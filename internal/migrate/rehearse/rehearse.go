@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
@@ -30,6 +29,8 @@ type Request struct {
 	Jobs   []driver.Job // in order
 	// Applied are the migrations that the target has had. Nil: those that State tells of.
 	Applied []*source.Migration
+	// Beside are the other folders of the same database, in the order in which they are applied to a new one.
+	Beside []Beside
 	// Target is a session on the database; it is only read. Role is who runs the files there, "" for the session's own.
 	Target *pgx.Conn
 	Role   string
@@ -42,6 +43,14 @@ type Request struct {
 	Verify     bool          // also go down after going up, and compare
 	Probe      time.Duration // ask the target the probes, each for that long at most; 0: do not
 	Tell       func(text string)
+}
+
+// Beside is a folder of migrations that the database has, too. Nothing of it is rehearsed, but the schema is made by all folders.
+type Beside struct {
+	Folder  *source.Folder
+	State   driver.State
+	Table   driver.Table        // as it is configured
+	Applied []*source.Migration // nil: those that State tells of
 }
 
 func (q *Request) tell(format string, args ...any) {
@@ -177,7 +186,6 @@ type bench struct {
 	t       *target
 	scratch *pg.Scratch
 	db      string
-	version int64 // that the replay has reached
 	base    string
 	drift   []catalog.Change
 	partial []string
@@ -189,7 +197,7 @@ func open(ctx context.Context, q Request, t *target) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{q: q, t: t, scratch: s, version: int64(database.NilVersion)}
+	b := &bench{q: q, t: t, scratch: s}
 	if !s.Own {
 		if err := b.notTheTarget(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())

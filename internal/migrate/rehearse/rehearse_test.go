@@ -190,6 +190,40 @@ func TestDriftIsFoundAndTheRehearsalIsOfWhatIsThere(t *testing.T) {
 	})
 }
 
+func TestOtherFoldersOfTheDatabaseAreNoDrift(t *testing.T) {
+	s := newStage(t, 17, "1_shop.up.sql", shop)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "1_other.up.sql"), []byte("create schema other; create table other.t (id int)"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	table := driver.Table{Schema: "public", Name: "other_versions"}
+	other, err := source.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := driver.Open(t.Context(), driver.Options{Connect: s.connect, What: "test", Table: table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Apply(t.Context(), -1, []driver.Job{{Migration: other.Migrations[0], Direction: source.Up, Target: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	st, err := driver.ReadState(t.Context(), s.conn, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("2_x.up.sql", "alter table other.t add x int")
+	beside := func(q *Request) { q.Beside = []Beside{{Folder: other, State: st, Table: table}} }
+	if r := s.run(beside); r.Facts.Base != Replayed || r.Facts.Failed() != nil {
+		t.Error(text(t, r))
+	}
+	all, err := Compare(t.Context(), s.request(beside), 1)
+	if err != nil || !all[0].Equal {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
 func TestRolesAndExtensions(t *testing.T) {
 	s := newStage(t, 16)
 	s.server.Exec(t, s.db, "drop role if exists rehearse_app", "create role rehearse_app", "create extension pg_stat_statements with schema public")

@@ -3,6 +3,7 @@ package rehearse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -26,10 +27,15 @@ const settingNames = `'search_path', 'TimeZone', 'DateStyle', 'IntervalStyle', '
 
 func lookAt(ctx context.Context, q Request) (*target, error) {
 	t := &target{settings: map[string]string{}}
-	v := q.State.Table
-	for _, own := range []driver.Table{v, q.State.History, {Schema: driver.HistorySchema, Name: driver.HistoryTable}, {Schema: v.Schema, Name: "dbops_migration_history"}} {
-		if own.Name != "" {
-			t.without = append(t.without, [2]string{own.Schema, own.Name})
+	states := []driver.State{q.State}
+	for _, o := range q.Beside {
+		states = append(states, o.State)
+	}
+	for _, s := range states {
+		for _, own := range []driver.Table{s.Table, s.History, {Schema: driver.HistorySchema, Name: driver.HistoryTable}, {Schema: s.Table.Schema, Name: "dbops_migration_history"}} {
+			if one := [2]string{own.Schema, own.Name}; own.Name != "" && !slices.Contains(t.without, one) {
+				t.without = append(t.without, one)
+			}
 		}
 	}
 	simple := pgx.QueryExecModeSimpleProtocol

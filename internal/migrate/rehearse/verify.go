@@ -203,14 +203,17 @@ func Compare(ctx context.Context, q Request, versions ...int64) (out []At, err e
 		return nil, fail(ctx, q, err)
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	next := 0
+	if err := b.replayBeside(ctx); err != nil {
+		return nil, fail(ctx, q, err)
+	}
+	next, own := 0, &replayer{b: b, table: q.Table}
 	for _, v := range versions {
 		var some []*source.Migration
 		for ; next < len(q.Folder.Migrations) && q.Folder.Migrations[next].Version <= v; next++ {
 			some = append(some, q.Folder.Migrations[next])
 		}
 		at := At{Version: v}
-		if failed := b.replay(ctx, some); failed != nil {
+		if failed := own.replay(ctx, some); failed != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
