@@ -112,26 +112,6 @@ In a protected environment the pending files are rehearsed on a scratch copy of 
 	return cmd
 }
 
-func newMigratePlanCmd(c *cli) *cobra.Command {
-	o := &migrateUpFlags{}
-	cmd := &cobra.Command{
-		Use: "plan -e ENV [DATABASE...]", Short: "Rehearse the pending migrations, and show what they do",
-		Long: `Run the pending migrations on a scratch copy of the schema and show, for each statement, the locks it takes, what it rewrites, builds and scans, and
-how the schema differs afterwards. Nothing is changed on the instance. --out saves the plan for dbops apply.
-
-Exit status: 0 planned, or nothing to do; 1 failed; 2 usage or configuration; 3 blocked by a finding.`,
-		Example: "  dbops migrate plan -e prod shop\n  dbops migrate plan -e prod shop --out up.plan && dbops apply up.plan",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.plan, o.rehearse = true, true
-			return runMigrateUp(cmd.Context(), c, o, args, true)
-		},
-	}
-	o.addUp(cmd)
-	cmd.Flags().StringVar(&o.out, "out", "", "save the plan to a file, for dbops apply")
-	addKeyFlag(cmd, &o.key)
-	return cmd
-}
-
 func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string, rehearseSaid bool) error {
 	manner, err := o.manner()
 	if err != nil {
@@ -146,21 +126,31 @@ func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string
 		return err
 	}
 	defer a.Close()
-	asks, err := a.Asked(o.pick(names))
+	asks, err := o.asked(a, names, to)
 	if err != nil {
 		return err
 	}
-	if to != nil { // a version is one folder's
+	return c.changes(ctx, a, o.changeFlags, o.wants(asks, to, manner, rehearseSaid))
+}
+
+// asked are the folders that are meant: one, if it is to go to a version.
+func (o *migrateUpFlags) asked(a *app.App, names []string, to *int64) ([]migrate.Ask, error) {
+	if to != nil {
 		one, err := a.OneSet(o.pick(names))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := hasVersion(one, *to, o.env); err != nil {
-			return err
-		}
-		asks = []migrate.Ask{one}
+		return []migrate.Ask{one}, hasVersion(one, *to, o.env)
 	}
-	var wants []app.Change
+	asks, err := a.Asked(o.pick(names))
+	if err == nil && len(asks) == 0 {
+		err = fault.Newf(fault.Usage, "migrate "+o.env, "dbops.yaml names no migrations for its databases").Hint("databases.NAME.migrations is their folder")
+	}
+	return asks, err
+}
+
+// wants are the changes that bring folders up, one for each instance.
+func (o *migrateUpFlags) wants(asks []migrate.Ask, to *int64, manner migrate.Manner, rehearseSaid bool) (wants []app.Change) {
 	for _, one := range asks {
 		last := len(wants) - 1
 		if last < 0 || wants[last].Instance != one.Target.Instance {
@@ -175,10 +165,7 @@ func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string
 			r.Sets = append(r.Sets, one.Set.String())
 		}
 	}
-	if len(wants) == 0 {
-		return fault.Newf(fault.Usage, "migrate "+o.env, "dbops.yaml names no migrations for its databases").Hint("databases.NAME.migrations is their folder")
-	}
-	return c.changes(ctx, a, o.changeFlags, wants)
+	return wants
 }
 
 // parseVersion reads a version; nil for "".

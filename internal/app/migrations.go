@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"dbops/internal/migrate"
 	"dbops/internal/migrate/driver"
 	"dbops/internal/migrate/lint"
+	"dbops/internal/migrate/rehearse"
 	"dbops/internal/op"
 )
 
@@ -37,7 +39,78 @@ func (a *App) migrations() migrate.Deps {
 		},
 		Who:   a.migrator,
 		Drops: drops,
+		Rehearse: func(ctx context.Context, t op.Target, p migrate.Prepared) (*rehearse.Report, error) {
+			return a.rehearse(ctx, t, p, RehearseOptions{})
+		},
+		Compare: func(ctx context.Context, t op.Target, p migrate.Prepared, versions []int64) ([]rehearse.At, error) {
+			q, done, err := a.rehearsal(ctx, t, p)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			return rehearse.Compare(ctx, q, versions...)
+		},
 	}
+}
+
+// RehearseOptions say what a rehearsal does besides running the files.
+type RehearseOptions struct {
+	Verify bool          // go down after going up, and compare
+	Probe  time.Duration // ask the database about its rows, each question for that long at most; 0: do not
+	Tell   func(text string)
+}
+
+// Rehearsed is the rehearsal of one set, or why there is none.
+type Rehearsed struct {
+	Ask    migrate.Ask
+	Files  int // that are pending
+	Report *rehearse.Report
+	Err    error
+}
+
+// RehearseMigrations rehearses what going up would run, set after set.
+func (a *App) RehearseMigrations(ctx context.Context, asks []migrate.Ask, late bool, to *int64, o RehearseOptions) (out []Rehearsed, err error) {
+	deps := a.migrations()
+	for _, one := range asks {
+		p, err := deps.Prepare(ctx, one.Target, one.Set.String(), late, to)
+		if err != nil {
+			return nil, err
+		}
+		r := Rehearsed{Ask: one, Files: len(p.Jobs)}
+		if _, broken := p.Folder.Fatal(); len(p.Jobs) > 0 && !broken && !p.State.Dirty {
+			if r.Report, r.Err = a.rehearse(ctx, one.Target, p, o); ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (a *App) rehearse(ctx context.Context, t op.Target, p migrate.Prepared, o RehearseOptions) (*rehearse.Report, error) {
+	q, done, err := a.rehearsal(ctx, t, p)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	q.Verify, q.Probe, q.Tell = o.Verify, o.Probe, o.Tell
+	return rehearse.Run(ctx, q)
+}
+
+// rehearsal is what a rehearsal needs of a set. done closes the session that it reads.
+func (a *App) rehearsal(ctx context.Context, t op.Target, p migrate.Prepared) (q rehearse.Request, done func(), err error) {
+	conn, err := a.connectOwner(ctx, t, p.Set, func(c *pgx.ConnConfig) { c.RuntimeParams["default_transaction_read_only"] = "on" })
+	if err != nil {
+		return q, nil, err
+	}
+	return rehearse.Request{
+		What: t.String() + "/" + p.Set.String(), Folder: p.Folder, State: p.State, Table: p.Set.Table, Jobs: p.Jobs, Applied: p.Applied, Beside: p.Beside,
+		Target: conn, Role: p.Set.Owner,
+		Connect: func(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+			return a.connectSet(ctx, t, p.Set, config.Admin, "", tune)
+		},
+		ScratchURL: a.cfg.Scratch, CacheDir: filepath.Join(a.opts.StateDir, "rehearsals"), Version: a.opts.Version,
+	}, func() { _ = conn.Close(context.WithoutCancel(ctx)) }, nil
 }
 
 // drops are what a file drops, by its text.

@@ -35,6 +35,9 @@ type Config struct {
 	Approvals Approvals `yaml:"approvals,omitempty" json:"approvals,omitzero"`
 	// Audit says whose signatures in the audit log count.
 	Audit Audit `yaml:"audit,omitempty" json:"audit,omitzero"`
+	// Scratch is a server on which migrations are rehearsed, as in postgres://dbops@scratch.example.com:5432/postgres?sslmode=verify-full. The
+	// password comes from the standard PG variables. Defaults to a server that is started on this machine.
+	Scratch string `yaml:"scratch,omitempty" json:"scratch,omitempty"`
 	// Environments by name.
 	Environments map[string]*Environment `yaml:"environments" json:"environments"`
 

@@ -46,8 +46,9 @@ func baseline(d Deps) op.Kind {
 				return f, nil
 			}
 			f.Recorded = names(l.folder.Migrations[:i+1])
-			f.Candidate = Candidate{Version: r.Version, Means: m.String() + " is applied, and all before it"}
-			d.compare(ctx, t, s, l.folder, &f.Candidate)
+			one := []Candidate{{Version: r.Version, Means: m.String() + " is applied, and all before it"}}
+			d.compare(ctx, t, l, one)
+			f.Candidate = one[0]
 			return f, nil
 		},
 		Derive: planBaseline,

@@ -76,7 +76,7 @@ func (d Deps) observeDown(ctx context.Context, t op.Target, r DownRequest) (f Do
 	if err != nil {
 		return f, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, rehearseTimeout)
 	defer cancel()
 	l, err := d.look(ctx, t, s)
 	if err != nil {
@@ -97,8 +97,8 @@ func (d Deps) observeDown(ctx context.Context, t op.Target, r DownRequest) (f Do
 	if f.Loss, err = d.loss(ctx, t, s, f.Files, l.folder); err != nil {
 		return f, err
 	}
-	if r.Rehearse && len(jobs) > 0 && d.Rehearse != nil {
-		f.Rehearsal, err = d.Rehearse(ctx, t, s, l.folder, l.state, jobs)
+	if r.Rehearse {
+		err = d.rehearse(ctx, t, l, jobs, &f.SetFacts)
 	}
 	return f, err
 }
@@ -234,7 +234,7 @@ func planDown(t op.Target, r DownRequest, f DownFacts) op.Draft {
 		d.Findings = append(d.Findings, op.Finding{Severity: severity, Check: "loss", Text: f.Name + ": " + l.File + " drops " + l.String(), Remedy: lossRemedy(t, l)})
 	}
 	d.Findings = append(d.Findings, f.modes()...)
-	d.Findings = append(d.Findings, f.rehearsed(r.Rehearse)...)
+	d.Findings = append(d.Findings, f.rehearsed(t)...)
 	if len(f.Files) == 0 {
 		d.Downtime = op.Downtime{Expected: "none", Text: "nothing changes"}
 		return d

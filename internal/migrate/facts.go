@@ -8,6 +8,7 @@ import (
 
 	"dbops/internal/fault"
 	"dbops/internal/migrate/driver"
+	"dbops/internal/migrate/rehearse"
 	"dbops/internal/migrate/source"
 	"dbops/internal/migrate/split"
 	"dbops/internal/op"
@@ -29,7 +30,9 @@ type SetFacts struct {
 	Unknown []int64    `json:"unknown,omitempty"`
 	// Problems are those of the folder that concern what is to be run.
 	Problems  []source.Problem `json:"problems,omitempty"`
-	Rehearsal *Rehearsal       `json:"rehearsal,omitempty"`
+	Rehearsal *rehearse.Facts  `json:"rehearsal,omitempty"`
+	// NotRehearsed says why there is no rehearsal although one was asked for.
+	NotRehearsed string `json:"not_rehearsed,omitempty"`
 }
 
 // FileFact is a file that is to be run.

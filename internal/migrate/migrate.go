@@ -13,7 +13,7 @@ import (
 
 	"dbops/internal/fault"
 	"dbops/internal/migrate/driver"
-	"dbops/internal/migrate/source"
+	"dbops/internal/migrate/rehearse"
 	"dbops/internal/op"
 )
 
@@ -57,10 +57,10 @@ type Deps struct {
 	Who func(ctx context.Context, actor, folder string) driver.Who
 	// Drops are what a file drops, by its text. Nil: it is not told.
 	Drops func(ctx context.Context, sql string) ([]Dropped, error)
-	// Compare tells how a database's schema differs from the folder's at a version, in words. Nil: it is not told.
-	Compare func(ctx context.Context, t op.Target, s Set, f *source.Folder, version int64) ([]string, error)
-	// Rehearse runs jobs on a scratch copy before they are run. Nil: nothing is rehearsed.
-	Rehearse func(ctx context.Context, t op.Target, s Set, f *source.Folder, st driver.State, jobs []driver.Job) (*Rehearsal, error)
+	// Compare tells how a database's schema differs from the folder's at versions, in their order. Nil: it is not told.
+	Compare func(ctx context.Context, t op.Target, p Prepared, versions []int64) ([]rehearse.At, error)
+	// Rehearse runs jobs on a scratch copy of the schema. Nil: nothing is rehearsed.
+	Rehearse func(ctx context.Context, t op.Target, p Prepared) (*rehearse.Report, error)
 }
 
 // New returns the operations.

@@ -1,33 +1,138 @@
 package migrate
 
-import "dbops/internal/op"
+import (
+	"context"
+	"fmt"
+	"strings"
 
-// Rehearsal is what a scratch copy of the schema showed: the part of it that is the same each time.
-type Rehearsal struct {
-	Exact   bool     `json:"exact"`             // the copy is as the database's schema
-	Partial []string `json:"partial,omitempty"` // what could not be rehearsed, and why
-	Failure string   `json:"failure,omitempty"` // of the first file that failed
-	Effects []string `json:"effects,omitempty"` // locks, rewrites, built indexes, in order
-	Schema  []string `json:"schema,omitempty"`  // what is different afterwards
+	"dbops/internal/fault"
+	"dbops/internal/migrate/driver"
+	"dbops/internal/migrate/rehearse"
+	"dbops/internal/migrate/source"
+	"dbops/internal/op"
+)
+
+// Prepared is what is to be run on a set, and what it has had.
+type Prepared struct {
+	Set     Set
+	Folder  *source.Folder
+	State   driver.State
+	Jobs    []driver.Job
+	Applied []*source.Migration
+	Beside  []rehearse.Beside // the other folders of the database
+}
+
+// Prepare works out what going up would run. It changes nothing.
+func (d Deps) Prepare(ctx context.Context, t op.Target, name string, late bool, to *int64) (Prepared, error) {
+	s, err := d.find(t, name)
+	if err != nil {
+		return Prepared{}, err
+	}
+	l, err := d.look(ctx, t, s)
+	if err != nil {
+		return Prepared{}, err
+	}
+	return d.prepared(ctx, t, l, upward(l.state, l.judged, late, to))
+}
+
+// prepared is what a rehearsal needs to know of a set, and of the other folders of its database.
+func (d Deps) prepared(ctx context.Context, t op.Target, l looked, jobs []driver.Job) (Prepared, error) {
+	p := l.prepared(jobs)
+	all, err := d.Sets(t)
+	if err != nil {
+		return p, err
+	}
+	for _, s := range all {
+		if s.Server != l.set.Server || s.String() == l.set.String() {
+			continue
+		}
+		other, err := d.look(ctx, t, s)
+		if err != nil {
+			return p, err
+		}
+		p.Beside = append(p.Beside, rehearse.Beside{Folder: other.folder, State: other.state, Table: s.Table, Applied: present(other.folder, other.state, other.judged)})
+	}
+	return p, nil
+}
+
+func (l looked) prepared(jobs []driver.Job) Prepared {
+	return Prepared{Set: l.set, Folder: l.folder, State: l.state, Jobs: jobs, Applied: present(l.folder, l.state, l.judged)}
+}
+
+// rehearse runs jobs on a scratch copy, for a plan. That it cannot be done is a fact like another.
+func (d Deps) rehearse(ctx context.Context, t op.Target, l looked, jobs []driver.Job, f *SetFacts) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	if d.Rehearse == nil {
+		f.NotRehearsed = "nobody rehearses here"
+		return nil
+	}
+	if _, broken := l.folder.Fatal(); broken || l.state.Dirty {
+		f.NotRehearsed = "it cannot be run as it is"
+		return nil
+	}
+	p, err := d.prepared(ctx, t, l, jobs)
+	if err != nil {
+		return err
+	}
+	r, err := d.Rehearse(ctx, t, p)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		f.NotRehearsed = err.Error()
+		if hint := fault.HintOf(err); hint != "" {
+			f.NotRehearsed += "; " + hint
+		}
+	default:
+		f.Rehearsal = &r.Facts
+	}
+	return nil
 }
 
 // rehearsed tells what a rehearsal found, or that there was none.
-func (f SetFacts) rehearsed(asked bool) (out []op.Finding) {
+func (f SetFacts) rehearsed(t op.Target) (out []op.Finding) {
+	add := func(severity op.Severity, check, text, remedy string) {
+		out = append(out, op.Finding{Severity: severity, Check: check, Text: f.Name + ": " + text, Remedy: remedy})
+	}
 	r := f.Rehearsal
 	if r == nil {
-		if asked && len(f.Files) > 0 {
-			out = append(out, op.Finding{Severity: op.Warn, Check: "not-rehearsed", Text: f.Name + ": not rehearsed"})
+		if f.NotRehearsed != "" {
+			add(op.Warn, "not-rehearsed", "not rehearsed: "+f.NotRehearsed, "")
 		}
 		return out
 	}
-	if r.Failure != "" {
-		out = append(out, op.Finding{Severity: op.Block, Check: "rehearsal", Text: f.Name + ": it fails in the rehearsal: " + r.Failure, Remedy: "mend the file"})
+	if failed := r.Failed(); failed != nil && failed.Failure != nil {
+		severity := op.Block
+		if failed.Failure.Rights || r.Base == rehearse.Approximate {
+			severity = op.Warn // it may go otherwise on the server itself
+		}
+		add(severity, "rehearsal", failed.Place()+" fails in the rehearsal: "+failed.Failure.String(), "mend the file")
+	}
+	if len(r.Drift) > 0 {
+		words := rehearse.DriftWords(r.Drift)
+		add(op.Warn, "schema-drift", fmt.Sprintf("the schema is not what its files make: %s", few(words)), "somebody changed it by hand: bring both together with a migration")
 	}
 	for _, p := range r.Partial {
-		out = append(out, op.Finding{Severity: op.Warn, Check: "rehearsal-partial", Text: f.Name + ": " + p})
+		add(op.Warn, "rehearsal-partial", p, "")
 	}
-	for _, e := range r.Effects {
-		out = append(out, op.Finding{Severity: op.Info, Check: "effect", Text: f.Name + ": " + e})
+	report := &rehearse.Report{Facts: *r}
+	for _, file := range r.Files {
+		for _, s := range file.Statements {
+			effects := report.Effects(s)
+			if len(effects) == 0 {
+				continue
+			}
+			severity := op.Info
+			if len(s.Rewrites) > 0 {
+				severity = op.Warn
+			}
+			add(severity, "effect", fmt.Sprintf("%s:%d: %s", file.Name, s.Line, strings.Join(effects, "; ")), "")
+		}
+	}
+	if len(out) > 0 {
+		out[len(out)-1].Remedy = fmt.Sprintf("dbops migrate plan -e %s %s shows all of it, with the sizes of the tables", t.Environment, f.Name)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 
 	"dbops/internal/fault"
 	"dbops/internal/migrate/driver"
+	"dbops/internal/migrate/rehearse"
 	"dbops/internal/migrate/source"
 	"dbops/internal/op"
 )
@@ -108,9 +109,7 @@ func (d Deps) Inspect(ctx context.Context, t op.Target, name string) (f RepairFa
 	f.cut(l)
 	if l.state.Dirty {
 		f.candidates(l)
-		for i := range f.Versions {
-			d.compare(ctx, t, s, l.folder, &f.Versions[i])
-		}
+		d.compare(ctx, t, l, f.Versions)
 	}
 	return f, nil
 }
@@ -198,19 +197,43 @@ func (f *RepairFacts) candidates(l looked) {
 	}
 }
 
-func (d Deps) compare(ctx context.Context, t op.Target, s Set, folder *source.Folder, c *Candidate) {
+// compare fills in how the schema differs from that of each candidate.
+func (d Deps) compare(ctx context.Context, t op.Target, l looked, all []Candidate) {
 	if d.Compare == nil {
-		c.Why = "there is no scratch server to compare with"
+		for i := range all {
+			all[i].Why = "there is no scratch server to compare with"
+		}
 		return
 	}
-	differs, err := d.Compare(ctx, t, s, folder, c.Version)
-	if err != nil {
-		c.Why = err.Error()
-		return
+	ctx, cancel := context.WithTimeout(ctx, rehearseTimeout)
+	defer cancel()
+	versions := make([]int64, len(all))
+	for i, c := range all {
+		versions[i] = c.Version
+	}
+	slices.Sort(versions) // they are made one after the other
+	var found []rehearse.At
+	p, err := d.prepared(ctx, t, l, nil)
+	if err == nil {
+		found, err = d.Compare(ctx, t, p, versions)
 	}
 	const most = 20
-	if c.Compared, c.Differs = true, differs; len(differs) > most {
-		c.Differs = append(differs[:most:most], fmt.Sprintf("and %d more", len(differs)-most))
+	for i := range all {
+		c := &all[i]
+		at := slices.IndexFunc(found, func(a rehearse.At) bool { return a.Version == c.Version })
+		switch {
+		case err != nil:
+			c.Why = err.Error()
+		case at < 0:
+			c.Why = "the folder could not be brought to it"
+		case found[at].Unknown != "":
+			c.Why = found[at].Unknown
+		default:
+			c.Compared, c.Differs = true, rehearse.DriftWords(found[at].Diff)
+			if len(c.Differs) > most {
+				c.Differs = append(c.Differs[:most:most], fmt.Sprintf("and %d more", len(c.Differs)-most))
+			}
+		}
 	}
 }
 

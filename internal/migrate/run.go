@@ -24,7 +24,7 @@ func (d Deps) observeEach(ctx context.Context, sets []Set, look func(context.Con
 	g.SetLimit(8)
 	for i, s := range sets {
 		g.Go(func() (err error) {
-			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+			ctx, cancel := context.WithTimeout(ctx, rehearseTimeout)
 			defer cancel()
 			f.Sets[i], err = look(ctx, s)
 			return err

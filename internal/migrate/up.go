@@ -3,9 +3,11 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"dbops/internal/migrate/rehearse"
 	"dbops/internal/migrate/source"
 	"dbops/internal/op"
 )
@@ -42,8 +44,8 @@ func up(d Deps) op.Kind {
 				}
 				jobs := upward(l.state, l.judged, r.Late, r.To)
 				f := l.facts(jobs)
-				if r.Rehearse && len(jobs) > 0 && d.Rehearse != nil {
-					f.Rehearsal, err = d.Rehearse(ctx, t, s, l.folder, l.state, jobs)
+				if r.Rehearse {
+					err = d.rehearse(ctx, t, l, jobs, &f)
 				}
 				return f, err
 			})
@@ -62,11 +64,11 @@ func words() map[string]string {
 func planUp(t op.Target, r UpRequest, f Facts) op.Draft {
 	d := op.Draft{
 		Title:    "migrate " + setNames(f) + " on " + t.String() + " up",
-		Downtime: op.Downtime{Expected: "none", Text: fmt.Sprintf("locks are waited for %s at a time, so that traffic does not queue behind a migration; a file holds those it has until it ends", r.LockTimeout)},
+		Downtime: upDowntime(r, f),
 	}
 	if len(f.Sets) == 0 {
 		d.Notes = []string{"dbops.yaml names no migrations for the databases of " + t.String()}
-		d.Downtime.Text = "nothing changes"
+		d.Downtime = op.Downtime{Expected: "none", Text: "nothing changes"}
 		return d
 	}
 	var back []string
@@ -90,7 +92,7 @@ func planUp(t op.Target, r UpRequest, f Facts) op.Draft {
 				d.Findings = append(d.Findings, op.Finding{Severity: op.Warn, Check: "missing-file", Text: s.Name + ": " + one.Name + ": only the version changes", Remedy: "bring the file"})
 			}
 		}
-		d.Findings = append(d.Findings, s.rehearsed(r.Rehearse)...)
+		d.Findings = append(d.Findings, s.rehearsed(t)...)
 		if len(s.Files) == 0 {
 			continue
 		}
@@ -104,6 +106,47 @@ func planUp(t op.Target, r UpRequest, f Facts) op.Draft {
 	}
 	d.Back = strings.Join(back, "; ")
 	return d
+}
+
+// upDowntime is what is known about who has to wait.
+func upDowntime(r UpRequest, f Facts) op.Downtime {
+	locks := fmt.Sprintf("traffic queues behind a lock that is waited for no longer than %s", r.LockTimeout)
+	var held []string
+	rehearsed, files := true, 0
+	for _, s := range f.Sets {
+		files += len(s.Files)
+		rehearsed = rehearsed && (len(s.Files) == 0 || s.Rehearsal != nil)
+		if s.Rehearsal != nil {
+			held = append(held, longLocks(s.Rehearsal)...)
+		}
+	}
+	switch {
+	case files == 0:
+		return op.Downtime{Expected: "none", Text: "nothing changes"}
+	case len(held) > 0:
+		return op.Downtime{Expected: "some", Text: "as long as it takes to write them anew or build their indexes, nobody writes " + few(held) + "; " + locks}
+	case rehearsed:
+		return op.Downtime{Expected: "none", Text: locks + ", and none is held while a table is rewritten"}
+	default:
+		return op.Downtime{Expected: "unknown", Text: "a file holds the locks that it has until it ends; " + locks}
+	}
+}
+
+// longLocks are the tables that are locked while they are rewritten, or while an index is built on them.
+func longLocks(r *rehearse.Facts) (out []string) {
+	for _, file := range r.Files {
+		for _, s := range file.Statements {
+			if s.Alone {
+				continue
+			}
+			for _, table := range append(slices.Clone(s.Rewrites), s.BuildsOn...) {
+				if !slices.Contains(out, table) {
+					out = append(out, table)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // notes list the files of a set, in order.
@@ -160,4 +203,8 @@ func concurrencyOr(n int) int {
 	return n
 }
 
-const lookTimeout = 30 * time.Second
+// A look at a database lasts no longer; with a rehearsal it may take minutes.
+const (
+	lookTimeout     = 30 * time.Second
+	rehearseTimeout = 15 * time.Minute
+)

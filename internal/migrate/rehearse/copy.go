@@ -48,7 +48,7 @@ func (b *bench) copySchema(ctx context.Context) error {
 	if failed == nil {
 		applied := b.q.applied()
 		b.q.tell("replaying %d migrations", len(applied))
-		failed = (&replayer{b: b, table: b.q.Table}).replay(ctx, applied)
+		failed = (&replayer{b: b, table: b.q.Table}).replay(ctx, applied, b.q.State.Exists)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -99,7 +99,7 @@ func orText(s, fallback string) string {
 // replayBeside replays the other folders of the database.
 func (b *bench) replayBeside(ctx context.Context) error {
 	for _, o := range b.q.Beside {
-		if err := (&replayer{b: b, table: o.Table}).replay(ctx, o.applied(nil)); err != nil {
+		if err := (&replayer{b: b, table: o.Table}).replay(ctx, o.applied(nil), o.State.Exists); err != nil {
 			return fmt.Errorf("%s: %w", o.Folder.Path, err)
 		}
 	}
@@ -113,8 +113,11 @@ type replayer struct {
 	at    *int64 // the version that it has reached; nil: none
 }
 
-// replay runs files that follow on what it has run.
-func (r *replayer) replay(ctx context.Context, applied []*source.Migration) error {
+// replay runs files that follow on what it has run. Without any, tables tells whether the runner's tables are there all the same.
+func (r *replayer) replay(ctx context.Context, applied []*source.Migration, tables bool) error {
+	if len(applied) == 0 && !tables {
+		return nil
+	}
 	jobs := make([]driver.Job, 0, len(applied))
 	for _, m := range applied {
 		jobs = append(jobs, driver.Job{Migration: m, Direction: source.Up, Target: m.Version})
@@ -153,7 +156,7 @@ func (r *replayer) apply(ctx context.Context, jobs []driver.Job, done *int) erro
 	if err != nil {
 		return err
 	}
-	if len(jobs) == 0 { // the tables of the runner are there all the same
+	if len(jobs) == 0 { // the tables of the runner, with their schema
 		err = errors.Join(d.Lock(), d.Unlock())
 	} else {
 		err = d.Apply(ctx, from, jobs)

@@ -113,6 +113,9 @@ func rehearse(ctx context.Context, q Request, t *target) (r *Report, err error) 
 	if err := b.makeRoles(ctx, "postgres"); err != nil {
 		return nil, err
 	}
+	if err := (&replayer{b: b, table: q.Table}).replay(ctx, nil, true); err != nil { // the runner makes what it needs before the first file
+		return nil, err
+	}
 	r.Times.Copy = time.Since(begun) - r.Times.Start
 	r.Facts = Facts{Base: b.base, Major: b.scratch.Major, TargetMajor: t.major, Drift: b.drift}
 	verify := ""

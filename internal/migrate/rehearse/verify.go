@@ -213,7 +213,7 @@ func Compare(ctx context.Context, q Request, versions ...int64) (out []At, err e
 			some = append(some, q.Folder.Migrations[next])
 		}
 		at := At{Version: v}
-		if failed := own.replay(ctx, some); failed != nil {
+		if failed := own.replay(ctx, some, q.State.Exists); failed != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
