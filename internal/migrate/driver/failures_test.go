@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
+	"dbops/internal/sandbox/pgtest"
 )
 
 // What follows are the failures of golang-migrate's own driver, each as it ends here.
@@ -499,6 +501,48 @@ func TestACommitWhoseAnswerIsLostIsFoundInTheHistory(t *testing.T) {
 	}
 	s.is(3, false, "1 up ok", "2 up ok", "3 up ok")
 	if err := d.Apply(t.Context(), 3, s.jobs(3)); err != nil { // over the new session
+		t.Fatal(err)
+	}
+}
+
+func TestAFileThatEndsItsOwnSessionIsToldSo(t *testing.T) {
+	s := newStage(t, 17)
+	s.write("1_a.up.sql", "create table a();\nselect pg_terminate_backend(pg_backend_pid());", "2_b.up.sql", "create table b()")
+	var f *FileError
+	if err := s.apply(s.jobs(-1)); !errors.As(err, &f) || !f.Lost || f.File != "1_a.up.sql" {
+		t.Errorf("%v", err)
+	}
+	s.is(-1, false)
+	if s.one("select to_regclass('a') is null") != "true" {
+		t.Error("half of it stayed")
+	}
+}
+
+func TestAReplicaIsNotMigrated(t *testing.T) {
+	server := pgtest.StartOwn(t, 17)
+	s := &stage{t: t, server: server, dir: t.TempDir(), db: server.Database(t)}
+	s.write("1_a.up.sql", "create table a()")
+	var data string
+	if err := server.Superuser(t, s.db).QueryRow(t.Context(), "show data_directory").Scan(&data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.World.Restart(t.Context(), nil); err != nil { // it follows nobody, and is a standby all the same
+		t.Fatal(err)
+	}
+	d := s.open()
+	if err := d.Apply(t.Context(), -1, s.jobs(-1)); fault.KindOf(err) != fault.Blocked || !strings.Contains(err.Error(), "it is a read replica") {
+		t.Errorf("%v", err)
+	}
+	if st := s.state(); !st.Replica || st.Exists { // looking works there
+		t.Errorf("%+v", st)
+	}
+	if err := os.Remove(filepath.Join(data, "standby.signal")); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.World.Restart(t.Context(), nil); err != nil { // so that its database can be dropped
 		t.Fatal(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/split"
@@ -185,8 +186,8 @@ func WriteText(w io.Writer, r *Report) error {
 		}
 	}
 	data := false
-	for _, f := range r.Facts.Files {
-		r.fileText(line, f)
+	for i, f := range r.Facts.Files {
+		r.fileText(line, i)
 		for _, s := range f.Statements {
 			data = data || s.Data
 		}
@@ -207,7 +208,20 @@ func WriteText(w io.Writer, r *Report) error {
 	return err
 }
 
-func (r *Report) fileText(line func(string, ...any), f File) {
+// took is how long a statement took on the copy, "" if it is not known.
+func (r *Report) took(file, statement int) string {
+	if file >= len(r.Times.Statements) || statement >= len(r.Times.Statements[file]) {
+		return ""
+	}
+	t := r.Times.Statements[file][statement]
+	if t < time.Millisecond {
+		return "; took less than 1 ms here, without rows"
+	}
+	return fmt.Sprintf("; took %s here, without rows", t.Round(time.Millisecond))
+}
+
+func (r *Report) fileText(line func(string, ...any), file int) {
+	f := r.Facts.Files[file]
 	manner := "one transaction"
 	if f.Mode == string(split.Stepwise) {
 		manner = "statement by statement"
@@ -227,7 +241,11 @@ func (r *Report) fileText(line func(string, ...any), f File) {
 			continue
 		}
 		line("  %d:%d  %s", s.Line, s.Column, s.Text)
-		for _, e := range r.Effects(s) {
+		effects := r.Effects(s)
+		for j, e := range effects {
+			if j == len(effects)-1 && !s.Skipped {
+				e += r.took(file, i)
+			}
 			line("        %s", e)
 		}
 	}
