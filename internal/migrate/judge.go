@@ -94,6 +94,20 @@ func present(f *source.Folder, s driver.State, j Judged) (has []*source.Migratio
 	return has
 }
 
+// unrecorded are those that a database has and its history does not know: another tool applied them. Once dbops has migrated on, they could not
+// be told from late ones.
+func unrecorded(f *source.Folder, s driver.State) []*source.Migration {
+	return slices.DeleteFunc(present(f, s, judge(f, s)), func(m *source.Migration) bool {
+		known := false
+		for _, e := range s.Entries {
+			if e.Version == m.Version && e.Outcome == driver.OK {
+				known = e.Direction != string(source.Down)
+			}
+		}
+		return known
+	})
+}
+
 // downward are the jobs that take back what a database has above a version, newest first. A version of -1 takes back all.
 func downward(f *source.Folder, s driver.State, j Judged, to int64) (jobs []driver.Job) {
 	has := present(f, s, j)

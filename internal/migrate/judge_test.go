@@ -137,3 +137,16 @@ func TestJobsGoUpAndDownInOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAnotherToolAppliedIsRecordedBeforeGoingOn(t *testing.T) {
+	f := folderOf(t, 1, 2, 3, 4, 5)
+	s := driver.State{Any: true, Version: 4, Rows: []driver.Row{{Version: 4}}, Entries: entries(f, "up 1", "up 2", "down 2", "up 2", "up 3", "down 3")}
+	if got := names(unrecorded(f, s)); !slices.Equal(got, []string{"3_v", "4_v"}) { // golang-migrate went up again
+		t.Errorf("%v", got)
+	}
+	s.Entries = append(s.Entries, entries(f, "baseline 3 4", "baseline 4 4", "up 5")...)
+	s.Version = 5
+	if j := judge(f, s); len(j.Late)+len(j.Pending)+len(unrecorded(f, s)) > 0 {
+		t.Errorf("late %v, pending %v", names(j.Late), names(j.Pending))
+	}
+}

@@ -203,11 +203,15 @@ func (r runner) left(ctx context.Context, d *driver.Driver, folder *source.Folde
 		return nil, err
 	}
 	what := "migrate " + r.t.String() + "/" + f.Name
-	if len(st.Entries) == 0 && st.Any {
-		has := slices.DeleteFunc(present(folder, st, judge(folder, st)), func(m *source.Migration) bool {
-			return r.direction == source.Up && slices.ContainsFunc(jobs, func(j driver.Job) bool { return j.Migration == m })
-		})
-		if err := d.Adopt(ctx, driver.Record{Migrations: has, Direction: driver.Baseline, Version: st.Version, Reason: "found when dbops came"}); err != nil {
+	has := slices.DeleteFunc(unrecorded(folder, st), func(m *source.Migration) bool {
+		return r.direction == source.Up && slices.ContainsFunc(jobs, func(j driver.Job) bool { return j.Migration == m })
+	})
+	if len(has) > 0 && !st.Dirty {
+		reason := "found when dbops came"
+		if len(st.Entries) > 0 {
+			reason = "applied by another tool"
+		}
+		if err := d.Adopt(ctx, driver.Record{Migrations: has, Direction: driver.Baseline, Version: st.Version, Reason: reason}); err != nil {
 			return nil, err
 		}
 	}
