@@ -109,9 +109,9 @@ func (d *Driver) flush() error {
 		if attempt > 1 {
 			send = jobs[:1]
 		}
-		begun := time.Now()
+		begun := d.o.now()
 		done, err := d.send(d.transactions(send, attempt))
-		took := time.Since(begun)
+		took := d.o.now().Sub(begun)
 		if done > 0 {
 			attempt = 1
 			for _, j := range jobs[:done] {

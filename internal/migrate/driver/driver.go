@@ -61,6 +61,8 @@ type Options struct {
 
 	// hook is called after each thing that outlives the process, for the tests that let it die there.
 	hook func(at string)
+	// now is the clock by which it is chosen how many files are sent at once.
+	now func() time.Time
 }
 
 // Job is a file to be run.
@@ -116,6 +118,9 @@ func Open(ctx context.Context, o Options) (*Driver, error) {
 	}
 	if o.hook == nil {
 		o.hook = func(string) {}
+	}
+	if o.now == nil {
+		o.now = time.Now
 	}
 	d := &Driver{o: o, ctx: ctx, batch: 1}
 	if err := d.connect(ctx); err != nil {

@@ -1,9 +1,11 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,10 +68,10 @@ type Entry struct {
 
 const rowsSQL = `select version, dirty from %s order by version`
 
-const entriesSQL = `select id, version, coalesce(target, -1), name, direction, coalesce(checksum, ''), coalesce(mode, ''), outcome, coalesce(statements, 0), coalesce(statements_done, 0), coalesce(done_checksum, ''),
+const entriesSQL = `select distinct on (version, outcome = 'ok') id, version, coalesce(target, -1), name, direction, coalesce(checksum, ''), coalesce(mode, ''), outcome, coalesce(statements, 0), coalesce(statements_done, 0), coalesce(done_checksum, ''),
  coalesce(error_state, ''), coalesce(error_text, ''), coalesce(error_line, 0), started_at, coalesce(duration_ms, 0), coalesce(attempts, 1),
  db_user, coalesce(actor, ''), coalesce(os_user, ''), coalesce(host, ''), coalesce(tool, ''), coalesce(git_commit, ''), coalesce(run, ''), coalesce(reason, '')
- from %[1]s where id in (select max(id) from %[1]s where versions = %[2]s group by version, outcome = 'ok') order by id`
+ from %[1]s where versions = %[2]s order by version, outcome = 'ok', id desc`
 
 // ReadState reads the state in two round trips. It takes no lock, and changes nothing: a login that may only read is enough. conn should
 // use pgx's simple protocol, or it takes more.
@@ -119,7 +121,8 @@ func (s *State) scan(br pgx.BatchResults, h home) error {
 		if err != nil {
 			return err
 		}
-		s.Entries, err = pgx.CollectRows(rows, scanEntry)
+		s.Entries, err = pgx.AppendRows(make([]Entry, 0, 256), rows, scanEntry)
+		slices.SortFunc(s.Entries, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
 		return err
 	}
 	return nil
