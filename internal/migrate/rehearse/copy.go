@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
-	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/driver"
 	"dbops/internal/migrate/source"
+	"dbops/internal/pg/catalog"
 )
 
 // applied are the migrations that the target has had.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/split"
 	"dbops/internal/pg"
+	"dbops/internal/pg/catalog"
 )
 
 // dump replaces the copy by one that pg_dump makes of the target.
@@ -54,7 +54,7 @@ func (b *bench) dump(ctx context.Context) error {
 
 // pgDump returns the target's schema as SQL. pg_dump is let in through a relay, so it is given no password.
 func (b *bench) pgDump(ctx context.Context, tool string) (string, error) {
-	r, err := startRelay(ctx, b.scratch.Dir, func(ctx context.Context) (*pgx.Conn, error) {
+	r, err := pg.StartRelay(ctx, b.scratch.Dir, func(ctx context.Context) (*pgx.Conn, error) {
 		return b.q.Connect(ctx, func(c *pgx.ConnConfig) {
 			c.RuntimeParams["default_transaction_read_only"] = "on"
 			c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
@@ -65,7 +65,7 @@ func (b *bench) pgDump(ctx context.Context, tool string) (string, error) {
 	}
 	args := []string{
 		"--schema-only", "--no-owner", "--no-tablespaces", "--no-subscriptions", "--no-security-labels", "--lock-wait-timeout=5000", "--no-password",
-		"--host", r.dir, "--port", relayPort, "--username", "dbops", "--dbname", "dbops",
+		"--host", r.Dir, "--port", pg.RelayPort, "--username", "dbops", "--dbname", "dbops",
 	}
 	if !b.scratch.Own {
 		args = append(args, "--no-privileges") // its roles are not ours to make
@@ -75,7 +75,7 @@ func (b *bench) pgDump(ctx context.Context, tool string) (string, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
-	if rerr := r.close(); rerr != nil && err != nil {
+	if rerr := r.Close(); rerr != nil && err != nil {
 		return "", rerr // why pg_dump was not let in
 	}
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/fault"
-	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/driver"
 	"dbops/internal/migrate/source"
 	"dbops/internal/pg"
+	"dbops/internal/pg/catalog"
 )
 
 // Request says what is to be rehearsed.

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"dbops/internal/migrate/catalog"
+	"dbops/internal/pg/catalog"
 )
 
 // Schema names the report's form under -o json.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/driver"
+	"dbops/internal/pg/catalog"
 )
 
 // target is what a rehearsal depends on of the database.

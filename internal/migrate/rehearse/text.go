@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/split"
+	"dbops/internal/pg/catalog"
 )
 
 // Base in words.

@@ -8,10 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"dbops/internal/migrate/catalog"
 	"dbops/internal/migrate/driver"
 	"dbops/internal/migrate/source"
 	"dbops/internal/migrate/split"
+	"dbops/internal/pg/catalog"
 )
 
 // verifyAll goes up, down and up again with each file that did not fail, in copies of a database that is as it was before the first one.

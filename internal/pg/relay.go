@@ -1,4 +1,4 @@
-package rehearse
+package pg
 
 import (
 	"context"
@@ -14,10 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// relay lets a client program in through a socket in a private folder, over sessions that are logged in already: however the database is
+// Relay lets a client program in through a socket in a private folder, over sessions that are logged in already: however the database is
 // reached, through a bastion or with a token, the program need not know, and no password leaves this process.
-type relay struct {
-	dir     string
+type Relay struct {
+	Dir     string // of the socket
 	listen  net.Listener
 	connect func(context.Context) (*pgx.Conn, error)
 	stop    context.CancelFunc
@@ -27,33 +27,34 @@ type relay struct {
 	err error // of the first session that could not be opened
 }
 
-const relayPort = "5432" // only part of the socket's name
+// RelayPort is only part of the socket's name.
+const RelayPort = "5432"
 
-// startRelay makes a relay below a folder, "" for that of temporary files.
-func startRelay(ctx context.Context, root string, connect func(context.Context) (*pgx.Conn, error)) (*relay, error) {
+// StartRelay makes a relay below a folder, "" for that of temporary files.
+func StartRelay(ctx context.Context, root string, connect func(context.Context) (*pgx.Conn, error)) (*Relay, error) {
 	dir, err := os.MkdirTemp(root, "relay-")
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL."+relayPort))
+	l, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL."+RelayPort))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	r := &relay{dir: dir, listen: l, connect: connect}
+	r := &Relay{Dir: dir, listen: l, connect: connect}
 	ctx, r.stop = context.WithCancel(ctx)
 	r.wg.Go(func() { r.accept(ctx) })
 	return r, nil
 }
 
-// close ends all sessions, and returns why one could not be opened.
-func (r *relay) close() error {
+// Close ends all sessions, and returns why one could not be opened.
+func (r *Relay) Close() error {
 	r.stop()
 	_ = r.listen.Close()
 	r.wg.Wait()
-	return errors.Join(r.err, os.RemoveAll(r.dir))
+	return errors.Join(r.err, os.RemoveAll(r.Dir))
 }
 
-func (r *relay) accept(ctx context.Context) {
+func (r *Relay) accept(ctx context.Context) {
 	for {
 		c, err := r.listen.Accept()
 		if err != nil {
@@ -73,7 +74,7 @@ func (r *relay) accept(ctx context.Context) {
 }
 
 // serve answers a client's login itself, and passes on what follows.
-func (r *relay) serve(ctx context.Context, client net.Conn) error {
+func (r *Relay) serve(ctx context.Context, client net.Conn) error {
 	back := pgproto3.NewBackend(client, client)
 	for {
 		m, err := back.ReceiveStartupMessage()
@@ -95,7 +96,7 @@ func (r *relay) serve(ctx context.Context, client net.Conn) error {
 	conn, err := r.connect(ctx)
 	if err != nil {
 		back.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08006", Message: "dbops could not log in"})
-		return errors.Join(fmt.Errorf("log in for pg_dump: %w", err), back.Flush())
+		return errors.Join(fmt.Errorf("log in for a client program: %w", err), back.Flush())
 	}
 	h, err := conn.PgConn().Hijack()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"dbops/internal/migrate/catalog"
+	"dbops/internal/pg/catalog"
 	"dbops/internal/sandbox/pgtest"
 )
 
