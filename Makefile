@@ -76,10 +76,10 @@ schema: ## regenerate docs/dbops.schema.json from the configuration's types
 	@mkdir -p docs
 	go run ./cmd/dbops config schema >docs/dbops.schema.json.new && mv docs/dbops.schema.json.new docs/dbops.schema.json
 
-bench: ## the proxy against direct connections, the engine against bare commits: make bench BENCHTIME=5s
+bench: ## the proxy against direct connections, the engine against bare commits, migrate against golang-migrate: make bench BENCHTIME=5s
 	@scripts/require.sh go postgres
 	@scripts/postgres.sh
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/proxy/... ./internal/op
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/proxy/... ./internal/op ./internal/migrate/...
 
 postgres: ## PostgreSQL 14 to 18 and client tools, cached beside the system
 	@scripts/postgres.sh
