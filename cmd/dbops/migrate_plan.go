@@ -10,6 +10,7 @@ import (
 
 	"dbops/internal/app"
 	"dbops/internal/fault"
+	"dbops/internal/migrate"
 	"dbops/internal/migrate/rehearse"
 	"dbops/internal/op"
 )
@@ -65,25 +66,17 @@ type migratePlanned struct {
 }
 
 func runMigratePlan(ctx context.Context, c *cli, o *migratePlanOptions, names []string) error {
-	manner, err := o.manner()
-	if err != nil {
-		return err
-	}
-	to, err := parseVersion("--to", o.to)
-	if err != nil {
-		return err
-	}
-	a, err := c.app()
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	asks, err := o.asked(a, names, to)
-	if err != nil {
-		return err
-	}
 	o.plan, o.rehearse = true, true
-	wants := o.wants(asks, to, manner, true)
+	return o.with(c, names, func(a *app.App, asks []migrate.Ask, to *int64) error {
+		wants, err := o.wants(asks, to, true)
+		if err != nil {
+			return err
+		}
+		return c.planMigrations(ctx, a, o, asks, to, wants)
+	})
+}
+
+func (c *cli) planMigrations(ctx context.Context, a *app.App, o *migratePlanOptions, asks []migrate.Ask, to *int64, wants []app.Change) error {
 	if o.out != "" && len(wants) > 1 {
 		return fault.Newf(fault.Usage, "read the flags", "there are %d plans, and --out is one file", len(wants)).Hint("plan each instance by itself: -i INSTANCE")
 	}

@@ -144,22 +144,7 @@ func scratchTemplate(ctx context.Context, bin string, major int, u *OSUser) (str
 		return "", err
 	}
 	path := filepath.Join(root, fmt.Sprintf("%d-%x", major, sum[:8]))
-	lock := flock.New(path + ".lock")
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Unlock() }()
-	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return path, err
-	}
-	draft := path + ".new"
-	if err := os.RemoveAll(draft); err != nil {
-		return "", err
-	}
-	if err := scratchInit(ctx, bin, draft, u); err != nil {
-		return "", errors.Join(err, os.RemoveAll(draft))
-	}
-	return path, os.Rename(draft, path)
+	return MadeOnce(ctx, path, func(draft string) error { return scratchInit(ctx, bin, draft, u) })
 }
 
 func copyFolder(src, dst string, u *OSUser) error {

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -88,23 +87,10 @@ func (s *scratchServer) start(ctx context.Context) error {
 	}
 	cmd := scratchProgram(context.WithoutCancel(ctx), s.bin, "postgres", s.user, s.data(), args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	s.cmd, s.done = cmd, make(chan struct{})
-	started := make(chan error, 1)
-	go func() {
-		defer close(s.done)
-		// The kernel's word that the server dies with us is given to the thread that forks it: it has to live as long.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		<-s.done
-		s.cmd = nil
+	if s.done, err = StartDying(cmd); err != nil {
 		return err
 	}
+	s.cmd = cmd
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)

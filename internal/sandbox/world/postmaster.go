@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"dbops/internal/pg"
 	"dbops/internal/sandbox/pgbin"
 )
 
@@ -110,20 +111,8 @@ func (c cluster) start(ctx context.Context, patience time.Duration) (*process, e
 	}
 	cmd := program(context.WithoutCancel(ctx), c.bin, "postgres", c.user, c.dir, "-D", c.data(), "-c", "config_file="+c.conf("postgresql.conf"))
 	cmd.Stdout, cmd.Stderr = log, log
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		defer close(p.done)
-		// The kernel's word that the server dies with us is given to the thread that forks it: it has to live as long.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		<-p.done
+	p := &process{cmd: cmd}
+	if p.done, err = pg.StartDying(cmd); err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	tick := time.NewTicker(5 * time.Millisecond)

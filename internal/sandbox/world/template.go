@@ -12,11 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
-
-	"github.com/gofrs/flock"
 
 	"dbops/internal/fault"
+	"dbops/internal/pg"
 	"dbops/internal/sandbox/pgbin"
 )
 
@@ -70,22 +68,7 @@ func (w *world) templateIn(ctx context.Context, root, name, bin string, major in
 		return "", err
 	}
 	path := filepath.Join(root, name)
-	lock := flock.New(path + ".lock")
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Unlock() }()
-	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return path, err
-	}
-	draft := path + ".new"
-	if err := os.RemoveAll(draft); err != nil {
-		return "", err
-	}
-	if err := w.initdb(ctx, bin, draft, major); err != nil {
-		return "", errors.Join(err, os.RemoveAll(draft))
-	}
-	return path, os.Rename(draft, path)
+	return pg.MadeOnce(ctx, path, func(draft string) error { return w.initdb(ctx, bin, draft, major) })
 }
 
 // initdb makes a cluster in data.
