@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
-	"dbops/internal/state"
 )
 
 type certsClientOptions struct {
@@ -25,7 +23,7 @@ type certsClientOptions struct {
 func newCertsCreateClientCmd(c *cli) *cobra.Command {
 	o := &certsClientOptions{}
 	cmd := &cobra.Command{
-		Use: "create-client -e ENV INSTANCE NAME", Short: "Make a certificate for a client (Cloud SQL)", Args: cobra.ExactArgs(2),
+		Use: "create-client -e ENV INSTANCE NAME", Short: "Make a certificate for a client (Cloud SQL)", Args: takes("INSTANCE", "NAME"),
 		Long: `Have Cloud SQL make a client certificate. Google tells its key once: it is stored, for this user's eyes only, before anything else happens, or
 the certificate is deleted again. Beside it come the certificate, the CAs, and the key as PKCS#8 in DER (JDBC) and PKCS#12 (.NET). The run's
 last step sees in a handshake that the server takes it.
@@ -72,7 +70,7 @@ func runCertsCreateClient(ctx context.Context, c *cli, o *certsClientOptions) er
 func newCertsRevokeClientCmd(c *cli) *cobra.Command {
 	o := &certsClientOptions{}
 	cmd := &cobra.Command{
-		Use: "revoke-client -e ENV INSTANCE NAME", Short: "Make a client certificate worthless (Cloud SQL)", Args: cobra.ExactArgs(2),
+		Use: "revoke-client -e ENV INSTANCE NAME", Short: "Make a client certificate worthless (Cloud SQL)", Args: takes("INSTANCE", "NAME"),
 		Long: `Delete a client certificate, by its name or its fingerprint. The server takes it for no new session; it cannot be had back.
 ` + changeStatuses,
 		Example: "  dbops certs revoke-client -e staging main laptop-ann\n  dbops certs revoke-client -e prod main metabase --plan",
@@ -110,7 +108,7 @@ type certsRotateOptions struct {
 func newCertsRotateCmd(c *cli) *cobra.Command {
 	o := &certsRotateOptions{}
 	cmd := &cobra.Command{
-		Use: "rotate-ca -e ENV INSTANCE", Short: "Have the server show a certificate of another CA", Args: cobra.ExactArgs(1),
+		Use: "rotate-ca -e ENV INSTANCE", Short: "Have the server show a certificate of another CA", Args: takes("INSTANCE"),
 		Long: `Cloud SQL: add a CA, wait until somebody has given it to all clients (a gate), rotate to it, and see it in a handshake; --back rotates to the
 previous one. RDS: change to another CA of the region, at once, in the maintenance window or at the next restart; the plan says whether the
 engine restarts for it. Undoing the run rotates back.
@@ -175,25 +173,5 @@ func (c *cli) rotate(ctx context.Context, f changeFlags, want app.Change) error 
 	if err := c.present(p); err != nil {
 		return err
 	}
-	return c.withdrawn(ctx, a, f, p, c.run(ctx, a, f, p))
-}
-
-// withdrawn ends a run that found its target taken by one that was submitted at the same time.
-func (c *cli) withdrawn(ctx context.Context, a *app.App, f changeFlags, p *op.Plan, err error) error {
-	held, ok := errors.AsType[*state.HeldError](err)
-	if !ok {
-		return err
-	}
-	engine, lost := a.Engine(ctx, app.EngineOptions{})
-	if lost != nil {
-		return errors.Join(err, lost)
-	}
-	who, lost := a.Identity(ctx, p.Environment, p.Instance, c.sshKey(f.key))
-	if lost == nil {
-		lost = engine.Tell(ctx, p.RunID(), state.Cancel, who, "run "+held.Run+" was submitted at the same time")
-	}
-	if lost != nil {
-		return errors.Join(err, lost)
-	}
-	return fault.Newf(fault.Blocked, p.Title, "run %s was submitted at the same time, and %s belongs to it", held.Run, held.Target).Hint("nothing was changed; when it has ended, make the plan again: dbops runs show %s", held.Run)
+	return c.run(ctx, a, f, p)
 }

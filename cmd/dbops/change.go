@@ -186,6 +186,10 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 	if err != nil {
 		return err
 	}
+	if f.detach && !engine.Store().Team() {
+		return fault.Newf(fault.Usage, p.Title, "--detach leaves a run to the workers of a team, and the state is a file of one person, which has none").
+			Hint("nothing was begun: leave --detach out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml")
+	}
 	if r, err := engine.Run(ctx, p.RunID()); err == nil && r.State.Ended() {
 		return c.wasRun(ctx, engine, r)
 	}
@@ -327,13 +331,46 @@ func (c *cli) follow(ctx context.Context, engine *op.Engine, id string, before i
 
 // attach brings a run on and shows what is new of it.
 func (c *cli) attach(ctx context.Context, engine *op.Engine, id string, before int64) (state.Run, error) {
-	tell := func(e state.Event) { fmt.Fprintln(c.err, eventLine(e)) }
-	if c.json() {
-		tell = func(e state.Event) { _ = printJSON(c.out, eventJSON{"dbops/run-event/v1", id, e}) }
-	} else if before > 0 {
+	if !c.json() && before > 0 {
 		fmt.Fprintf(c.err, "%d lines went before: dbops runs show %s\n", before, id)
 	}
-	return engine.Attach(ctx, id, before, tell)
+	tell, told := c.teller(id)
+	r, err := engine.Attach(ctx, id, before, tell)
+	told(r)
+	return r, err
+}
+
+// teller shows the events of a run. What a run ends or waits with is left to the error that says so at the end: told, with the run as it is then,
+// shows what no error will say.
+func (c *cli) teller(id string) (tell func(state.Event), told func(state.Run)) {
+	if c.json() {
+		return func(e state.Event) { _ = printJSON(c.out, eventJSON{"dbops/run-event/v1", id, e}) }, func(state.Run) {}
+	}
+	var held []state.Event // a failure, and what it led to
+	show := func(problem string) {
+		for _, e := range held {
+			if problem != "" {
+				e.Text = orText(strings.TrimSuffix(strings.TrimSuffix(e.Text, problem), ": "), map[string]string{op.EventFailed: "failed", op.EventParked: "parked"}[e.Kind])
+			}
+			fmt.Fprintln(c.err, eventLine(e))
+		}
+		held = nil
+	}
+	tell = func(e state.Event) {
+		follows := len(held) > 0 && (e.Kind == op.EventParked || e.Kind == op.EventEnded) && strings.HasSuffix(e.Text, held[0].Text)
+		if !follows {
+			show("")
+		}
+		if held = append(held, e); !follows && e.Kind != op.EventFailed {
+			show("")
+		}
+	}
+	return tell, func(r state.Run) {
+		if r.State != state.Parked && r.State != state.Failed {
+			r.Problem = ""
+		}
+		show(r.Problem)
+	}
 }
 
 // eventJSON is dbops/run-event/v1.

@@ -34,8 +34,8 @@ with dbops runs resume, or with a worker of a team.`,
 		newRunsVerbCmd(c, "retry", state.Retry, "Take the step again that failed", `The step is taken again. It looks before it acts, so nothing is done twice.`),
 		newRunsVerbCmd(c, "continue", state.Continue, "Pass a gate", `The run goes on with the step after the gate.`),
 		newRunsVerbCmd(c, "abandon", state.Abandon, "End a run as it is", `Nothing more is done, and nothing is changed back. The instance is free again. Status 0 says that it is, although the run is then failed.`),
-		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. A run that somebody works on is cancelled first (dbops runs cancel); one that was
-interrupted is stopped here.`))
+		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. A run that somebody works on is cancelled first (dbops runs cancel), and waited
+for, up to half a minute, while it stops; one that was interrupted is stopped here.`))
 	return cmd
 }
 
@@ -139,7 +139,7 @@ func runWord(r state.Run) string {
 
 func newRunsShowCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use: "show RUN", Short: "Show a run with its journal", Args: cobra.ExactArgs(1),
+		Use: "show RUN", Short: "Show a run with its journal", Args: takes("RUN"),
 		Example: "  dbops runs show r1a2b3c4d5",
 		RunE:    func(cmd *cobra.Command, args []string) error { return runRunsShow(cmd.Context(), c, args[0]) },
 	}
@@ -296,7 +296,7 @@ func judged(r state.Run, steps []state.Step) error {
 
 func newRunsWatchCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use: "watch RUN", Short: "Follow a run that somebody works on", Args: cobra.ExactArgs(1),
+		Use: "watch RUN", Short: "Follow a run that somebody works on", Args: takes("RUN"),
 		Long:    "Follow a run without working on it. Ctrl-C ends the watching, not the run.\n" + changeStatuses,
 		Example: "  dbops runs watch r1a2b3c4d5",
 		RunE:    func(cmd *cobra.Command, args []string) error { return runRunsWatch(cmd.Context(), c, args[0]) },
@@ -313,11 +313,9 @@ func runRunsWatch(ctx context.Context, c *cli, id string) error {
 	if err != nil {
 		return err
 	}
-	tell := func(v state.Event) { fmt.Fprintln(c.err, eventLine(v)) }
-	if c.json() {
-		tell = func(v state.Event) { _ = printJSON(c.out, eventJSON{"dbops/run-event/v1", r.ID, v}) }
-	}
+	tell, told := c.teller(r.ID)
 	r, err = e.Watch(ctx, r.ID, 0, tell)
+	told(r)
 	if err != nil {
 		return err
 	}
@@ -330,7 +328,7 @@ func runRunsWatch(ctx context.Context, c *cli, id string) error {
 func newRunsResumeCmd(c *cli) *cobra.Command {
 	key := ""
 	cmd := &cobra.Command{
-		Use: "resume RUN", Short: "Go on with a run that was interrupted", Args: cobra.ExactArgs(1),
+		Use: "resume RUN", Short: "Go on with a run that was interrupted", Args: takes("RUN"),
 		Long: `Go on where a run's journal ends. A step in which its process died is taken again: it looks before it acts. The run uses the
 credentials of the process that works on it, and the audit log has your name on what it does from then on.
 ` + changeStatuses,

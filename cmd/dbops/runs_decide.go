@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +37,7 @@ changed; continue passes a gate; abandon ends the run as it is.
 ` + changeStatuses,
 		Example: `  dbops runs decide r1a2b3c4d5 retry
   dbops runs decide r1a2b3c4d5 undo --reason "the window closes"`,
-		Args: cobra.ExactArgs(2),
+		Args: takes("RUN", "retry|undo|continue|abandon"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.run, o.verb = args[0], args[1]
 			return runRunsDecide(cmd.Context(), c, o)
@@ -49,7 +50,7 @@ changed; continue passes a gate; abandon ends the run as it is.
 func newRunsVerbCmd(c *cli, name string, verb state.Verb, short, long string) *cobra.Command {
 	o := &decideOptions{verb: string(verb)}
 	cmd := &cobra.Command{
-		Use: name + " RUN", Short: short, Long: long + "\n" + changeStatuses, Args: cobra.ExactArgs(1),
+		Use: name + " RUN", Short: short, Long: long + "\n" + changeStatuses, Args: takes("RUN"),
 		Example: "  dbops runs " + name + " r1a2b3c4d5 --reason \"wrong instance\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.run = args[0]
@@ -75,6 +76,9 @@ func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
 	defer a.Close()
 	r, err := e.Run(ctx, o.run)
 	if err != nil {
+		return err
+	}
+	if r, err = c.stopped(ctx, e, r, verb); err != nil {
 		return err
 	}
 	// Its step is stopped first, where nobody does.
@@ -113,6 +117,22 @@ func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
 	}
 	r, err = c.attach(ctx, e, r.ID, before)
 	return c.decided(ctx, e, r, verb, err)
+}
+
+// stopping is how long a decision waits for a step that was told to stop.
+const stopping = 30 * time.Second
+
+// stopped waits for a run that somebody has cancelled a moment ago, and now wants to decide about.
+func (c *cli) stopped(ctx context.Context, e *op.Engine, r state.Run, verb state.Verb) (state.Run, error) {
+	if verb == state.Cancel || op.Fits(r, verb) == nil || !r.Alive {
+		return r, nil
+	}
+	told, err := e.Stopped(ctx, r.ID, 0)
+	if fault.KindOf(err) != fault.Busy {
+		return told, err
+	}
+	fmt.Fprintf(c.err, "its step %s was told to stop; waiting for that, up to %s\n", told.Step, stopping)
+	return e.Stopped(ctx, r.ID, stopping)
 }
 
 // decided ends a decision about a run: it is well if what was asked for happened.

@@ -28,7 +28,7 @@ func (r *runner) acquire(ctx context.Context, run state.Run, p *Plan) (begun sta
 				return begun, nil, err
 			}
 			if !r.e.store.Team() && held.Run != run.ID { // this process is the only one that works: it would wait for itself
-				return run, nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID)
+				return run, nil, fault.New(fault.Busy, "begin "+run.Title, err).Hint("dbops runs show %s; when it has ended: dbops runs resume %s", held.Run, run.ID) // see withdrawn
 			}
 			if text = held.Error(); held.Run == run.ID {
 				text = told // its own runner died: the lease will end

@@ -36,7 +36,7 @@ func (e *Engine) Attach(ctx context.Context, id string, after int64, tell func(s
 			if errors.Is(err, errBusy) { // the process's end lets go
 				e.keep(letGo)
 			} else {
-				err = errors.Join(err, letGo())
+				err = errors.Join(e.withdrawn(ctx, id, err), letGo())
 			}
 			if err != nil || over {
 				return run, err

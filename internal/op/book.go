@@ -52,12 +52,26 @@ func record[T any](b *dbosBook, name string, fn func(context.Context, *state.Tx)
 		}
 		return v, err
 	}, dbos.WithStepName(name), dbos.WithStepMaxRetries(3), dbos.WithStepRetryPredicate(deadlock))
+	if unexpected(err) {
+		return zero, foreignError{fault.Newf(fault.Config, "go on with run "+b.run.ID, "what was written down of it is not what this dbops would write").
+			Hint("it was begun by another version of dbops (%s): use that one", b.plan.Tool)}
+	}
 	if err != nil {
 		b.fail(name, err)
 		return zero, errStopped
 	}
 	b.r.e.o.hook(name)
 	return out, nil
+}
+
+// unexpected tells that the engine has a checkpoint of another name where this one belongs.
+func unexpected(err error) bool {
+	for e, ok := errors.AsType[*dbos.Error](err); ok; e, ok = errors.AsType[*dbos.Error](errors.Unwrap(e)) {
+		if e.Code == dbos.ErrorCodeUnexpectedStep {
+			return true
+		}
+	}
+	return false
 }
 
 func deadlock(err error) bool {
@@ -408,23 +422,4 @@ func (b *dbosBook) tell(ctx context.Context, e state.Event) {
 	if err != nil && ctx.Err() == nil {
 		b.r.e.o.Log.Warn("progress could not be told", "run", b.run.ID, "error", err)
 	}
-}
-
-// engineTx is the engine's transaction as the store needs it.
-type engineTx struct{ tx dbos.Tx }
-
-func (t engineTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	r, err := t.tx.Exec(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.RowsAffected()
-}
-
-func (t engineTx) Query(ctx context.Context, query string, args ...any) (db.Rows, error) {
-	rows, err := t.tx.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
 }

@@ -8,7 +8,13 @@ import (
 	"strings"
 )
 
-// difference says which facts differ, with their values, in the words of the plan's settings.
+// What of a difference fits into a line or two.
+const (
+	maxValue      = 40
+	maxDifference = 160
+)
+
+// difference says which facts differ, with their values, in the words of the plan's settings, in a line or two.
 func difference(before, after json.RawMessage, words map[string]string) string {
 	x, y := map[string]string{}, map[string]string{}
 	flatten("", before, x)
@@ -16,15 +22,50 @@ func difference(before, after json.RawMessage, words map[string]string) string {
 	both := maps.Clone(x)
 	maps.Copy(both, y)
 	var out []string
+	size, more := 0, 0
 	for _, k := range slices.Sorted(maps.Keys(both)) {
-		if x[k] != y[k] {
-			out = append(out, fmt.Sprintf("%s was %s, is %s", wordOf(k, words), orNothing(x[k]), orNothing(y[k])))
+		if x[k] == y[k] {
+			continue
 		}
+		was, is := apart(orNothing(x[k]), orNothing(y[k]))
+		one := fmt.Sprintf("%s was %s, is %s", clip(wordOf(k, words), 2*maxValue), was, is)
+		if size += len([]rune(one)); len(out) > 0 && size > maxDifference {
+			more++
+			continue
+		}
+		out = append(out, one)
 	}
-	if len(out) > 5 {
-		out = append(out[:5], fmt.Sprintf("and %d more", len(out)-5))
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(out, "; ")
+}
+
+// apart cuts two values that differ to what shows that they do.
+func apart(x, y string) (a, b string) {
+	r, q := []rune(x), []rune(y)
+	if len(r) <= maxValue && len(q) <= maxValue {
+		return x, y
+	}
+	same := 0
+	for same < min(len(r), len(q)) && r[same] == q[same] {
+		same++
+	}
+	from := max(same-maxValue/4, 0)
+	cut := func(r []rune) string {
+		if from == 0 {
+			return clip(string(r), maxValue)
+		}
+		return "..." + clip(string(r[from:]), maxValue)
+	}
+	return cut(r), cut(q)
+}
+
+func clip(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return s
 }
 
 func orNothing(v string) string {

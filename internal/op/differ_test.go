@@ -1,6 +1,9 @@
 package op
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestADifferenceIsToldInTheWordsOfThePlan(t *testing.T) {
 	t.Parallel()
@@ -25,7 +28,15 @@ func TestADifferenceIsToldInTheWordsOfThePlan(t *testing.T) {
 		{"a list of things without", `{"x":[{"v":1}]}`, `{"x":[{"v":2}]}`, `x was {"v":1}, is {"v":2}`},
 		{
 			"too many", `{}`, `{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}`,
-			"a was nothing, is 1; b was nothing, is 1; c was nothing, is 1; d was nothing, is 1; e was nothing, is 1; and 2 more",
+			"a was nothing, is 1; b was nothing, is 1; c was nothing, is 1; d was nothing, is 1; e was nothing, is 1; f was nothing, is 1; g was nothing, is 1",
+		},
+		{
+			"more than fit into two lines", `{}`, `{"a":"0123456789012345678901234567890123456789","b":"0123456789012345678901234567890123456789","c":"0123456789012345678901234567890123456789","d":1}`,
+			"a was nothing, is 0123456789012345678901234567890123456789; b was nothing, is 0123456789012345678901234567890123456789; and 2 more",
+		},
+		{
+			"long values that differ at their ends", `{"rule":"` + strings.Repeat("x", 300) + `old"}`, `{"rule":"` + strings.Repeat("x", 300) + `new` + strings.Repeat("y", 300) + `"}`,
+			"rule was ...xxxxxxxxxxold, is ...xxxxxxxxxxnewyyyyyyyyyyyyyyyyyyyyyyyyyyy...",
 		},
 	} {
 		if got := difference([]byte(c.before), []byte(c.after), words); got != c.want {

@@ -226,7 +226,7 @@ func (e *Engine) mayRun(what string, p *Plan, o SubmitOptions) error {
 		return fault.Newf(fault.Invalid, what, "the plan does not follow from what it was made from: it was edited, or made by another version (%s)", p.Tool).
 			Hint("make the plan again")
 	}
-	if _, err := rebuild(k, p); err != nil {
+	if err := derived(k, p); err != nil {
 		return err
 	}
 	if b := p.Blocked(); len(b) > 0 {

@@ -69,3 +69,22 @@ func missingMigrations(ctx context.Context, q rowQuerier) ([]string, error) {
 	}
 	return statements, nil
 }
+
+// engineTx is the engine's transaction as the store needs it.
+type engineTx struct{ tx dbos.Tx }
+
+func (t engineTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	r, err := t.tx.Exec(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+func (t engineTx) Query(ctx context.Context, query string, args ...any) (db.Rows, error) {
+	rows, err := t.tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}

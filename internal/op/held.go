@@ -2,6 +2,8 @@ package op
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"dbops/internal/fault"
@@ -132,4 +134,28 @@ func (e *Engine) addPassing(ctx context.Context, what string, p *Plan) error {
 		}
 	}
 	return nil
+}
+
+// withdrawn ends a run that was not begun and found its target to be another one's: it would wait for ever in a store of one process, or begin
+// much later with a plan of before. Other errors are returned as they are.
+func (e *Engine) withdrawn(ctx context.Context, id string, err error) error {
+	held, ok := errors.AsType[*state.HeldError](err)
+	if !ok || held.Run == id {
+		return err
+	}
+	over := false
+	var what string
+	lost := e.store.Tx(ctx, "withdraw run "+id, func(ctx context.Context, tx *state.Tx) error {
+		r, found, err := tx.LockRun(ctx, id)
+		what = "run " + r.Title
+		if err != nil || !found || r.State != state.Queued {
+			return err
+		}
+		over = true
+		return e.endQueued(ctx, tx, r, Actor{r.Actor, r.ActorVia}, fmt.Sprintf("withdrawn: %s belongs to run %s", held.Target, held.Run))
+	})
+	if lost != nil || !over {
+		return errors.Join(err, lost)
+	}
+	return fault.New(fault.Blocked, what, held).Hint("nothing was changed, and nothing waits; when that run has ended, make the plan again: dbops runs show %s", held.Run)
 }

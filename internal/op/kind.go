@@ -1,6 +1,7 @@
 package op
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -164,23 +165,48 @@ func (r *Registry) Kind(name string) (Kind, error) {
 		Hint("it was planned by another version: use that one, or make the plan again")
 }
 
-// rebuild returns the steps of a stored plan, and refuses a plan that was not derived by this dbops from its own facts.
+// rebuild returns the steps of a stored plan, and refuses a plan whose steps this dbops would not do so. What decides how a run goes on is as
+// the plan has it, for a run that another version began must come to the same places.
 func rebuild(k Kind, p *Plan) ([]Step, error) {
 	steps, err := k.Steps(p.Target, p.Request, p.Facts)
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Equal(infos(steps), p.Steps) {
-		return nil, fault.Newf(fault.Invalid, "rebuild the steps of "+p.Kind+" on "+p.Target.String(), "they are not those of the plan").
-			Hint("it was planned by another version of dbops (%s): use that one, or make the plan again", p.Tool)
+	now := infos(steps)
+	if len(now) != len(p.Steps) {
+		return nil, notThose(p)
+	}
+	for i, stored := range p.Steps {
+		now[i].Final, now[i].Onward = stored.Final, stored.Onward
+		if now[i] != stored {
+			return nil, notThose(p)
+		}
+		steps[i].Final, steps[i].Onward = stored.Final, stored.Onward
 	}
 	return steps, nil
+}
+
+// derived refuses a plan that this dbops would not make from its facts.
+func derived(k Kind, p *Plan) error {
+	steps, err := k.Steps(p.Target, p.Request, p.Facts)
+	if err == nil && !slices.Equal(infos(steps), p.Steps) {
+		err = notThose(p)
+	}
+	return err
+}
+
+func notThose(p *Plan) error {
+	return fault.Newf(fault.Invalid, "rebuild the steps of "+p.Kind+" on "+p.Target.String(), "they are not those of the plan").
+		Hint("it was planned by another version of dbops (%s): use that one, or make the plan again", p.Tool)
 }
 
 func infos(steps []Step) []StepInfo {
 	out := make([]StepInfo, len(steps))
 	for i, s := range steps {
-		out[i] = StepInfo{Name: s.Name, Title: s.Title, Gate: s.Gate != "", Undo: s.UndoTitle}
+		out[i] = StepInfo{Name: s.Name, Title: s.Title, Gate: s.Gate != "", Final: s.Final, Onward: s.Onward}
+		if s.Undo != nil {
+			out[i].Undo = cmp.Or(s.UndoTitle, "undo: "+s.Title)
+		}
 	}
 	return out
 }

@@ -94,12 +94,14 @@ type Downtime struct {
 	Text     string `json:"text"`     // what is known, and from where
 }
 
-// StepInfo is a step as a plan shows it.
+// StepInfo is a step as a plan shows it, with all that decides how its run goes on: another version of dbops goes by it, too.
 type StepInfo struct {
-	Name  string `json:"name"`
-	Title string `json:"title"`
-	Gate  bool   `json:"gate,omitempty"`
-	Undo  string `json:"undo,omitempty"` // what undoing it does; empty: it changes nothing, or cannot be undone
+	Name   string `json:"name"`
+	Title  string `json:"title"`
+	Gate   bool   `json:"gate,omitempty"`
+	Undo   string `json:"undo,omitempty"`   // what undoing it does; empty: it changes nothing, or cannot be undone
+	Final  bool   `json:"final,omitempty"`  // its failure ends the run
+	Onward bool   `json:"onward,omitempty"` // where it fails, nobody is offered to undo
 }
 
 // Draft is what an operation derives from a request and from what it saw: the part of a plan that depends on nothing else.

@@ -266,15 +266,14 @@ var errBusy = errors.New("its step does not stop")
 // workflow works on one run. Its result is never an error: the journal says how the run ended.
 func (r *runner) workflow(ctx dbos.Context, id string) (string, error) {
 	err := r.work(ctx, id)
+	if foreign, ok := errors.AsType[foreignError](err); ok {
+		err = r.stranded(ctx, id, foreign)
+	}
 	if err == nil {
 		return "ended", nil
 	}
 	// Nothing of this may be recorded: the run goes on in another process.
-	switch foreign, ok := errors.AsType[foreignError](err); {
-	case errors.Is(err, errStopped):
-	case ok && r.worker: // others have runs here, too
-		r.refuse(ctx, id, foreign)
-	default:
+	if !errors.Is(err, errStopped) {
 		f := fault.New(fault.KindOf(err), "work on run "+id, err)
 		if fault.HintOf(err) == "" {
 			f = f.Hint("dbops runs resume %s", id)
@@ -283,26 +282,6 @@ func (r *runner) workflow(ctx dbos.Context, id string) (string, error) {
 	}
 	<-ctx.Done()
 	return "", context.Canceled
-}
-
-// foreignError says that this dbops cannot work on a run, and that another version may.
-type foreignError struct{ error }
-
-func (e foreignError) Unwrap() error { return e.error }
-
-// refuse says that this worker keeps away from a run.
-func (r *runner) refuse(ctx context.Context, id string, why foreignError) {
-	text := fmt.Sprintf("%s, process %d, cannot work on it: %v", r.e.o.Host, os.Getpid(), why)
-	if hint := fault.HintOf(why.error); hint != "" {
-		text += " (" + hint + ")"
-	}
-	r.e.o.Log.Error("a run cannot be worked on by this dbops", "run", id, "error", why)
-	err := r.e.store.Tx(ctx, "say why a run waits", func(ctx context.Context, tx *state.Tx) error {
-		return tx.AddEvent(ctx, id, state.Event{Kind: EventWaiting, Text: text})
-	})
-	if err != nil && ctx.Err() == nil {
-		r.e.o.Log.Warn("it could not be told why a run waits", "run", id, "error", err)
-	}
 }
 
 func (r *runner) work(ctx dbos.Context, id string) error {

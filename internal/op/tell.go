@@ -51,7 +51,10 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 
 // cancelQueued ends a run that was not begun.
 func (e *Engine) cancelQueued(ctx context.Context, tx *state.Tx, r state.Run, by Actor) error {
-	text := "cancelled by " + by.Name
+	return e.endQueued(ctx, tx, r, by, "cancelled by "+by.Name)
+}
+
+func (e *Engine) endQueued(ctx context.Context, tx *state.Tx, r state.Run, by Actor, text string) error {
 	if err := tx.SetRun(ctx, r.ID, state.Cancelled, "", text, ""); err != nil {
 		return err
 	}
@@ -90,6 +93,38 @@ func fits(what string, r state.Run, v state.Verb) error {
 			Hint("if that process is dead the run is free in %s: try again then", left.Round(time.Second))
 	}
 	return no("%s", Sign(r)).Hint("dbops runs cancel %s stops its step; then dbops runs %s %s", r.ID, v, r.ID)
+}
+
+// Stopped waits until a run whose step was told to stop has done so, for a while: a step stops where that is safe. It returns the run as it is
+// then; one that goes on stopping is a fault.Busy. A run that was told nothing is returned at once.
+func (e *Engine) Stopped(ctx context.Context, id string, patience time.Duration) (r state.Run, err error) {
+	what := "stop run " + id
+	for end := time.Now().Add(patience); ; {
+		told := false
+		err := e.store.Read(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+			all, err := tx.Controls(ctx, id) // before the run, which a runner sets when it heeds one
+			if err != nil {
+				return err
+			}
+			told = last(all, "", []state.Verb{state.Cancel}).Verb != ""
+			var found bool
+			if r, found, err = tx.Run(ctx, id); err == nil && !found {
+				err = noRun(what)
+			}
+			return err
+		})
+		stops := told && r.Alive && (r.State == state.Running || r.State == state.Undoing)
+		switch {
+		case err != nil || !stops:
+			return r, err
+		case time.Now().After(end):
+			return r, fault.Newf(fault.Busy, what, "its step %s was told to stop, and has not stopped yet", r.Step).
+				Hint("it stops where that is safe: dbops runs watch %s shows when", id)
+		}
+		if err := Sleep(ctx, e.o.Poll/4); err != nil {
+			return r, fault.New(fault.Interrupted, what, err).Hint("it goes on stopping: dbops runs watch %s", id)
+		}
+	}
 }
 
 // Sign says who works on a run, or did last, and how that is known; empty if nobody has.

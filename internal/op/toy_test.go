@@ -99,6 +99,7 @@ type toys struct {
 	world toyWorld
 	name  string // of the kind. Defaults to toy
 	extra string // a step that this version has and others have not
+	other bool   // this version holds a step called fail for final, and for one after which there is no way back
 	hook  func(at string)
 	// inside is told when a step of a target is entered and left.
 	inside func(target string, in bool)
@@ -145,13 +146,14 @@ func (y *toys) kind() Kind {
 					Do:   y.setter(s, r.Value, r.Naive),
 					Undo: y.setter(s, f.Was[s], r.Naive),
 				}
-				step.Final = s == "final"
+				step.Final = s == "final" || y.other && s == "fail"
+				step.Onward = y.other && s == "fail"
 				if s == "fail" || s == "final" {
 					step.Do = func(ctx context.Context, session *Session) (Result, error) {
 						y.mu.Lock()
 						do := y.do[s]
 						y.mu.Unlock()
-						if do != nil {
+						if do != nil && s == "final" {
 							return Result{}, do(ctx, session)
 						}
 						return Result{}, fault.Newf(fault.Invalid, "set fail", "it never works")
