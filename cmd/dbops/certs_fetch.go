@@ -26,7 +26,7 @@ type certsFetchOptions struct {
 func newCertsFetchCmd(c *cli) *cobra.Command {
 	o := &certsFetchOptions{}
 	cmd := &cobra.Command{
-		Use: "fetch -e ENV INSTANCE", Short: "Write the files that clients need to verify a server", Args: cobra.ExactArgs(1),
+		Use: "fetch -e ENV INSTANCE", Short: "Write the files that clients need to verify a server", Args: takes("INSTANCE"),
 		Long: `Write the CAs of an instance as PEM and as a Java trust store, and an entry for pg_service.conf; print the settings for each tool. Cloud SQL
 tells its CAs; those of RDS are the region's bundle, which is part of dbops (dbops certs update brings newer ones), or ca_file. Before
 anything is written, the CAs must verify the live server; where it cannot be reached, that is said. Written to a folder of its own again, it

@@ -259,6 +259,7 @@ type encoreExportOptions struct {
 	user, passwordFrom      string
 	host, caFile, out       string
 	inline, reveal, inPlace bool
+	addSecret               bool
 }
 
 func newEncoreExportCmd(c *cli) *cobra.Command {
@@ -271,7 +272,7 @@ keeps its bytes; comments go, because no runtime reads them. Where the file take
 stays as it is, and the steps say which variable to set.
 
 The new text holds passwords: it is printed with --reveal only, written to a new file that nobody else can read with --out, or over FILE with
---in-place, which keeps the text as it was in FILE.before-export. With --inline the text holds user and password itself from then on, and the
+--in-place, which keeps the text as it was in FILE.before-export (a later one in FILE.before-export.2, and so on). With --inline the text holds user and password itself from then on, and the
 variables are not read for them any more. FILE is an infra.config.json, or a value of ENCORE_RUNTIME_CONFIG (--database), or of ENCORE_APP_SECRETS (--secret), or - for standard
 input.
 
@@ -290,6 +291,7 @@ Exit status: 0 done, or nothing to do; 1 failed, or a value that the runtime cou
 	f := cmd.Flags()
 	f.StringVar(&o.database, "database", "", "the database, by its name in the app's code")
 	f.StringVar(&o.secret, "secret", "", "of app secrets: the secret, by its name")
+	f.BoolVar(&o.addSecret, "add", false, "with --secret: add it, if the text does not have it")
 	f.StringVar(&o.user, "user", "", "the new user name")
 	f.StringVar(&o.passwordFrom, "password-from", "", "where the new password is: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH or env:NAME")
 	f.StringVar(&o.host, "host", "", "the new host, as in NAME:PORT")
@@ -297,7 +299,7 @@ Exit status: 0 done, or nothing to do; 1 failed, or a value that the runtime cou
 	f.BoolVar(&o.inline, "inline", false, "write user and password into the text where it names variables, for good")
 	f.BoolVar(&o.reveal, "reveal", false, "print the new text, passwords included")
 	f.StringVar(&o.out, "out", "", "write the new text to this file, which must not exist")
-	f.BoolVar(&o.inPlace, "in-place", false, "replace FILE, an infra config; the text as it was is kept in FILE.before-export")
+	f.BoolVar(&o.inPlace, "in-place", false, "replace FILE, an infra config; the text as it was is kept in FILE.before-export, or the next number of it")
 	cmd.MarkFlagsOneRequired("database", "secret")
 	cmd.MarkFlagsMutuallyExclusive("database", "secret")
 	cmd.MarkFlagsOneRequired("user", "password-from", "host", "ca-file")
@@ -328,7 +330,7 @@ func runEncoreExport(ctx context.Context, c *cli, o *encoreExportOptions) error 
 	if err != nil {
 		return err
 	}
-	made, err := app.ExportEncore(app.EncoreExport{EncoreInput: in, Database: o.database, Secret: o.secret, Change: change})
+	made, err := app.ExportEncore(app.EncoreExport{EncoreInput: in, Database: o.database, Secret: o.secret, Add: o.addSecret, Change: change})
 	if err != nil {
 		return o.about(err)
 	}
@@ -345,7 +347,7 @@ func runEncoreExport(ctx context.Context, c *cli, o *encoreExportOptions) error 
 			return fault.Newf(fault.Usage, "read the flags", "--in-place is for the file of an infra config")
 		}
 		if len(made.Changed) > 0 || made.CommentsGone {
-			if out.Kept, err = encore.KeepLast(o.file); err != nil {
+			if out.Kept, err = encore.KeepBefore(o.file); err != nil {
 				return err
 			}
 		}
@@ -426,6 +428,8 @@ func (o *encoreExportOptions) consistent() error {
 	switch {
 	case o.secret != "" && (o.passwordFrom == "" || o.user != "" || o.host != "" || o.caFile != ""):
 		return fault.Newf(fault.Usage, "read the flags", "an app secret has a value and nothing else").Hint("--secret NAME --password-from REF")
+	case o.addSecret && o.secret == "":
+		return fault.Newf(fault.Usage, "read the flags", "--add is for an app secret, and needs --secret")
 	case o.inPlace && o.file == "-":
 		return fault.Newf(fault.Usage, "read the flags", "standard input cannot be replaced")
 	case o.out != "":

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"dbops/internal/config"
 	"dbops/internal/encore"
@@ -71,6 +73,7 @@ type EncoreExport struct {
 	EncoreInput
 	Database string // by its name in the app's code; or
 	Secret   string // the name of an app secret, which Change.Password is for
+	Add      bool   // the secret may be one that the text does not have
 	Change   encore.Change
 }
 
@@ -125,6 +128,9 @@ func ExportEncore(o EncoreExport) (EncoreExported, error) {
 		if err != nil {
 			return out, err
 		}
+		if err := o.there(s.Names()); err != nil {
+			return out, err
+		}
 		changed, err := s.Set(o.Secret, o.Change.Password)
 		if err != nil {
 			return out, err
@@ -136,6 +142,18 @@ func ExportEncore(o EncoreExport) (EncoreExported, error) {
 		return out, err
 	}
 	return out, nil
+}
+
+// there refuses a secret that the text does not have: more likely than a new one it is a name that was misspelt.
+func (o EncoreExport) there(names []string) error {
+	if o.Add || slices.Contains(names, o.Secret) {
+		return nil
+	}
+	f := fault.Newf(fault.Usage, "change the app secrets", "there is no secret %q", o.Secret)
+	if len(names) == 0 {
+		return f.Hint("there is none at all; --add adds this one")
+	}
+	return f.Hint("there are: %s; --add adds another", strings.Join(names, ", "))
 }
 
 func serverName(all []encore.Database, name string) string {

@@ -315,6 +315,12 @@ func TestStepsAfterARotation(t *testing.T) {
 	show("nothing to do", r.Steps())
 	r.Report, r.Username, r.From = Report{Changed: []string{Host, CA}}, "", ""
 	show("another host and CA", r.Steps())
+	r.Kept = "infra.config.json.before-export.2"
+	show("another host and CA, in place", r.Steps())
+	r.Report = Report{Changed: []string{Password}, SameUser: true}
+	show("the password of the same user", r.Steps())
+	r.Username, r.Kept, r.Report = "orders_a", "", Report{CommentsGone: true, SameUser: true}
+	show("the same user, and comments that go", r.Steps())
 	r.Kind, r.Language, r.Username, r.Report = RuntimeConfig, Go, "orders_b", Report{Changed: []string{Username, Password}, OldUsername: `o"a`}
 	show("the runtime config", r.Steps())
 	r.Kind, r.Report = AppSecrets, Report{Changed: []string{Password}}

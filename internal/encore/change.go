@@ -30,8 +30,10 @@ func (c *Infra) Set(database string, change Change) (Report, error) {
 		return Report{}, err
 	}
 	report := Report{CommentsGone: c.doc.lenient}
+	was := e.Username
 	c.setUsername(e, change, &report)
 	c.setPassword(e, change, &report)
+	report.live(was, change)
 	if change.Host != "" && c.doc.setText(e.server, "host", change.Host) {
 		report.Changed = append(report.Changed, Host)
 	}
@@ -118,6 +120,20 @@ func (c *Infra) sharedVariables(e *entry, report *Report) {
 	}
 }
 
+// live warns of a change for the user that the text names already, after user and password were set. Whom a variable names is not known: a user
+// that is given is then taken for another.
+func (r *Report) live(was Origin, change Change) {
+	same := change.Username == "" || was.InText && was.Text == change.Username
+	password := slices.Contains(r.Changed, Password) || slices.ContainsFunc(r.Variables, func(v Variable) bool { return v.Holds == Password })
+	if same && (password || change.Username != "" && change.Password.IsZero()) {
+		r.SameUser = true
+		r.warn(liveUser)
+	}
+}
+
+const liveUser = "the text names this user already. Never change the password of the user that is logged in: every new connection fails until the last " +
+	"container is restarted. Make a second user, or give an idle one the password, and name it with --user"
+
 func (r *Report) inlined(was Origin, holds string) {
 	if was.Variable != "" {
 		r.Inlined = append(r.Inlined, Variable{was.Variable, holds})
@@ -134,6 +150,7 @@ func (r *Report) add(o Report) {
 	r.Variables = append(r.Variables, o.Variables...)
 	r.Inlined = append(r.Inlined, o.Inlined...)
 	r.OldUsername = cmp.Or(r.OldUsername, o.OldUsername)
+	r.SameUser = r.SameUser || o.SameUser
 	r.CommentsGone = r.CommentsGone || o.CommentsGone
 	r.warn(o.Warnings...)
 }

@@ -98,6 +98,8 @@ type Report struct {
 	Warnings  []string   `json:"warnings,omitempty"`
 	// OldUsername is the user name that the text had until now, if it changed.
 	OldUsername string `json:"old_username,omitempty"`
+	// SameUser tells that user or password are asked for of a user that the text names already: the one that is logged in.
+	SameUser bool `json:"same_user,omitempty"`
 	// CommentsGone tells that the text had comments or trailing commas, which no runtime reads, and has none now.
 	CommentsGone bool `json:"comments_gone,omitempty"`
 }

@@ -2,6 +2,7 @@ package encore
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,10 +22,16 @@ func KeepFirst(path string) error {
 	return keep(path, copied)
 }
 
-// KeepLast copies it to PATH.before-export, over the copy of the time before, and returns the copy's path.
-func KeepLast(path string) (string, error) {
+// KeepBefore copies it to PATH.before-export, or where there is such a copy already to PATH.before-export.2 and so on, and returns the copy's
+// path: every copy is the way back from one export.
+func KeepBefore(path string) (string, error) {
 	copied := path + ".before-export"
-	return copied, keep(path, copied)
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(copied); errors.Is(err, fs.ErrNotExist) {
+			return copied, keep(path, copied)
+		}
+		copied = fmt.Sprintf("%s.before-export.%d", path, n)
+	}
 }
 
 func keep(path, copied string) error {

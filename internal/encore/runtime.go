@@ -179,6 +179,7 @@ func (r *Runtime) Set(database string, change Change) (Report, error) {
 		return Report{}, err
 	}
 	report := Report{CommentsGone: r.doc.lenient}
+	was := e.Username
 	for _, f := range []struct {
 		what, key, value string
 		in               *hujson.Object
@@ -198,6 +199,7 @@ func (r *Runtime) Set(database string, change Change) (Report, error) {
 			}
 		}
 	}
+	report.live(was, change)
 	r.entries = nil
 	if err := r.read(); err != nil {
 		return Report{}, fault.New(fault.Internal, op, err)

@@ -49,7 +49,9 @@ func (r Rotation) Steps() []string {
 	say("  kubectl rollout restart deployment/NAME")
 	say("  aws ecs update-service --cluster CLUSTER --service SERVICE --force-new-deployment")
 	say("  gcloud run services update SERVICE --region REGION --update-env-vars RESTARTED=$(date +%%s)")
-	if r.Kind != AppSecrets && r.Username != "" {
+	switch {
+	case r.Kind == AppSecrets:
+	case r.Report.newUser():
 		say("Look who is logged in: %s has sessions, and the old user has none any more:", r.Username)
 		say("  select usename, count(*) from pg_stat_activity where datname = %s group by usename", quoted(r.Database))
 		named := r.Report.holder(Username)
@@ -62,6 +64,10 @@ func (r Rotation) Steps() []string {
 			say("Then, and not before, lock the old user: alter role OLD nologin")
 		}
 		say("The way back until then: the old text%s and the old values of the variables, and a restart. The old user still works.", r.kept())
+	case r.Report.SameUser:
+		say("Lock no user: the text names the same one as before, which is logged in. The way back: the old text%s with the old password of that user, and a restart.", r.kept())
+	case r.Kept != "":
+		say("The way back: the old text%s and a restart.", r.kept())
 	}
 	for _, v := range r.Report.Inlined {
 		say("At last remove $%s from the container's environment: the text holds the %s itself now, and does not name it any more.", v.Name, v.Holds)
@@ -74,6 +80,11 @@ func (r Rotation) kept() string {
 		return ""
 	}
 	return ", which is in " + r.Kept + ","
+}
+
+// newUser tells whether the container logs in as another user than before.
+func (r Report) newUser() bool {
+	return slices.Contains(r.Changed, Username) || slices.ContainsFunc(r.Variables, func(v Variable) bool { return v.Holds == Username })
 }
 
 // holder is the variable that held a value until now; "" if none did.
