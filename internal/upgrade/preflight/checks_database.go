@@ -1,0 +1,172 @@
+package preflight
+
+// databaseChecks are asked in each database: about rights, what the copy cannot do as it is, and what stays behind.
+var databaseChecks = []check{
+	{
+		name: "foreign-owners", severity: Block, superuser: true,
+		what:   "objects belong to a role that the administrator is not a member of",
+		why:    "they can be neither copied with all rights nor given to that owner on the target",
+		remedy: "GRANT {object} TO {role};",
+	},
+	{
+		name: "unreadable-tables", severity: Block,
+		what:   "the administrator cannot read a table",
+		why:    "the copy fails at it",
+		remedy: "GRANT SELECT ON {object} TO {role}; and USAGE on its schema",
+	},
+	{
+		name: "row-security", severity: Block,
+		what:   "row security hides rows of a table from the administrator",
+		why:    "the copy fails, rather than leave them out",
+		remedy: "rds, cloudsql: ALTER ROLE {role} BYPASSRLS; else copy as a superuser",
+	},
+	{
+		name: "large-objects-unreadable", severity: Block,
+		what:   "the administrator cannot read large objects of an owner",
+		why:    "the copy fails at them",
+		remedy: "GRANT {object} TO {role};",
+	},
+	{
+		name: "large-objects", severity: Block, engine: Logical,
+		what:   "there are large objects",
+		why:    "logical replication does not carry them",
+		remedy: "upgrade without catch-up, or move them into bytea columns",
+	},
+	{
+		name: "replica-identity", severity: Block, engine: Logical,
+		what:   "a table has neither a primary key nor a replica identity",
+		why:    "as soon as it is published, its UPDATE and DELETE fail",
+		remedy: "ALTER TABLE {object} REPLICA IDENTITY FULL; or USING INDEX of a unique one",
+	},
+	{
+		name: "unlogged-tables", severity: Warn, engine: Logical,
+		what:   "a table is unlogged",
+		why:    "what is written to it after the copy does not reach the target",
+		remedy: "ALTER TABLE {object} SET LOGGED; or fill it again after the cut-over",
+	},
+	{
+		name: "unlogged-partitioned", severity: Block, source: upTo(17), target: since(18),
+		what:   "a partitioned table is unlogged",
+		why:    "18 refuses it, and it never had an effect",
+		remedy: "make it again without UNLOGGED; its partitions may keep it",
+	},
+	{
+		name: "search-path-functions", severity: Block,
+		what:   "an index, constraint, default or materialized view calls a function that needs the caller's search_path",
+		why:    "restores run with an empty one, and from 17 on so does maintenance",
+		remedy: "name the schema within the function, or ALTER FUNCTION {object} SET search_path = …;",
+	},
+	{
+		name: "check-functions", severity: Warn,
+		what:   "a CHECK constraint calls a function",
+		why:    "it runs for each row of the copy, and fails if it reads a table that is filled later",
+		remedy: "make it a trigger, or rehearse",
+	},
+	{
+		name: "foreign-key-collations", severity: Block, source: upTo(17), target: since(18),
+		what:   "a foreign key joins columns of different collations, not both deterministic",
+		why:    "18 refuses it",
+		remedy: "give both columns the same collation",
+	},
+	{
+		name: "unvalidated-constraints", severity: Warn,
+		what:   "a constraint is not validated",
+		why:    "it stays so on the target, and rows may break it",
+		remedy: "ALTER TABLE … VALIDATE CONSTRAINT …; for {object}",
+	},
+	{
+		name: "disabled-triggers", severity: Warn,
+		what:   "a trigger does not fire as usual",
+		why:    "a disabled foreign key may hide rows that the target refuses; one that is always enabled fires during a catch-up",
+		remedy: "look whether it is meant: {object}",
+	},
+	{
+		name: "invalid-indexes", severity: Warn,
+		what:   "an index is invalid and would be left out without a word",
+		why:    "it was interrupted, or is being built now",
+		remedy: "REINDEX INDEX CONCURRENTLY {object}; or DROP INDEX {object};",
+	},
+	{
+		name: "leakproof-functions", severity: Block, superuser: true,
+		what:   "a function is LEAKPROOF",
+		why:    "only a superuser may make one",
+		remedy: "ALTER FUNCTION {object} NOT LEAKPROOF;",
+	},
+	{
+		name: "c-functions", severity: Block, superuser: true,
+		what:   "a C function belongs to no extension",
+		why:    "only a superuser may make one, and its library has to be on the target",
+		remedy: "DROP FUNCTION {object}; or replace it by an extension that the cloud offers",
+	},
+	{
+		name: "superuser-objects", severity: Block, superuser: true,
+		what:   "an object can be made by a superuser only",
+		why:    "base types, operator classes, binary casts and text search templates run code that is trusted",
+		remedy: "drop {object}, or replace it by an extension that the cloud offers",
+	},
+	{
+		name: "untrusted-languages", severity: Warn,
+		what:   "a language is untrusted",
+		why:    "clouds do not offer it, and only a superuser may write in it",
+		remedy: "rewrite its functions",
+	},
+	{
+		name: "event-triggers", severity: Warn,
+		what:   "there is an event trigger",
+		why:    "it needs the cloud's administrator group, and fires for what the upgrade itself makes afterwards",
+		remedy: "ALTER EVENT TRIGGER {object} DISABLE; if it refuses or records schema changes",
+	},
+	{
+		name: "publications", severity: Warn,
+		what:   "there is a publication",
+		why:    "it is made again, and its subscribers stay with the source; FOR ALL TABLES needs a superuser, or the cloud's group",
+		remedy: "list the subscribers, and point each at the target",
+	},
+	{
+		name: "subscriptions", severity: Warn,
+		what:   "there is a subscription",
+		why:    "it is not carried over, as its connection string cannot be read",
+		remedy: "make it again on the target, from the position where the source's one stopped",
+	},
+	{
+		name: "foreign-servers", severity: Warn,
+		what:   "there is a foreign server",
+		why:    "its passwords may be unreadable, and the target may have no way to it",
+		remedy: "have the user mappings' passwords at hand, and open the network for the target",
+	},
+	{
+		name: "default-privileges", severity: Warn,
+		what:   "default privileges belong to a role that the administrator is not a member of",
+		why:    "they cannot be given on the target",
+		remedy: "GRANT {object} TO {role};",
+	},
+	{
+		name: "cloud-grants", severity: Warn,
+		what:   "a role of the cloud itself has rights on objects",
+		why:    "it does not exist with another provider",
+		remedy: "grant the same to a role of your own",
+	},
+	{
+		name: "tablespaces", severity: Warn,
+		what:   "objects are in a tablespace of their own",
+		why:    "clouds have one only: all go to the default",
+		remedy: "nothing, if the target's disk is fast enough for them",
+	},
+	{
+		name: "security-labels", severity: Warn,
+		what:   "there are security labels",
+		why:    "their provider has to be loaded on the target, which clouds do not offer",
+		remedy: "leave them out",
+	},
+	{
+		name: "lock-table", severity: Warn,
+		what:   "the database has more tables than the lock table has room for",
+		why:    "the copy locks all of them at once",
+		remedy: "raise max_locks_per_transaction on both sides",
+	},
+	{
+		name: "temporary-tables", severity: Info,
+		what: "sessions have temporary tables",
+		why:  "these are not carried over",
+	},
+}

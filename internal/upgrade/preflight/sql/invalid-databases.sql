@@ -1,0 +1,1 @@
+SELECT format('%I', datname), 'left by a DROP DATABASE that was interrupted' FROM pg_database WHERE datconnlimit = -2
