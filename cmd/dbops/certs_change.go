@@ -12,6 +12,7 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/state"
 )
 
 type certsClientOptions struct {
@@ -71,7 +72,8 @@ func newCertsRevokeClientCmd(c *cli) *cobra.Command {
 	o := &certsClientOptions{}
 	cmd := &cobra.Command{
 		Use: "revoke-client -e ENV INSTANCE NAME", Short: "Make a client certificate worthless (Cloud SQL)", Args: takes("INSTANCE", "NAME"),
-		Long: `Delete a client certificate, by its name or its fingerprint. The server takes it for no new session; it cannot be had back.
+		Long: `Delete a client certificate, by its name or its fingerprint. The server takes it for no new session; it cannot be had back. Its files stay
+where they are; those below certs, here, are named.
 ` + changeStatuses,
 		Example: "  dbops certs revoke-client -e staging main laptop-ann\n  dbops certs revoke-client -e prod main metabase --plan",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -96,7 +98,15 @@ func runCertsRevokeClient(ctx context.Context, c *cli, o *certsClientOptions) er
 	if err != nil {
 		return err
 	}
-	return c.change(ctx, o.changeFlags, app.Change{Environment: o.env, Instance: o.instance, Kind: certs.RevokeClientKind, Request: request})
+	if err := c.change(ctx, o.changeFlags, app.Change{Environment: o.env, Instance: o.instance, Kind: certs.RevokeClientKind, Request: request}); err != nil || o.plan || o.detach {
+		return err
+	}
+	if a, err = c.app(); err != nil {
+		return err
+	}
+	defer a.Close()
+	c.warnOfFolders(ctx, a, o.env, o.instance)
+	return nil
 }
 
 type certsRotateOptions struct {
@@ -173,5 +183,19 @@ func (c *cli) rotate(ctx context.Context, f changeFlags, want app.Change) error 
 	if err := c.present(p); err != nil {
 		return err
 	}
-	return c.run(ctx, a, f, p)
+	verdict := c.run(ctx, a, f, p)
+	if fault.KindOf(verdict) == fault.Unapproved && c.atGate(ctx, a, p) {
+		c.warnOfFolders(ctx, a, p.Environment, p.Instance)
+	}
+	return verdict
+}
+
+// atGate tells whether a plan's run waits for somebody to say that every client has the CA to come.
+func (c *cli) atGate(ctx context.Context, a *app.App, p *op.Plan) bool {
+	engine, err := a.Engine(ctx, app.EngineOptions{})
+	if err != nil {
+		return false
+	}
+	r, err := engine.Run(ctx, p.RunID())
+	return err == nil && r.State == state.Gate
 }

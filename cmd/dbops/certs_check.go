@@ -140,6 +140,19 @@ func checkFolders(i app.Certs) (all []op.Finding) {
 	return all
 }
 
+// warnOfFolders tells on standard error which files for clients of an instance, here, are stale.
+func (c *cli) warnOfFolders(ctx context.Context, a *app.App, env, instance string) {
+	all, err := a.Certificates(ctx, app.CertsRequest{Environment: env, Instance: instance, Offline: true, Below: kits})
+	if err == nil {
+		err = all[0].Err
+	}
+	if err != nil {
+		fmt.Fprintf(c.err, "the files for clients in %s could not be looked at: %s\n", kits, oneBlock(err.Error()))
+		return
+	}
+	printFindings(c.err, checkFolders(all[0]))
+}
+
 func printFindings(w io.Writer, findings []op.Finding) {
 	for _, f := range findings {
 		mark := "!"

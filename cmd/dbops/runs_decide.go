@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dbops/internal/app"
+	"dbops/internal/certs"
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
@@ -93,7 +95,7 @@ func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
 		return err
 	}
 	if verb == state.UndoRun || verb == state.Abandon || verb == state.Continue {
-		if err := c.sure(ctx, e, o, r, verb); err != nil {
+		if err := c.sure(ctx, a, e, o, r, verb); err != nil {
 			return err
 		}
 	}
@@ -185,7 +187,7 @@ func (c *cli) cancelled(ctx context.Context, e *op.Engine, r state.Run) error {
 }
 
 // sure shows what a decision does, and gets the yes that the environment wants.
-func (c *cli) sure(ctx context.Context, e *op.Engine, o *decideOptions, r state.Run, verb state.Verb) error {
+func (c *cli) sure(ctx context.Context, a *app.App, e *op.Engine, o *decideOptions, r state.Run, verb state.Verb) error {
 	p, err := e.PlanOf(ctx, r.PlanHash)
 	if err != nil {
 		return err
@@ -205,6 +207,9 @@ func (c *cli) sure(ctx context.Context, e *op.Engine, o *decideOptions, r state.
 		for _, line := range effects(p, steps, verb) {
 			fmt.Fprintf(c.err, "  %s\n", line)
 		}
+	}
+	if verb == state.Continue && r.Kind == certs.RotateKind {
+		c.warnOfFolders(ctx, a, r.Environment, r.Instance)
 	}
 	if err := c.confirmed(ctx, &o.changeFlags, p); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
 	"dbops/internal/op"
 )
@@ -150,5 +151,27 @@ func TestStaleFoldersAreNoticed(t *testing.T) {
 	}
 	if n := len(Folders(base, nil, "prod", "main")); n != 3 {
 		t.Errorf("%d folders are found", n)
+	}
+}
+
+func TestTheFilesOfARevokedCertificateAreFound(t *testing.T) {
+	t.Parallel()
+	ca := authority(t, "the CA", 1000*time.Hour)
+	l := leaf(t, ca, time.Hour, "laptop")
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, FileService), []byte((&Kit{Dir: dir, Service: "prod-main"}).serviceEntry()), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, FileRoots), bundle.Encode([]*x509.Certificate{ca.Certificate()}), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, FileCert), []byte(PEM(l.Cert)), 0o600))
+	s := &Survey{Subject: &Subject{
+		Environment: "prod", Instance: "main", Provider: cloud.CloudSQL, Roots: []*x509.Certificate{ca.Certificate()},
+		Told: &cloud.Certificates{Instance: &cloud.Instance{}, Clients: []cloud.ClientCert{{ID: SHA1(l.Cert), Name: "laptop"}}},
+	}}
+	look := func() []op.Finding { return s.CheckFolder(Folders("", []string{dir}, "prod", "main")[0], time.Now()) }
+	if all := look(); len(all) > 0 {
+		t.Errorf("it is good: %+v", all)
+	}
+	s.Told.Clients = nil
+	if all := look(); len(all) != 1 || !Bad(all) || !strings.Contains(all[0].Text, "was revoked") || !strings.HasPrefix(all[0].Remedy, "rm "+dir+"/client.*; ") {
+		t.Errorf("it was revoked: %+v", all)
 	}
 }

@@ -58,6 +58,10 @@ func TestAClientCertificateIsMadeUsedAndRevoked(t *testing.T) {
 		}
 	}
 	b.does(t, RevokeClientKind, RevokeRequest{Client: "laptop"}, state.Done)
+	again := b.plan(t, CreateClientKind, CreateRequest{Name: "laptop", Dir: dir, Host: "here", User: "postgres"})
+	if !slices.Equal(blocks(again), []string{"files"}) || !strings.Contains(again.Blocked()[0].Remedy, "rm '"+dir+"/client'.*") {
+		t.Errorf("another of that name: %+v", again.Findings)
+	}
 	if p := b.plan(t, RevokeClientKind, RevokeRequest{Client: "laptop"}); !slices.Equal(blocks(p), []string{"client"}) {
 		t.Errorf("a second time: %+v", p.Findings)
 	}

@@ -52,6 +52,8 @@ func createClient(d Deps) op.Kind {
 			f.about(told.Client(r.Name))
 			if r.Host == d.Host {
 				f.InTheWay, f.Closed = inTheWay(r.Dir)
+				there := clientIn(r.Dir)
+				f.Revoked = there != nil && told.Client(SHA1(there)) == nil
 				f.Foreign = strangers(r.Dir, serviceOf(t.Environment, t.Instance))
 			}
 			return f, nil
@@ -79,10 +81,14 @@ func planCreate(t op.Target, r CreateRequest, f Facts) op.Draft {
 	}
 	if c := f.client(); c != nil {
 		d.Findings = append(d.Findings, block("name", "there is a client certificate "+r.Name+" already, and nobody can get its key again", "SHA-1 "+c.ID,
-			"take another name; or revoke it: "+command("certs revoke-client", t)+" "+r.Name))
+			"take another name; or revoke it: "+command("certs revoke-client", t)+" "+r.Name+", and remove its files: "+removal(r.Dir)))
 	}
 	if len(f.InTheWay) > 0 {
-		d.Findings = append(d.Findings, block("files", "the folder holds files of another client certificate, which are not overwritten", strings.Join(f.InTheWay, ", "), "name another folder with --dir"))
+		text, remedy := "the folder holds files of another client certificate, which are not overwritten", "name another folder with --dir"
+		if f.Revoked {
+			text, remedy = "the folder holds the files of a client certificate that was revoked, which are not overwritten", "they are worthless: "+removal(r.Dir)+"; or name another folder with --dir"
+		}
+		d.Findings = append(d.Findings, block("files", text, strings.Join(f.InTheWay, ", "), remedy))
 	}
 	if len(f.Foreign) > 0 {
 		d.Findings = append(d.Findings, block("foreign", "the folder holds files that dbops did not write, and does not overwrite", strings.Join(f.Foreign, "; "), "name another folder with --dir"))

@@ -33,6 +33,7 @@ type Facts struct {
 
 	// Of the folder to write to.
 	InTheWay []string `json:"in_the_way,omitempty"` // files of another client certificate
+	Revoked  bool     `json:"revoked,omitempty"`    // they are of one that the instance does not have any more
 	Foreign  []string `json:"foreign,omitempty"`    // why what is there would be lost
 	Closed   string   `json:"closed,omitempty"`     // why the key cannot be stored there
 }

@@ -17,6 +17,8 @@ type Folder struct {
 	Dir   string
 	Roots []*x509.Certificate
 	Err   error // why they cannot be read
+	// Client is the certificate of a client that is there; nil: none that can be read.
+	Client *x509.Certificate
 }
 
 // Folders finds the folders with a kit of an instance: among the given ones, and in those below base.
@@ -38,18 +40,51 @@ func Folders(base string, dirs []string, env, instance string) (all []Folder) {
 		if text, f.Err = os.ReadFile(filepath.Join(dir, FileRoots)); f.Err == nil {
 			f.Roots, f.Err = bundle.Parse(text)
 		}
+		f.Client = clientIn(dir)
 		all = append(all, f)
 	}
 	return all
 }
 
+// clientIn is the client certificate in a folder; nil if there is none that can be read.
+func clientIn(dir string) *x509.Certificate {
+	text, err := os.ReadFile(filepath.Join(dir, FileCert))
+	if err != nil {
+		return nil
+	}
+	c, err := parseOne(string(text))
+	if err != nil {
+		return nil
+	}
+	return c
+}
+
 const checkFolder = "folder"
 
-// CheckFolder tells whether clients that use the files of a folder can verify the server, now and after the rotation that is under way.
+// CheckFolder tells whether clients that use the files of a folder can verify the server, now and after the rotation that is under way, and whether
+// the server knows their certificate.
 func (s *Survey) CheckFolder(f Folder, now time.Time) []op.Finding {
 	if s.Socket || s.Roots == nil {
 		return nil
 	}
+	return append(s.checkFolderRoots(f, now), s.checkFolderClient(f)...)
+}
+
+func (s *Survey) checkFolderClient(f Folder) []op.Finding {
+	if s.Told == nil || s.Provider != cloud.CloudSQL || f.Client == nil || s.Told.Client(SHA1(f.Client)) != nil {
+		return nil
+	}
+	return []op.Finding{{
+		Severity: op.Warn, Check: checkFolder, Evidence: "SHA-1 " + SHA1(f.Client),
+		Text:   filepath.Join(f.Dir, FileCert) + " is worthless: the instance has no such client certificate, it was revoked",
+		Remedy: removal(f.Dir) + "; another one: dbops certs create-client -e " + s.Environment + " " + s.Instance + " NAME --dir " + shell(f.Dir),
+	}}
+}
+
+// removal is the command that makes a folder free for another client certificate.
+func removal(dir string) string { return "rm " + shell(filepath.Join(dir, "client")) + ".*" }
+
+func (s *Survey) checkFolderRoots(f Folder, now time.Time) []op.Finding {
 	file := filepath.Join(f.Dir, FileRoots)
 	stale := op.Finding{Severity: op.Warn, Check: checkFolder, Remedy: "dbops certs fetch -e " + s.Environment + " " + s.Instance + " --dir " + shell(f.Dir) + " writes it anew"}
 	if f.Err != nil {

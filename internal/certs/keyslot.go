@@ -52,6 +52,20 @@ func inTheWay(dir string) (found []string, closed string) {
 	}
 }
 
+// exposedAt is exposed for the nearest part of a path that is there.
+func exposedAt(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at):
+			continue
+		case err != nil || !info.IsDir(): // writing will say why
+			return ""
+		}
+		return exposed(at, info.Mode(), at == dir)
+	}
+}
+
 // exposed tells that others can put files into a folder, or, above the one that is meant, take folders away.
 func exposed(dir string, mode fs.FileMode, meant bool) string {
 	switch {

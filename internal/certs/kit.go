@@ -176,9 +176,13 @@ func (k *Kit) names(s *Subject, seen *Seen, host string) {
 // ownCANote says why verify-ca is enough for an instance with a CA of its own.
 const ownCANote = "verify-ca, because the certificate bears no name that this tool could verify; the CA signs this instance and no other, so it is as good"
 
-// Write makes the files of a kit that hold no secret. All are there in the end, or those from before: none is half written. Files that dbops did
-// not write are not overwritten; entries of others in pg_service.conf stay.
+// Write makes the files of a kit that hold no secret. All are there in the end, or those from before: none is half written. A folder that
+// others can write to is refused. Files that dbops did not write are not overwritten; entries of others in pg_service.conf stay.
 func (k *Kit) Write() ([]string, error) {
+	if why := exposedAt(k.Dir); why != "" {
+		return nil, fault.Newf(fault.Failed, "write to "+k.Dir, "others could put CAs of theirs there: %s", why).
+			Hint("nothing was written; name a folder that this user, and nobody else, can write to: --dir")
+	}
 	if all := strangers(k.Dir, k.Service); len(all) > 0 {
 		return nil, fault.Newf(fault.Failed, "write to "+k.Dir, "there are files that dbops did not write, and does not overwrite: %s", strings.Join(all, "; ")).
 			Hint("nothing was written; name another folder with --dir, or move them away")

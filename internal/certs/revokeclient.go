@@ -142,5 +142,5 @@ func (c revocation) wait(ctx context.Context, s *op.Session) (op.Result, error) 
 	if told.Client(out.ID) != nil {
 		return op.Result{}, fault.Newf(fault.Stale, c.what(), "it is still listed").Hint("dbops runs retry %s", s.Run)
 	}
-	return op.Result{Text: "it is worthless: " + out.ID}, nil
+	return op.Result{Text: "it is worthless: " + out.ID + "; its files are, too, and dbops removes none"}, nil
 }

@@ -69,8 +69,8 @@ func rotate(d Deps) op.Kind {
 			}
 			gate := op.Step{Name: stepDistribute, Title: "wait until every client trusts both CAs", Gate: fmt.Sprintf(
 				"give every client both CAs, the one of now and the one to come: %s writes them to %s; clients through a connector or the dbops proxy need nothing. "+
-					"Who has only the old one is locked out by the rotation; nobody is before. Go on when all have them",
-				command("certs fetch", t), FileRoots)}
+					"Who has only the old one is locked out by the rotation; nobody is before. Go on when all have them: %s --dir FOLDER tells of a folder that has not",
+				command("certs fetch", t), FileRoots, command("certs check", t))}
 			steps = append([]op.Step{gate}, steps...)
 			if f.ca(cloud.CANext) == nil {
 				steps = append([]op.Step{{Name: stepAdd, Title: "add a CA that nothing uses yet", Do: c.add}}, steps...)
