@@ -52,7 +52,7 @@ select kind, name, coalesce("on", ''), case when length(def) > 400 then left(def
   case when relkind in ('r', 'p', 'm') then (select nullif('access method ' || quote_ident(amname), 'access method heap') from pg_catalog.pg_am where pg_am.oid = relam) end,
   case relreplident when 'f' then 'replica identity full' when 'n' then case when relkind in ('r', 'p') then 'replica identity nothing' end when 'i' then 'replica identity index' end,
   case when reloptions is not null then 'with (' || (select string_agg(o, ', ' order by o collate "C") from unnest(reloptions) o) || ')' end,
-  (select 'server ' || quote_ident(srvname) || ' ' || md5(coalesce(ftoptions::text, '')) from pg_catalog.pg_foreign_table f join pg_catalog.pg_foreign_server on pg_foreign_server.oid = ftserver where ftrelid = rel.oid),
+  (select 'server ' || quote_ident(srvname) || ' ' || md5(coalesce((select string_agg(o, ',' order by o collate "C") from unnest(ftoptions) o), '')) from pg_catalog.pg_foreign_table f join pg_catalog.pg_foreign_server on pg_foreign_server.oid = ftserver where ftrelid = rel.oid),
   case when relkind in ('v', 'm') then 'as ' || pg_get_viewdef(rel.oid) end)
  from rel where relkind in ('r', 'p', 'v', 'm', 'f')
 
@@ -81,7 +81,9 @@ select kind, name, coalesce("on", ''), case when length(def) > 400 then left(def
  union all select 'constraint', rel.name || '.' || quote_ident(k.conname), rel.name, pg_get_constraintdef(k.oid)
   || case when x.indexrelid is not null and not x.indisvalid then ', INVALID' else '' end || case when x.indisreplident then ', replica identity' else '' end || case when x.indisclustered then ', clustered' else '' end
  from rel join pg_catalog.pg_constraint k on k.conrelid = rel.oid left join pg_catalog.pg_index x on x.indexrelid = k.conindid and k.contype in ('p', 'u', 'x')
- where k.contype in ('p', 'u', 'x', 'c', 'f') or k.contype = 'n' and not k.convalidated
+ where (k.contype in ('p', 'u', 'x', 'c', 'f') or k.contype = 'n' and not k.convalidated)
+ -- a foreign key to a partitioned table has one to each partition under it, with a name that the server made up
+ and not exists (select 1 from pg_catalog.pg_constraint parent where parent.oid = k.conparentid and parent.conrelid = k.conrelid)
 
  union all select 'domain constraint', ty.name || '.' || quote_ident(k.conname), null, pg_get_constraintdef(k.oid)
  from ty join pg_catalog.pg_constraint k on k.contypid = ty.oid where k.contype = 'c'
@@ -139,7 +141,7 @@ select kind, name, coalesce("on", ''), case when length(def) > 400 then left(def
  union all select 'text search configuration', ns.s || '.' || quote_ident(cfgname), null, (select string_agg(m.maptokentype || ' ' || m.mapdict::regdictionary::text, ', ' order by m.maptokentype, m.mapseqno) from pg_catalog.pg_ts_config_map m where m.mapcfg = c.oid)
  from pg_catalog.pg_ts_config c join ns on ns.oid = c.cfgnamespace where not exists (select 1 from ext where classid = 'pg_catalog.pg_ts_config'::regclass and objid = c.oid)
 
- union all select 'foreign server', quote_ident(srvname), null, quote_ident(fdwname) || ' ' || md5(coalesce(srvoptions::text, '')) from pg_catalog.pg_foreign_server s join pg_catalog.pg_foreign_data_wrapper w on w.oid = s.srvfdw
+ union all select 'foreign server', quote_ident(srvname), null, quote_ident(fdwname) || ' ' || md5(coalesce((select string_agg(o, ',' order by o collate "C") from unnest(srvoptions) o), '')) from pg_catalog.pg_foreign_server s join pg_catalog.pg_foreign_data_wrapper w on w.oid = s.srvfdw
 
  union all select 'comment', regexp_replace(i.type, '^(table|view|materialized view|foreign table) column$', 'column') || ' ' || i.identity, null, quote_literal(d.description)
  from pg_catalog.pg_description d, pg_identify_object(d.classoid, d.objoid, d.objsubid) i
