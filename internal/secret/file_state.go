@@ -8,22 +8,29 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
 const (
 	sidecarSchema = "dbops/secret-file/v1"
-	maxSidecar    = 1 << 20 // three texts in base64, and used-up tokens
+	maxSidecar    = 1 << 20 // five texts in base64, and used-up tokens
 	maxUsedUp     = 64      // tokens that a sidecar remembers without their text
+
+	byHand = "by-hand-" // begins the name of a version that a person wrote
 )
 
 // sidecar is what lies beside a file: its versions. Those in no role have no text any more; they are kept so that their tokens stay
 // used up.
 type sidecar struct {
-	Schema   string        `json:"schema"`
-	Current  string        `json:"current,omitempty"`
-	Pending  string        `json:"pending,omitempty"`
-	Previous string        `json:"previous,omitempty"`
+	Schema   string `json:"schema"`
+	Current  string `json:"current,omitempty"`
+	Pending  string `json:"pending,omitempty"`
+	Previous string `json:"previous,omitempty"`
+	// Delivered is what dbops promoted last, and Before what was current until then: a text that a person writes ends neither.
+	Delivered string `json:"delivered,omitempty"`
+	Before    string `json:"before,omitempty"`
+
 	Versions []fileVersion `json:"versions"`
 }
 
@@ -63,12 +70,17 @@ func (s *sidecar) marshal() ([]byte, error) {
 	return json.MarshalIndent(s, "", " ")
 }
 
+// kept tells whether a version has a role, and so keeps its text.
+func (s *sidecar) kept(id string) bool {
+	return slices.Contains([]string{s.Current, s.Pending, s.Previous, s.Delivered, s.Before}, id)
+}
+
 // forget drops the texts of versions in no role, and the oldest of these.
 func (s *sidecar) forget() {
 	usedUp := 0
 	for i := len(s.Versions) - 1; i >= 0; i-- {
 		v := &s.Versions[i]
-		if v.ID == s.Current || v.ID == s.Pending || v.ID == s.Previous {
+		if s.kept(v.ID) {
 			continue
 		}
 		v.Text = nil
@@ -92,6 +104,12 @@ func (s *sidecar) promote(to string) {
 		s.Pending = ""
 	}
 	s.Current, s.Previous = to, s.Current
+}
+
+// deliver is a promotion by dbops itself.
+func (s *sidecar) deliver(to string) {
+	s.Delivered, s.Before = to, s.Current
+	s.promote(to)
 }
 
 // there tells whether the place exists.
@@ -132,19 +150,26 @@ func (s *fileState) conclude() {
 		return
 	}
 	s.concluded = true
-	for _, id := range []string{s.Pending, s.Previous} {
+	if is(s.Pending) {
+		s.deliver(s.Pending)
+		return
+	}
+	for _, id := range []string{s.Previous, s.Delivered, s.Before} {
 		if is(id) {
 			s.promote(id)
 			return
 		}
 	}
 	created := s.info.ModTime().UTC()
-	id := "by-hand-" + strconv.FormatInt(created.UnixNano(), 36) + inode(s.info)
+	id := byHand + strconv.FormatInt(created.UnixNano(), 36) + inode(s.info)
 	if s.version(id) != nil { // it is older than what dbops knows, and cannot be told from it by its date
 		id += "-" + strconv.Itoa(len(s.Versions))
 	}
 	s.Versions = append(s.Versions, fileVersion{ID: id, Created: created, Text: bytes.Clone(s.text)})
 	was := s.Current
+	if s.Delivered == "" && !strings.HasPrefix(was, byHand) { // an older dbops wrote it
+		s.Delivered = was
+	}
 	s.Current = id
 	if was != "" {
 		s.Previous = was

@@ -3,12 +3,16 @@ package secret
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"dbops/internal/fault"
 )
 
-var _ Store = File{}
+var (
+	_ Store  = File{}
+	_ Keeper = File{}
+)
 
 // Inspect tells the versions of a file: the current one is the file itself, the others are in its sidecar. A file that a person wrote is
 // a version, too, named after when that was.
@@ -23,6 +27,25 @@ func (f File) Inspect(_ context.Context, r Ref) (Holding, error) {
 		return Holding{}, err
 	}
 	return s.holding(), nil
+}
+
+// Delivered implements [Keeper].
+func (f File) Delivered(_ context.Context, r Ref) (all []string, err error) {
+	p, err := f.place("look for what was delivered to", r)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	s, err := p.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range []string{s.Delivered, s.Before} {
+		if v := s.version(id); v != nil && v.Text != nil && id != s.Current && id != s.Pending && !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	return all, nil
 }
 
 // Read returns a version.
@@ -67,7 +90,7 @@ func (f File) Stage(ctx context.Context, r Ref, token string, v Value) (Version,
 			return err
 		}
 		if had := s.version(id); had != nil {
-			if id != s.Current && id != s.Pending && id != s.Previous {
+			if !s.kept(id) {
 				return fault.Newf(fault.Stale, p.op, "the version %s was retired, or another took its place", id).
 					Hint("begin anew, with a new plan")
 			}
@@ -93,6 +116,9 @@ func (f File) Promote(ctx context.Context, r Ref, from, to string) error {
 			return err
 		}
 		if s.now() == to && to != "" && s.amiss() == "" {
+			if s.concluded {
+				s.Delivered = to
+			}
 			return p.settle(s)
 		}
 		if s.now() != from && s.now() != to {
@@ -112,7 +138,7 @@ func (f File) Promote(ctx context.Context, r Ref, from, to string) error {
 		}
 		text := bytes.Clone(v.Text)
 		if s.now() != to {
-			s.promote(to)
+			s.deliver(to)
 		}
 		return p.replace(text, like, &s.sidecar)
 	})
@@ -124,17 +150,16 @@ func (f File) Retire(ctx context.Context, r Ref, version string) error {
 		if err := p.mustBe(s); err != nil {
 			return err
 		}
-		switch version {
-		case "":
+		switch {
+		case version == "" || !s.kept(version):
 			return nil
-		case s.now():
+		case version == s.now():
 			return fault.Newf(fault.Blocked, p.op, "%s is the current version", version).Hint("promote another one first")
-		case s.Pending:
-			s.Pending = ""
-		case s.Previous:
-			s.Previous = ""
-		default:
-			return nil
+		}
+		for _, role := range []*string{&s.Pending, &s.Previous, &s.Delivered, &s.Before} {
+			if *role == version {
+				*role = ""
+			}
 		}
 		return p.save(&s.sidecar)
 	})

@@ -49,6 +49,13 @@ type Store interface {
 	Retire(ctx context.Context, r Ref, version string) error
 }
 
+// Keeper is a [Store] that knows its versions from those of others.
+type Keeper interface {
+	// Delivered are versions that dbops has put there, that can be read still, and that are neither current nor pending: the newest first. They
+	// are what to go back to when somebody else has made another text current.
+	Delivered(ctx context.Context, r Ref) ([]string, error)
+}
+
 // Prober is a [Store] that can tell beforehand whether it takes a new version.
 type Prober interface {
 	// Probe is the error that writing to a place would end with now, also where the place does not exist yet. It leaves nothing behind.

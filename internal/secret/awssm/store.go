@@ -1,8 +1,10 @@
 package awssm
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"time"
 
@@ -23,7 +25,10 @@ const (
 	previous = "AWSPREVIOUS"
 )
 
-var _ secret.Store = (*Source)(nil)
+var (
+	_ secret.Store  = (*Source)(nil)
+	_ secret.Keeper = (*Source)(nil)
+)
 
 // Inspect tells which versions have the three labels. AWSPENDING on the current version, which a finished rotation of AWS leaves
 // behind, is nothing pending. Without secretsmanager:ListSecretVersionIds the dates stay zero.
@@ -43,11 +48,38 @@ func (s *Source) Inspect(ctx context.Context, r secret.Ref) (secret.Holding, err
 	if h == (secret.Holding{}) {
 		return h, nil
 	}
-	created, err := c.created(ctx)
+	created, err := c.created(ctx, false)
 	for _, v := range []*secret.Version{&h.Current, &h.Pending, &h.Previous} {
 		v.Created = created[v.ID]
 	}
 	return h, err
+}
+
+// tokenID is the id of a version that dbops staged: [secret.TokenID] of a token that AWS would not take. Those of others are UUIDs.
+var tokenID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Delivered implements [secret.Keeper], also for versions that have lost their label, for as long as AWS keeps them.
+func (s *Source) Delivered(ctx context.Context, r secret.Ref) ([]string, error) {
+	c, err := s.call("look for what was delivered to", r)
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	created, err := c.created(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for id := range created {
+		if tokenID.MatchString(id) && id != holder(d, current) && id != holder(d, pending) {
+			all = append(all, id)
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(created[b].Compare(created[a]), cmp.Compare(a, b)) })
+	return all, nil
 }
 
 // Read returns a version, also one without a label for as long as AWS keeps it: about a day, then until newer ones need the room.
@@ -224,12 +256,12 @@ func (c *call) strip(ctx context.Context, label, version string) error {
 	return c.fault(ctx, err)
 }
 
-// created are the dates of the versions that have labels; none if they may not be seen.
-func (c *call) created(ctx context.Context) (map[string]time.Time, error) {
+// created are the dates of the versions that have labels, or of all; none if they may not be seen.
+func (c *call) created(ctx context.Context, all bool) (map[string]time.Time, error) {
 	ask, cancel := context.WithTimeout(ctx, awsclient.Timeout)
 	defer cancel()
 	out := map[string]time.Time{}
-	pages := secretsmanager.NewListSecretVersionIdsPaginator(c.source.api, &secretsmanager.ListSecretVersionIdsInput{SecretId: &c.id})
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(c.source.api, &secretsmanager.ListSecretVersionIdsInput{SecretId: &c.id, IncludeDeprecated: &all})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ask, c.options)
 		if err = c.fault(ctx, err); fault.KindOf(err) == fault.Denied {

@@ -3,6 +3,7 @@ package gcpsm
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
 	"google.golang.org/protobuf/proto"
@@ -13,7 +14,10 @@ import (
 	"dbops/internal/secret"
 )
 
-var _ secret.Store = (*Source)(nil)
+var (
+	_ secret.Store  = (*Source)(nil)
+	_ secret.Keeper = (*Source)(nil)
+)
 
 // Inspect tells which versions have the aliases current, pending and previous. In a secret that dbops has not written to, and that has
 // no alias current, the newest enabled version is current. Without secretmanager.versions.get the dates stay zero.
@@ -47,6 +51,24 @@ func (s *Source) Inspect(ctx context.Context, r secret.Ref) (secret.Holding, err
 		}
 	}
 	return h, nil
+}
+
+// Delivered implements [secret.Keeper].
+func (s *Source) Delivered(ctx context.Context, r secret.Ref) (all []string, err error) {
+	p, err := s.place(ctx, "look for what was delivered to", r)
+	if err != nil {
+		return nil, err
+	}
+	st, err := p.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range slices.Backward(st.ledger) {
+		if e.Version != 0 && e.Version != st.aliases[current] && e.Version != st.aliases[pending] {
+			all = append(all, idOf(e.Version))
+		}
+	}
+	return all, nil
 }
 
 // Read returns a version by its number, which sees it as soon as it is there. One that is disabled or destroyed is a fault.NotFound.

@@ -194,6 +194,7 @@ func (s *Stage) byHand(t *testing.T) {
 		t.Fatalf("current is %q", hand.ID)
 	}
 	s.reads(t, r, hand, 7)
+	s.delivered(t, r, one)
 	three := s.stage(t, r, 3)
 	if h := s.inspect(t, r); h.Current.ID != hand.ID || h.Pending.ID != three.ID {
 		t.Fatalf("%+v", h)
@@ -204,6 +205,26 @@ func (s *Stage) byHand(t *testing.T) {
 	s.promote(t, r, three, hand) // back to what the person wrote
 	s.serves(t, r, 7)
 	s.holds(t, r, secret.Holding{Current: hand, Previous: three})
+	s.promote(t, r, hand, three)
+	for n := range 2 { // the second one takes every label from what dbops delivered
+		s.ByHand(t, r, text(8+n))
+	}
+	s.delivered(t, r, three)
+	s.reads(t, r, three, 3)
+	s.promote(t, r, s.inspect(t, r).Current, three)
+	s.serves(t, r, 3)
+}
+
+// delivered sees that the place knows what dbops delivered last.
+func (s *Stage) delivered(t *testing.T, r secret.Ref, want secret.Version) {
+	t.Helper()
+	k, ok := s.Store.(secret.Keeper)
+	if !ok {
+		t.Fatal("it does not tell what was delivered")
+	}
+	if all, err := k.Delivered(t.Context(), r); err != nil || len(all) == 0 || all[0] != want.ID {
+		t.Errorf("delivered were %v, not %s: %v", all, want.ID, err)
+	}
 }
 
 func (s *Stage) adopted(t *testing.T) {
