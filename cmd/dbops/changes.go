@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	"dbops/internal/app"
+	"dbops/internal/creds"
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
@@ -49,9 +51,9 @@ func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []ap
 		if err := c.present(p); err != nil {
 			return err
 		}
-		if err := blocked(p); err != nil {
-			return err
-		}
+	}
+	if err := allBlocked(plans); err != nil {
+		return err
 	}
 	plans = slices.DeleteFunc(plans, (*op.Plan).Nothing)
 	waiting, err := c.askAll(ctx, a, f, plans)
@@ -59,7 +61,7 @@ func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []ap
 		return err
 	}
 	if len(waiting) > 0 {
-		return fault.Newf(fault.Unapproved, fmt.Sprintf("run %d plans", len(plans)), "they need the approval of somebody else").
+		return fault.Newf(fault.Unapproved, fmt.Sprintf("run what was planned for %s", wants[0].Environment), "%d of %d plans: they need the approval of somebody else", len(waiting), len(plans)).
 			Hint("when they are approved, the same command again runs them; or %s", strings.Join(waiting, ", then "))
 	}
 	each := make([]changeFlags, len(plans))
@@ -83,6 +85,38 @@ func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []ap
 		}
 	}
 	return nil
+}
+
+// allBlocked is the first thing that forbids the plans. Of rotations it names all, and how to go on without the containers that it is about.
+func allBlocked(plans []*op.Plan) error {
+	var texts, without, rest []string
+	var first error
+	for _, p := range plans {
+		if err := blocked(p); first == nil {
+			first = err
+		}
+		var r creds.RotateRequest
+		if p.Kind != creds.RotateKind || json.Unmarshal(p.Request, &r) != nil {
+			continue
+		}
+		for _, f := range p.Blocked() {
+			texts = append(texts, f.Text)
+		}
+		unusable := creds.Unusable(p)
+		without = append(without, unusable...)
+		rest = append(rest, slices.DeleteFunc(r.Containers, func(n string) bool { return slices.Contains(unusable, n) })...)
+	}
+	if first == nil || len(texts) < 2 && (len(without) == 0 || len(rest) == 0) {
+		return first
+	}
+	hint := fault.HintOf(first)
+	if len(texts) > 1 {
+		hint = "above is what to do about each"
+	}
+	if len(without) > 0 && len(rest) > 0 {
+		hint += fmt.Sprintf("; without %s: dbops creds rotate -e %s %s", strings.Join(without, ", "), plans[0].Environment, strings.Join(rest, " "))
+	}
+	return fault.Newf(fault.Blocked, "rotate on "+plans[0].Environment, "%s", strings.Join(texts, "; ")).Hint("%s", hint)
 }
 
 // askAll asks for the approvals that plans need, and returns how to run those to which nobody has said yes.

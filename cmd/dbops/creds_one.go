@@ -9,6 +9,7 @@ import (
 	"dbops/internal/app"
 	"dbops/internal/creds"
 	"dbops/internal/fault"
+	"dbops/internal/secret"
 )
 
 type oneOptions struct {
@@ -57,10 +58,12 @@ credential. After a revocation it gives a new credential to the roles that exist
 func newCredsRepairCmd(c *cli) *cobra.Command {
 	o := &oneOptions{}
 	cmd := &cobra.Command{
-		Use: "repair -e ENV CONTAINER", Short: "Put the current credential back where the container reads it",
-		Long: `Put the current credential of a container back where it is not found any more: a file that somebody deleted comes from the versions beside it, and
-an infra config of Encore that somebody changed gets user and password anew. No credential is changed, and nothing is rolled out: what could not
-start without it can be started.`,
+		Use: "repair -e ENV CONTAINER", Short: "Put the credential that dbops delivered back where the container reads it",
+		Long: `Put the credential of a container back where it is not found any more. A file that somebody deleted comes from the versions beside it; an infra
+config of Encore that somebody changed gets user and password anew; where somebody has put another text, of a wrong password, of somebody else or
+no credential at all, the version that dbops delivered last and that logs in is made current again; and a second place of delivery gets what the
+first one holds. The plan says what would be replaced. No password and no role is changed, and nothing is rolled out: what could not start
+without it can be started.`,
 		Example: "  dbops creds repair -e staging shop-reporting\n  dbops creds repair -e prod shop-reporting --confirm main",
 	}
 	return c.oneCmd(o, cmd, creds.RepairKind, func(container string) any { return creds.RepairRequest{Containers: []string{container}} })
@@ -102,15 +105,19 @@ func newCredsAdoptCmd(c *cli) *cobra.Command {
 password; what it owns is given to the owner of the database; its memberships (encore_services, say) are granted to the group. The next rotation
 moves the container to the slot b.
 
---secret says where the login's password is now, unless the container's place of delivery holds it already.`,
+--secret says where the login's password is now, unless the container's place of delivery holds it already. It names a place, never the password
+itself; a relative file: is below the folder of dbops.yaml. The login is tried before anything is changed.`,
 		Example: `  dbops creds adopt -e staging shop-api --login shop
   dbops creds adopt -e prod shop-api --login svc_shop --secret aws-sm:legacy/shop#password --confirm main`,
 	}
 	cmd.Flags().StringVar(&o.login, "login", "", "the login role")
-	cmd.Flags().StringVar(&o.secret, "secret", "", "where its password is now: aws-sm:, gcp-sm: or file:")
+	cmd.Flags().StringVar(&o.secret, "secret", "", "where its password is now: aws-sm:NAME, gcp-sm:projects/P/secrets/S, file:PATH, with #FIELD of a JSON object, or env:NAME")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if o.login == "" {
 			return fault.Newf(fault.Usage, "read the flags", "which login?").Hint("--login ROLE; dbops creds audit lists who can log in")
+		}
+		if _, err := secret.ParseRef(o.secret); o.secret != "" && err != nil {
+			return fault.New(fault.Usage, "read --secret", err).Hint("it names a place, and never the password; if that was one, it is in the history of your shell now")
 		}
 		return nil
 	}

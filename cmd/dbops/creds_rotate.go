@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,8 @@ and one run; with several instances there is one after the other.
 
 Each container keeps its old credential until it has the new one. Until the old password is destroyed, after --soak, the way back is open:
 dbops creds rollback, or dbops runs undo for a run that has not ended. Where approvals are needed, the same command again runs what was approved
-meanwhile. A container that was revoked is refused: dbops creds issue gives it access again. --compromised leaves no way back: it ends the old credential, and every session
+meanwhile. A container that was revoked is refused if it is named, and left out otherwise: dbops creds issue
+gives it access again. --compromised leaves no way back: it ends the old credential, and every session
 that has it, as soon as the new one is current.
 ` + changeStatuses,
 		Example: `  dbops creds rotate -e staging shop-api
@@ -97,6 +99,12 @@ func runCredsRotate(ctx context.Context, c *cli, o *rotateOptions, args []string
 	if err != nil {
 		return err
 	}
+	for _, g := range groups {
+		for _, name := range g.Revoked {
+			fmt.Fprintf(c.err, "%s is left out: it may not log in any more, as after a revocation; dbops creds issue %s -e %s gives it access again\n", name, name, o.env)
+		}
+	}
+	groups = slices.DeleteFunc(groups, func(g app.CredentialGroup) bool { return len(g.Containers) == 0 })
 	if len(groups) == 0 {
 		if c.json() {
 			return printJSON(c.out, struct {

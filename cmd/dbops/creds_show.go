@@ -54,7 +54,7 @@ func runCredsShow(ctx context.Context, c *cli, o *showOptions, container string)
 		return err
 	}
 	if s.Amiss != "" {
-		fmt.Fprintf(c.err, "%s: %s; dbops creds repair -e %s %s puts this credential back\n", s.Place, oneBlock(s.Amiss), o.env, container)
+		fmt.Fprintf(c.err, "%s: %s; %s\n", s.Place, oneBlock(s.Amiss), oneBlock(s.Next))
 	}
 	if o.reveal {
 		name := o.name
@@ -64,6 +64,9 @@ func runCredsShow(ctx context.Context, c *cli, o *showOptions, container string)
 		text, err := s.Text(o.format, name)
 		if err != nil {
 			return err
+		}
+		if instance, err := a.ContainerInstance(o.env, container); err == nil && s.NeedsCA(o.format) {
+			fmt.Fprintf(c.err, "the server's CA goes with it, as sslrootcert or PGSSLROOTCERT: dbops certs fetch -e %s %s\n", o.env, instance)
 		}
 		_, err = fmt.Fprintln(c.out, strings.TrimSuffix(text.Reveal(), "\n"))
 		return err

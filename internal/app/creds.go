@@ -19,6 +19,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/secret"
+	"dbops/internal/state"
 )
 
 // credentials are what the operations on containers' credentials stand on.
@@ -49,8 +50,26 @@ func (a *App) credentials() creds.Deps {
 		},
 		Address: a.address,
 		Place:   a.place,
+		Secret: func(ctx context.Context, place string) (secret.Value, error) {
+			ref, err := a.cfg.Secret(place)
+			if err != nil {
+				return secret.Value{}, err
+			}
+			return a.secrets.Get(ctx, ref)
+		},
 		Rollout: a.rollout,
+		Told:    a.journaled,
 	}
+}
+
+// journaled tells whether the journal of a run holds a text.
+func (a *App) journaled(ctx context.Context, run, text string) (bool, error) {
+	engine, err := a.Engine(ctx, EngineOptions{})
+	if err != nil {
+		return false, err
+	}
+	all, err := engine.Journal(ctx, run)
+	return slices.ContainsFunc(all, func(s state.Step) bool { return strings.Contains(s.Problem, text) }), err
 }
 
 // place opens a place of delivery.
@@ -261,9 +280,10 @@ type CredentialPick struct {
 type CredentialGroup struct {
 	Instance   string
 	Containers []string
+	Revoked    []string // left out, because nobody named them
 }
 
-// PickCredentials finds the containers that somebody means, by instance. A name that is not declared is a fault.Usage.
+// PickCredentials finds the containers that somebody means, by instance; of those that nobody named, not the ones that were revoked. A name that is not declared is a fault.Usage.
 func (a *App) PickCredentials(ctx context.Context, p CredentialPick) ([]CredentialGroup, error) {
 	e, err := a.cfg.Environment(p.Environment)
 	if err != nil {
@@ -300,12 +320,12 @@ func (a *App) PickCredentials(ctx context.Context, p CredentialPick) ([]Credenti
 				left = slices.DeleteFunc(left, func(n string) bool { return n == c.Name })
 			}
 		}
-		if p.OlderThan > 0 && len(g.Containers) > 0 {
-			if g.Containers, err = a.older(ctx, t, g.Containers, p.OlderThan); err != nil {
+		if len(p.Containers) == 0 && len(g.Containers) > 0 {
+			if g, err = a.unnamed(ctx, t, g, p.OlderThan); err != nil {
 				return nil, err
 			}
 		}
-		if len(g.Containers) > 0 {
+		if len(g.Containers)+len(g.Revoked) > 0 {
 			out = append(out, g)
 		}
 	}
@@ -320,16 +340,20 @@ func (a *App) PickCredentials(ctx context.Context, p CredentialPick) ([]Credenti
 	return out, nil
 }
 
-// older are those of the containers whose credential is older than an age, or of an age that nobody knows.
-func (a *App) older(ctx context.Context, t op.Target, names []string, age time.Duration) ([]string, error) {
+// unnamed leaves out the containers that were revoked, and those whose credential is younger than an age; one of an age that nobody knows stays.
+func (a *App) unnamed(ctx context.Context, t op.Target, g CredentialGroup, age time.Duration) (CredentialGroup, error) {
 	all, err := a.credentials().List(ctx, t, creds.Look{}, time.Now())
 	if err != nil {
-		return nil, err
+		return g, err
 	}
-	var out []string
+	out := CredentialGroup{Instance: g.Instance}
 	for _, l := range all {
-		if slices.Contains(names, l.Name) && (l.Created.IsZero() || l.Age(time.Now()) > age) {
-			out = append(out, l.Name)
+		switch {
+		case !slices.Contains(g.Containers, l.Name):
+		case l.Revoked():
+			out.Revoked = append(out.Revoked, l.Name)
+		case age == 0 || l.Created.IsZero() || l.Age(time.Now()) > age:
+			out.Containers = append(out.Containers, l.Name)
 		}
 	}
 	return out, nil

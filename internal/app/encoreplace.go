@@ -56,6 +56,14 @@ func (s encoreStore) Promote(ctx context.Context, r secret.Ref, from, to string)
 	return err
 }
 
+// Delivered implements [secret.Keeper].
+func (s encoreStore) Delivered(ctx context.Context, r secret.Ref) ([]string, error) {
+	if k, ok := s.Store.(secret.Keeper); ok {
+		return k.Delivered(ctx, r)
+	}
+	return nil, nil
+}
+
 // Probe implements [secret.Prober], for the config and for the versions beside it.
 func (s encoreStore) Probe(ctx context.Context, r secret.Ref) error {
 	if err := encore.Probe(s.at.Path); err != nil {

@@ -1,6 +1,7 @@
 package creds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,6 +26,9 @@ type AdoptRequest struct {
 type AdoptFacts struct {
 	Facts
 	Legacy Legacy `json:"legacy"`
+	// Unproven is why the password at the request's place cannot be used; "" if it logs in, or no place is named.
+	Unproven string `json:"unproven,omitempty"`
+	Next     string `json:"next,omitempty"` // what to do about it
 }
 
 // Legacy is the login role that is adopted.
@@ -66,6 +70,11 @@ func adopt(d Deps) op.Kind {
 }
 
 func (d Deps) observeAdopt(ctx context.Context, t op.Target, r AdoptRequest) (f AdoptFacts, err error) {
+	if r.Secret != "" { // before anything else is: it may be the password itself
+		if _, err := secret.ParseRef(r.Secret); err != nil {
+			return f, fault.New(fault.Usage, "read where the password of "+r.Login+" is", err).Hint("--secret names a place, and never the password; if that was one, it is in the history of your shell now")
+		}
+	}
 	if f.Facts, err = d.observe(ctx, t, []string{r.Container}, false); err != nil {
 		return f, err
 	}
@@ -83,7 +92,32 @@ func (d Deps) observeAdopt(ctx context.Context, t op.Target, r AdoptRequest) (f 
 			f.Legacy.Whose = o.Name
 		}
 	}
-	return f, err
+	if err != nil || r.Secret == "" || !f.Legacy.There {
+		return f, err
+	}
+	if _, err := d.proven(ctx, t, c, r); err != nil {
+		if passing(err) {
+			return f, err
+		}
+		f.Unproven, f.Next = err.Error(), fault.HintOf(err)
+	}
+	return f, nil
+}
+
+// proven is the login that is adopted, with the password at the place of the request, once it is seen to log in.
+func (d Deps) proven(ctx context.Context, t op.Target, c *ContainerFacts, r AdoptRequest) (Login, error) {
+	password, err := d.Secret(ctx, r.Secret)
+	if err != nil {
+		return Login{}, err
+	}
+	l := Login{r.Login, password}
+	if err := d.try(ctx, t, c.Databases[0], l); err != nil {
+		if passing(err) {
+			return Login{}, err
+		}
+		return Login{}, fault.New(fault.Failed, "log in as "+r.Login, err).Hint("the password in %s is not the right one", r.Secret)
+	}
+	return l, nil
 }
 
 func (d Deps) readLegacy(ctx context.Context, t op.Target, c *ContainerFacts, database, role string, l *Legacy) error {
@@ -138,7 +172,7 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 		d.Findings = append(d.Findings, op.Finding{Severity: op.Block, Check: check, Text: fmt.Sprintf(text, args...), Remedy: remedy})
 	}
 	if !l.There {
-		block("no-role", command("audit", t)+" lists who can log in", "there is no role %s on %s", r.Login, t)
+		block("no-role", c.wayBack(t, command("audit", t)+" lists who can log in"), "there is no role %s on %s", r.Login, t)
 		return d
 	}
 	switch {
@@ -149,7 +183,7 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 	case !l.Login:
 		block("no-login", "ALTER ROLE "+quoted(r.Login)+" LOGIN, or issue a new credential", "%s may not log in", r.Login)
 	case c.slot(SlotA).There && c.slot(SlotA).Role != r.Login:
-		block("has-slots", command("rotate "+c.Name, t), "%s has its slots already: %s", c.Name, c.slot(SlotA).Role)
+		block("has-slots", c.wayBack(t, command("rotate "+c.Name, t)), "%s has its slots already: %s", c.Name, c.slot(SlotA).Role)
 	}
 	if slices.Contains(c.Owners, "") {
 		block("no-owner", "write owner under the database in dbops.yaml", "%s: dbops.yaml does not say which role owns the objects of %s", c.Name, containerDatabases(c))
@@ -165,7 +199,13 @@ func planAdopt(t op.Target, r AdoptRequest, f AdoptFacts) op.Draft {
 	if len(c.Places) > 0 && c.User != r.Login && r.Secret == "" {
 		block("no-password", "--secret PLACE says where its password is now", "%s does not hold the credential of %s", c.Places[0].Place, r.Login)
 	}
-	if c.User == r.Login && !c.Works {
+	if f.Unproven != "" {
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Block, Check: "no-password", Text: fmt.Sprintf("the password of %s cannot be taken from %s", r.Login, r.Secret), Evidence: f.Unproven,
+			Remedy: cmp.Or(f.Next, "correct what the error names"),
+		})
+	}
+	if c.User == r.Login && !c.Works && r.Secret == "" {
 		block("current-fails", "put the right password there", "the credential of %s in %s does not log in: %s", r.Login, c.Places[0].Place, c.Why)
 	}
 	for _, database := range c.Databases {
@@ -321,18 +361,9 @@ func (m adopting) deliver(ctx context.Context, s *op.Session) (op.Result, error)
 	if m.r.Secret == "" {
 		return op.Result{Text: c.Places[0].Place + " holds it"}, nil
 	}
-	what := m.what("deliver the adopted credential", c)
-	store, ref, err := m.Place(ctx, m.r.Secret)
-	var password secret.Value
-	if err == nil {
-		password, err = store.Get(ctx, ref)
-	}
+	l, err := m.proven(ctx, m.t, c, m.r)
 	if err != nil {
 		return op.Result{}, err
-	}
-	l := Login{m.r.Login, password}
-	if err := m.try(ctx, m.t, c.Databases[0], l); err != nil {
-		return op.Result{}, fault.New(fault.Failed, what, err).Hint("the password in %s is not the right one", m.r.Secret)
 	}
 	containers, err := m.pick(m.t, []string{c.Name})
 	if err != nil {

@@ -2,6 +2,7 @@ package creds
 
 import (
 	"context"
+	"fmt"
 
 	"dbops/internal/fault"
 	"dbops/internal/op"
@@ -61,18 +62,37 @@ func (m moving) unpromote(ctx context.Context, s *op.Session) (op.Result, error)
 	if err := m.each(ctx, m.all, func(ctx context.Context, c *ContainerFacts) error { return m.oldWorks(ctx, s, all, c) }); err != nil {
 		return op.Result{}, err
 	}
+	var over gather
 	err = m.places(ctx, s, func(ctx context.Context, c *ContainerFacts, store secret.Store, ref secret.Ref, place string) error {
 		v := all[c.Name][place]
 		held, err := store.Inspect(ctx, ref)
-		if err != nil || held.Current.ID != v.To {
-			return err // it was never promoted, or somebody else has: then it is not ours to change
+		if err != nil || held.Current.ID == v.From || v.From == "" {
+			return err // it was never promoted, or is back, or there was none before
 		}
-		return store.Promote(ctx, ref, v.To, v.From)
+		if now := held.Current.ID; now != v.To {
+			told, err := m.Told(ctx, s.Run, intruder(place, now)) // who decided since has read it
+			if err == nil && !told {
+				err = fault.Newf(fault.Stale, m.what("go back to the old credential", c), "%s; this run's own is %s, and the old one %s", intruder(place, now), v.To, v.From).
+					Hint("dbops runs retry %s makes %s current again all the same", s.Run, v.From)
+			}
+			if err != nil {
+				return err
+			}
+			over.add(c.Name, place, versions{now, v.From})
+		}
+		return store.Promote(ctx, ref, held.Current.ID, v.From)
 	})
 	if err == nil {
 		err = m.roll(ctx, s, s.Run+"/undo", func(c *ContainerFacts) string { return all[c.Name][c.Places[0].Place].From })
 	}
-	return op.Result{Changes: m.versionChanges(all, true), Text: "the old credentials are current"}, err
+	text := "the old credentials are current"
+	for container, places := range over.all {
+		for place, v := range places {
+			text += fmt.Sprintf("; of %s, in place of the version %s that somebody put into %s", container, v.From, place)
+			all[container][place] = versions{From: v.To, To: v.From}
+		}
+	}
+	return op.Result{Changes: m.versionChanges(all, true), Text: text}, err
 }
 
 // oldWorks refuses to go back to a credential that does not log in any more: who runs would be locked out at its next start.

@@ -53,10 +53,15 @@ func delivered(t op.Target, c *ContainerFacts) (all []op.Finding) {
 	}
 	for _, p := range c.Places {
 		switch {
+		case p.Trouble != "" && p.Garbled && (p.Mend != "" || p.Differs != ""):
+			all = append(all, op.Finding{
+				Severity: op.Block, Check: "delivery-unreadable", Text: fmt.Sprintf("%s: somebody put version %s into %s, which is no credential", c.Name, p.Current, p.Place), Evidence: p.Trouble,
+				Remedy: cmp.Or(c.wayBack(t, ""), command("repair "+c.Name, t)+" puts the current credential there again"),
+			})
 		case p.Trouble != "":
 			all = append(all, op.Finding{
 				Severity: op.Block, Check: "delivery-unreadable", Text: c.Name + ": the credential in " + p.Place + " cannot be used", Evidence: p.Trouble,
-				Remedy: cmp.Or(p.Next, "correct what the error names; a credential is a JSON object with username and password, a postgres:// URL, or PGUSER and PGPASSWORD lines"),
+				Remedy: cmp.Or(p.Next, "correct what the error names; a credential is a JSON object with username and password, a postgres:// URL, or PGUSER and PGPASSWORD lines; where none is left, empty the place, and "+command("issue "+c.Name, t)),
 			})
 		case p.Shut != "":
 			all = append(all, op.Finding{
@@ -65,7 +70,12 @@ func delivered(t op.Target, c *ContainerFacts) (all []op.Finding) {
 		case p.Amiss != "":
 			all = append(all, op.Finding{
 				Severity: op.Warn, Check: "not-delivered", Text: c.Name + ": what starts now does not find its current credential in " + p.Place, Evidence: p.Amiss,
-				Remedy: command("repair "+c.Name, t) + " puts it back; a rotation puts a new one there",
+				Remedy: c.wayBack(t, command("repair "+c.Name, t)+" puts it back; a rotation puts a new one there"),
+			})
+		case p.Differs != "":
+			all = append(all, op.Finding{
+				Severity: op.Warn, Check: "not-delivered", Text: fmt.Sprintf("%s: %s does not hold the credential that %s decides on", c.Name, p.Place, c.Places[0].Place), Evidence: p.Differs,
+				Remedy: c.wayBack(t, command("repair "+c.Name, t)+" puts it there; a rotation puts a new one there"),
 			})
 		}
 		if p.Elsewhere != "" {
@@ -100,25 +110,25 @@ func rotatable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 	case c.Active == "":
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, c.User),
-			Evidence: c.Places[0].Place, Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over",
+			Evidence: c.Places[0].Place, Remedy: c.wayBack(t, command("adopt "+c.Name+" --login "+c.User, t)+" takes it over"),
 		})
 		return all
 	case !c.old().Login:
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "disabled", Text: fmt.Sprintf("%s: its credential, of %s, may not log in: it was revoked, or somebody disabled the role", c.Name, c.User),
-			Remedy: command("issue "+c.Name, t) + " gives it access again, with a new credential",
+			Remedy: c.wayBack(t, command("issue "+c.Name, t)+" gives it access again, with a new credential"),
 		})
 	case !c.Works:
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "current-fails", Text: fmt.Sprintf("%s: its current credential, of %s, does not log in", c.Name, c.User), Evidence: c.Why,
-			Remedy: "if somebody changed the password by hand, put it into " + c.Places[0].Place + "; if the old one leaked or is lost: --compromised rotates without it",
+			Remedy: c.wayBack(t, "if somebody changed the password by hand, put it into "+c.Places[0].Place+"; if the old one leaked or is lost: "+command("rotate "+c.Name, t)+" --compromised --reason TEXT makes a new one without it"),
 		})
 	}
 	idle := c.idle()
 	if idle.InUse {
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "idle-in-use", Text: fmt.Sprintf("%s: somebody is logged in as the idle slot %s", c.Name, idle.Role),
-			Remedy: fmt.Sprintf("find out who: dbops creds list -e %s shows the sessions of each slot; restart what has an old credential, then plan again", t.Environment),
+			Remedy: c.wayBack(t, fmt.Sprintf("find out who: dbops creds list -e %s shows the sessions of each slot; restart what has an old credential, then plan again", t.Environment)),
 		})
 	}
 	if !c.GroupThere {

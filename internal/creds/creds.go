@@ -79,8 +79,13 @@ type Deps struct {
 	Address func(ctx context.Context, t op.Target) (Address, error)
 	// Place opens a place of delivery.
 	Place func(ctx context.Context, place string) (secret.Store, secret.Ref, error)
+	// Secret reads a password from where dbops.yaml may say that one is. A text that names no place is a fault.Config, which does not repeat it.
+	Secret func(ctx context.Context, place string) (secret.Value, error)
 	// Rollout is who rolls a container out; nil if nobody does.
 	Rollout func(ctx context.Context, t op.Target, container string) (Rollout, error)
+
+	// Told tells whether the journal of a run holds a text: whoever decides on the run has been told it.
+	Told func(ctx context.Context, run, text string) (bool, error)
 
 	Pace        op.Pace // of looking whether a rollout is done and sessions have ended. Defaults to 500 ms, 10 s, 1 h
 	Concurrency int     // containers that are worked on at a time. Defaults to 4

@@ -76,12 +76,21 @@ type PlaceFacts struct {
 	Form         string `json:"form,omitempty"`
 	Trouble      string `json:"trouble,omitempty"`   // it cannot be read, or is not understood
 	Shut         string `json:"shut,omitempty"`      // it takes no new version
+	Garbled      bool   `json:"garbled,omitempty"`   // the trouble is that it is no credential
 	Next         string `json:"next,omitempty"`      // what to do about either
 	Amiss        string `json:"amiss,omitempty"`     // why a container that starts now does not find the current version
 	Seen         string `json:"seen,omitempty"`      // whom it logs in as by what is made of the version; "" where that is the version itself
 	Elsewhere    string `json:"elsewhere,omitempty"` // the address that it is told is not one of the instance
 
-	created time.Time
+	// Differs is how it differs from the first place of the container; "" if it does not.
+	Differs string `json:"differs,omitempty"`
+	// Mend is a version that dbops delivered there and that is the right one, where the current one is not; MendUser is whom it logs in as.
+	Mend     string `json:"mend,omitempty"`
+	MendUser string `json:"mend_user,omitempty"`
+
+	created   time.Time
+	login     Login // the current credential
+	addresses []address
 }
 
 // words are how a change of the facts is told: by the container's name.
@@ -175,7 +184,7 @@ func (d Deps) observe(ctx context.Context, t op.Target, names []string, quiet bo
 		}
 	}
 	g, ask := errgroup.WithContext(ctx)
-	g.SetLimit(d.Concurrency)
+	g.SetLimit(max(d.Concurrency, 1))
 	for i := range containers {
 		g.Go(func() error { return d.readCredential(ask, t, containers[i], &f.Containers[i], quiet) })
 	}
@@ -276,11 +285,11 @@ func readRoles(ctx context.Context, conn *pgx.Conn, c Container) (ContainerFacts
 func (d Deps) readCredential(ctx context.Context, t op.Target, c Container, f *ContainerFacts, quiet bool) error {
 	var at *Address
 	for i, place := range c.Places {
-		one, held, err := d.readPlace(ctx, place, c)
+		one, err := d.readPlace(ctx, place, c)
 		if err != nil {
 			return err
 		}
-		if len(held.addresses) > 0 && at == nil {
+		if len(one.addresses) > 0 && at == nil {
 			known, err := d.Address(ctx, t)
 			if err != nil {
 				return err
@@ -288,9 +297,9 @@ func (d Deps) readCredential(ctx context.Context, t op.Target, c Container, f *C
 			at = &known
 		}
 		if at != nil {
-			one.Elsewhere = at.other(ctx, t, c, held.addresses)
+			one.Elsewhere = at.other(ctx, t, c, one.addresses)
 		}
-		login := held.login
+		login := one.login
 		f.Places = append(f.Places, one)
 		if i > 0 || one.Current == "" || one.Trouble != "" {
 			continue
@@ -313,7 +322,7 @@ func (d Deps) readCredential(ctx context.Context, t op.Target, c Container, f *C
 		}
 		f.Works = true
 	}
-	return nil
+	return d.mend(ctx, t, f, quiet)
 }
 
 // passing tells whether an error says nothing about a credential, and may be gone in a while.

@@ -207,6 +207,9 @@ func (m moving) rollout(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err != nil {
 		return op.Result{}, err
 	}
+	if err := m.own(ctx, s, "roll out", true, all.made); err != nil {
+		return op.Result{}, err
+	}
 	err = m.roll(ctx, s, s.Run, func(c *ContainerFacts) string { return all[c.Name][c.Places[0].Place].To })
 	rolled := slices.DeleteFunc(slices.Clone(m.all), func(c ContainerFacts) bool { return c.Rollout == "" })
 	text := fmt.Sprintf("%d rolled out", len(rolled))
@@ -262,8 +265,19 @@ func (m moving) roll(ctx context.Context, s *op.Session, token string, version f
 	})
 }
 
-// disable lets the old slot log in no more. Who logged in with it in the last moment gets it back, and the run waits for a decision.
+// disable lets the old slot log in no more, if what replaces it is where it is read. Who logged in with it in the last moment gets it back, and the run waits for a decision.
 func (m moving) disable(ctx context.Context, s *op.Session) (op.Result, error) {
+	all, err := m.staged(s)
+	if err == nil {
+		err = m.own(ctx, s, "disable the old slot", true, all.made)
+	}
+	if err != nil {
+		return op.Result{}, err
+	}
+	return m.disableOld(ctx, s)
+}
+
+func (m moving) disableOld(ctx context.Context, s *op.Session) (op.Result, error) {
 	err := m.onEach(ctx, "disable the old slot", func(ctx context.Context, c *ContainerFacts, a *admin) error {
 		old := c.old().Role
 		if old == "" {
@@ -294,9 +308,16 @@ func (m moving) login(ctx context.Context, s *op.Session, a *admin, c *Container
 
 // cut ends a compromised credential at once.
 func (m moving) cut(ctx context.Context, s *op.Session) (op.Result, error) {
+	all, err := m.staged(s)
+	if err == nil {
+		err = m.own(ctx, s, "end the old credential", false, all.made)
+	}
+	if err != nil {
+		return op.Result{}, err
+	}
 	var mu sync.Mutex
 	ended := 0
-	err := m.onEach(ctx, "end the old credential", func(ctx context.Context, c *ContainerFacts, a *admin) error {
+	err = m.onEach(ctx, "end the old credential", func(ctx context.Context, c *ContainerFacts, a *admin) error {
 		old := c.old().Role
 		if old == "" {
 			return nil
@@ -319,6 +340,9 @@ func (m moving) cut(ctx context.Context, s *op.Session) (op.Result, error) {
 func (m moving) scrub(ctx context.Context, s *op.Session) (op.Result, error) {
 	all, err := m.staged(s)
 	if err != nil {
+		return op.Result{}, err
+	}
+	if err := m.own(ctx, s, "destroy the old password", false, all.made); err != nil {
 		return op.Result{}, err
 	}
 	err = m.onEach(ctx, "destroy the old password", func(ctx context.Context, c *ContainerFacts, a *admin) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -137,6 +138,13 @@ func (s *stage) deps() Deps {
 			store, err := stores.Store(ctx, ref)
 			return store, ref, err
 		},
+		Secret: func(ctx context.Context, place string) (secret.Value, error) {
+			ref, err := secret.ParseRef(place)
+			if err != nil {
+				return secret.Value{}, err
+			}
+			return stores.Get(ctx, ref)
+		},
 		Rollout: func(context.Context, op.Target, string) (Rollout, error) { return notes{s.Dir}, nil },
 		Pace:    op.Pace{First: 5 * time.Millisecond, Most: 20 * time.Millisecond, Patience: 20 * time.Second},
 	}
@@ -160,9 +168,15 @@ type bench struct {
 
 func newBench(t testing.TB, s *stage, place statetest.Place, d Deps) *bench {
 	t.Helper()
+	var engine *op.Engine
+	d.Told = func(ctx context.Context, run, text string) (bool, error) {
+		all, err := engine.Journal(ctx, run)
+		return slices.ContainsFunc(all, func(s state.Step) bool { return strings.Contains(s.Problem, text) }), err
+	}
 	kinds, err := op.NewRegistry(New(d)...)
 	must(t, err)
-	return &bench{op.New(place.Store(t), kinds, op.Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here"}), s, d}
+	engine = op.New(place.Store(t), kinds, op.Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here"})
+	return &bench{engine, s, d}
 }
 
 // start makes a stage whose containers have their first credentials, and an engine.

@@ -114,7 +114,7 @@ func issuable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 	if c.User != "" && c.Active == "" {
 		all = append(all, op.Finding{
 			Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s holds a credential of %s, which is none of the slots of %s", c.Places[0].Place, c.User, c.Name),
-			Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over; if nobody needs that login, empty the place: a file, and PATH.dbops beside it",
+			Remedy: c.wayBack(t, command("adopt "+c.Name+" --login "+c.User, t)+" takes it over; if nobody needs that login, empty the place: a file, and PATH.dbops beside it"),
 		})
 	}
 	for _, p := range c.Places {
@@ -143,7 +143,7 @@ func issuable(t op.Target, f Facts, c *ContainerFacts) (all []op.Finding) {
 	idle := c.idle()
 	if idle.InUse {
 		all = append(all, op.Finding{
-			Severity: op.Block, Check: "slot-in-use", Text: fmt.Sprintf("%s: somebody is logged in as %s", c.Name, idle.Role), Remedy: command("list", t) + " shows who",
+			Severity: op.Block, Check: "slot-in-use", Text: fmt.Sprintf("%s: somebody is logged in as %s", c.Name, idle.Role), Remedy: c.wayBack(t, command("list", t)+" shows who"),
 		})
 	}
 	if old := c.slot(other(idle.Slot)); old.Login && !c.Works {

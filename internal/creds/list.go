@@ -30,6 +30,12 @@ func (l Listed) Age(now time.Time) time.Duration {
 	return now.Sub(l.Created)
 }
 
+// Revoked tells whether a container was given a credential once, and may not log in at all any more.
+func (c *ContainerFacts) Revoked() bool {
+	there := slices.ContainsFunc(c.Slots, func(s SlotFacts) bool { return s.There })
+	return there && !slices.ContainsFunc(c.Slots, func(s SlotFacts) bool { return s.Login }) && len(c.Places) > 0 && c.Places[0].Current != ""
+}
+
 // Look says how closely [Deps.List] looks.
 type Look struct {
 	// Login tries each current credential with a login, within Patience.
@@ -87,7 +93,7 @@ func (d Deps) List(ctx context.Context, t op.Target, look Look, now time.Time) (
 		l.Findings = health(t, f, &l.ContainerFacts, l)
 		for j := range l.Findings {
 			if l.Findings[j].Check == "idle-in-use" {
-				l.Findings[j].Evidence, l.Findings[j].Remedy = l.Clients[l.idle().Slot], "restart it, so that it reads the current credential"
+				l.Findings[j].Evidence, l.Findings[j].Remedy = l.Clients[l.idle().Slot], l.wayBack(t, "restart it, so that it reads the current credential")
 			}
 		}
 	}
@@ -103,22 +109,22 @@ func (d Deps) tryAll(ctx context.Context, t op.Target, look Look, all []Listed) 
 	works, why := make([]*bool, len(all)), make([]string, len(all))
 	err := d.each(ctx, facts, func(ctx context.Context, c *ContainerFacts) error {
 		i := slices.IndexFunc(all, func(l Listed) bool { return l.Name == c.Name })
-		if c.User == "" || len(c.Databases) == 0 || !c.old().Login && c.Active != "" {
-			return nil
-		}
-		p, err := d.read(ctx, "try the credential of "+c.Name, c.Places[0].Place, c.Places[0].Current)
-		if err != nil {
-			return err
-		}
 		one, cancel := context.WithTimeout(ctx, cmp.Or(look.Patience, 5*time.Second))
 		defer cancel()
-		err = d.try(one, t, c.Databases[0], p.Login())
-		if err != nil {
-			why[i] = err.Error()
-		}
-		if err == nil || !passing(err) {
+		revoked := !c.old().Login && c.Active != ""
+		if c.User != "" && len(c.Databases) > 0 && !revoked {
+			err := d.try(one, t, c.Databases[0], c.Places[0].login)
+			if err != nil {
+				why[i] = err.Error()
+			}
+			if err != nil && passing(err) {
+				return ctx.Err()
+			}
 			ok := err == nil
-			works[i] = &ok
+			works[i], c.Works = &ok, ok
+		}
+		if err := d.mend(one, t, c, false); err != nil && !passing(err) { // the places are those of the list, too
+			return err
 		}
 		return ctx.Err()
 	})
@@ -153,7 +159,7 @@ func health(t op.Target, f Facts, c *ContainerFacts, l *Listed) []op.Finding {
 	if old.Login && len(c.Places) > 0 {
 		x := op.Finding{
 			Severity: op.Warn, Check: "both-slots", Text: fmt.Sprintf("%s: the idle slot %s may log in, too", c.Name, old.Role),
-			Remedy: "an unfinished rotation leaves that: dbops runs list shows it; else rotate again",
+			Remedy: "a rotation under way does that, and one that was abandoned leaves it: then " + command("rotate "+c.Name, t) + " ends it",
 		}
 		if l != nil {
 			x.Evidence = fmt.Sprintf("%d sessions", l.Sessions[old.Slot])

@@ -18,6 +18,8 @@ type moving struct {
 	all   []ContainerFacts
 	grace time.Duration
 	polls int
+	// onward tells that the old credential goes first: no step is undone.
+	onward bool
 }
 
 // staged are the versions that a run made: by container, then by place.

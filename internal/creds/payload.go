@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"dbops/internal/fault"
 	"dbops/internal/secret"
 )
 
@@ -267,7 +267,7 @@ func newPayload(c Container, at Address, l Login, slot string) *payload {
 func readPayload(what, place string, v secret.Value) (*payload, error) {
 	p, err := parsePayload(v)
 	if err != nil {
-		return nil, fmt.Errorf("%s: the credential in %s: %w", what, place, err)
+		return nil, fault.Newf(fault.Invalid, what, "the credential in %s: %w", place, err).Hint("dbops creds repair brings the one back that dbops delivered, if there is one")
 	}
 	return p, nil
 }

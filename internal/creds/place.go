@@ -45,37 +45,31 @@ func (a address) String() string {
 	return net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
 }
 
-// held is what a place holds, beside its facts.
-type held struct {
-	login     Login
-	addresses []address
-}
-
 // readPlace reads a place, and whether it could be written. What is wrong with it is a finding, unless it may be gone in a while.
-func (d Deps) readPlace(ctx context.Context, place string, c Container) (f PlaceFacts, h held, err error) {
+func (d Deps) readPlace(ctx context.Context, place string, c Container) (f PlaceFacts, err error) {
 	f.Place = place
 	store, ref, err := d.Place(ctx, place)
 	if err != nil {
-		return f, h, err
+		return f, err
 	}
-	if err := d.readVersions(ctx, store, ref, &f, &h); err != nil {
-		return f, h, err
+	if err := d.readVersions(ctx, store, ref, &f); err != nil {
+		return f, err
 	}
-	if err := readMirror(ctx, store, c, &f, &h); err != nil {
-		return f, h, err
+	if err := readMirror(ctx, store, c, &f); err != nil {
+		return f, err
 	}
 	if p, ok := store.(secret.Prober); ok && f.Trouble == "" && f.Shut == "" {
 		if err := p.Probe(ctx, ref); err != nil {
 			if passing(err) {
-				return f, h, err
+				return f, err
 			}
 			f.Shut, f.Next = err.Error(), fault.HintOf(err)
 		}
 	}
-	return f, h, nil
+	return f, nil
 }
 
-func (d Deps) readVersions(ctx context.Context, store secret.Store, ref secret.Ref, f *PlaceFacts, h *held) error {
+func (d Deps) readVersions(ctx context.Context, store secret.Store, ref secret.Ref, f *PlaceFacts) error {
 	trouble := func(err error) error {
 		if passing(err) {
 			return err
@@ -101,10 +95,10 @@ func (d Deps) readVersions(ctx context.Context, store secret.Store, ref secret.R
 	}
 	p, err := parsePayload(v)
 	if err != nil {
-		f.Trouble = err.Error()
+		f.Trouble, f.Garbled = err.Error(), true
 		return nil //nolint:nilerr // a finding of the plan
 	}
-	f.Form, h.login, h.addresses = string(p.form), p.Login(), p.addresses()
+	f.Form, f.login, f.addresses = string(p.form), p.Login(), p.addresses()
 	if f.Previous != "" {
 		if old, err := store.Read(ctx, ref, f.Previous); err == nil {
 			if p, err := parsePayload(old); err == nil {
@@ -129,7 +123,7 @@ func (d Deps) read(ctx context.Context, what, place, version string) (*payload, 
 }
 
 // readMirror compares the text that a container reads with the version that it is made of.
-func readMirror(ctx context.Context, store secret.Store, c Container, f *PlaceFacts, h *held) error {
+func readMirror(ctx context.Context, store secret.Store, c Container, f *PlaceFacts) error {
 	mirror, ok := store.(Mirror)
 	if !ok || f.Trouble != "" {
 		return nil
@@ -138,7 +132,7 @@ func readMirror(ctx context.Context, store secret.Store, c Container, f *PlaceFa
 	for i, d := range c.Databases {
 		names[i] = d.Name
 	}
-	all, err := mirror.Mirrored(ctx, names, h.login)
+	all, err := mirror.Mirrored(ctx, names, f.login)
 	if err != nil {
 		if passing(err) {
 			return err
@@ -153,10 +147,10 @@ func readMirror(ctx context.Context, store secret.Store, c Container, f *PlaceFa
 		}
 		return nil
 	}
-	h.addresses = nil // those of the version reach nobody
+	f.addresses = nil // those of the version reach nobody
 	for _, m := range all {
 		host, port := splitAddress(m.Host)
-		h.addresses = append(h.addresses, address{host, port, m.Server})
+		f.addresses = append(f.addresses, address{host, port, m.Server})
 		if f.Seen == "" {
 			f.Seen = m.User
 		}
@@ -164,8 +158,8 @@ func readMirror(ctx context.Context, store secret.Store, c Container, f *PlaceFa
 			continue
 		}
 		f.Amiss = fmt.Sprintf("of %s it holds another password for %s", m.Database, m.User)
-		if m.User != h.login.User {
-			f.Amiss = fmt.Sprintf("of %s it holds the user %s, not %s", m.Database, orNone(m.User), h.login.User)
+		if m.User != f.login.User {
+			f.Amiss = fmt.Sprintf("of %s it holds the user %s, not %s", m.Database, orNone(m.User), f.login.User)
 		}
 	}
 	return nil

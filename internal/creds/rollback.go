@@ -1,6 +1,7 @@
 package creds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -23,7 +24,7 @@ func rollback(d Deps) op.Kind {
 	return op.Operation[RollbackRequest, Facts]{
 		Kind: RollbackKind, Words: words(),
 		Observe: func(ctx context.Context, t op.Target, r RollbackRequest) (Facts, error) {
-			f, err := d.observe(ctx, t, r.Containers, true)
+			f, err := d.observe(ctx, t, r.Containers, false)
 			return f.unused(), err
 		},
 		Derive: planRollback,
@@ -71,17 +72,17 @@ func planRollback(t op.Target, _ RollbackRequest, f Facts) op.Draft {
 		switch {
 		case c.Active == "":
 			d.Findings = append(d.Findings, op.Finding{
-				Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, orNone(c.User)), Remedy: command("adopt "+c.Name+" --login "+c.User, t) + " takes it over",
+				Severity: op.Block, Check: "foreign-login", Text: fmt.Sprintf("%s logs in as %s, which is none of its slots", c.Name, orNone(c.User)), Remedy: c.wayBack(t, command("adopt "+c.Name+" --login "+c.User, t)+" takes it over"),
 			})
 		case c.Places[0].Previous != "" && c.Places[0].PreviousUser != c.idle().Role:
 			d.Findings = append(d.Findings, op.Finding{
 				Severity: op.Block, Check: "no-previous", Text: fmt.Sprintf("%s: the previous credential is of %s, not of its slot %s", c.Name, orNone(c.Places[0].PreviousUser), c.idle().Role),
-				Evidence: c.Places[0].Place, Remedy: command("rotate "+c.Name, t) + " makes a new one",
+				Evidence: c.Places[0].Place, Remedy: c.wayBack(t, command("rotate "+c.Name, t)+" makes a new one"),
 			})
 		case c.Places[0].Previous == "":
 			d.Findings = append(d.Findings, op.Finding{
 				Severity: op.Block, Check: "no-previous", Text: c.Name + " has no previous credential: it was destroyed, or there was none",
-				Evidence: c.Places[0].Place, Remedy: command("rotate "+c.Name, t) + " makes a new one",
+				Evidence: c.Places[0].Place, Remedy: c.wayBack(t, command("rotate "+c.Name, t)+" makes a new one"),
 			})
 		}
 		for _, p := range c.Places {
@@ -94,6 +95,18 @@ func planRollback(t op.Target, _ RollbackRequest, f Facts) op.Draft {
 
 // returning takes containers back to their previous credential: the old slot is the idle one, and the active one will be.
 type returning struct{ moving }
+
+// disable lets the newer slot log in no more, if the previous credential is where it is read.
+func (b returning) disable(ctx context.Context, s *op.Session) (op.Result, error) {
+	err := b.own(ctx, s, "disable the newer slot", true, func(c *ContainerFacts, place string) string {
+		p := c.place(place)
+		return cmp.Or(p.Previous, p.Current) // a place without one stays as it is
+	})
+	if err != nil {
+		return op.Result{}, err
+	}
+	return b.disableOld(ctx, s)
+}
 
 // previous is the credential before the current one, from the first place.
 func (b returning) previous(ctx context.Context, what string, c *ContainerFacts) (Login, error) {

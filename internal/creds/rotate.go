@@ -2,6 +2,7 @@ package creds
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ func rotate(d Deps) op.Kind {
 		},
 		Derive: planRotate,
 		Steps: func(t op.Target, r RotateRequest, f Facts) []op.Step {
-			m := moving{Deps: d, t: t, all: f.Containers, grace: time.Duration(r.Grace), polls: r.Polls}
+			m := moving{Deps: d, t: t, all: f.Containers, grace: time.Duration(r.Grace), polls: r.Polls, onward: r.Compromised}
 			names := containerNames(f.Containers)
 			steps := []op.Step{
 				{Name: stepPending, Title: "put a new credential, pending, where " + names + " will read it", Do: m.pend, Undo: m.unpend, UndoTitle: "take the pending credential out of use"},
@@ -91,6 +92,25 @@ func rotate(d Deps) op.Kind {
 			)
 		},
 	}.AsKind()
+}
+
+// Unusable are the containers of a rotation's plan that forbid it.
+func Unusable(p *op.Plan) (names []string) {
+	var r RotateRequest
+	var f Facts
+	if p.Kind != RotateKind || json.Unmarshal(p.Request, &r) != nil || json.Unmarshal(p.Facts, &f) != nil {
+		return nil
+	}
+	for i := range f.Containers {
+		found := rotatable(p.Target, f, &f.Containers[i])
+		if r.Compromised {
+			found = compromised(found)
+		}
+		if blocks(found) {
+			names = append(names, f.Containers[i].Name)
+		}
+	}
+	return names
 }
 
 func containerNames(all []ContainerFacts) string {

@@ -194,7 +194,18 @@ func TestAnAdoptedLoginIsRotatedToASlot(t *testing.T) {
 			if got := checks(b.plan(t, AdoptKind, request), "block"); len(got) != 1 || got[0] != "no-password" {
 				t.Errorf("without its password: %v", got)
 			}
+			request.Secret = "the-old-password"
+			if _, err := b.Plan(t.Context(), op.PlanRequest{Kind: AdoptKind, Target: b.target(), Request: request, Requester: actor}); fault.KindOf(err) != fault.Usage ||
+				strings.Contains(err.Error()+fault.HintOf(err), "the-old-password") {
+				t.Errorf("a password in place of its place: %v", err)
+			}
 			request.Secret = "file:" + where
+			must(t, os.WriteFile(where, []byte("another-password\n"), 0o600))
+			if got := checks(b.plan(t, AdoptKind, request), "block"); len(got) != 1 || got[0] != "no-password" {
+				t.Errorf("with a wrong password: %v", got)
+			}
+			must(t, os.WriteFile(where, []byte(`{"password":"the-old-password"}`), 0o600))
+			request.Secret += "#password"
 			p := b.plan(t, AdoptKind, request)
 			if groups := slices.IndexFunc(p.Changes, func(c op.Change) bool { return c.To == "all"+legacy }); groups < 0 || !slices.Contains(checks(p, "info"), "not-acting") {
 				t.Errorf("%+v", p)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -24,7 +25,8 @@ type Shown struct {
 	User      string   `json:"user"`
 	Slot      string   `json:"slot,omitempty"`
 	Databases []string `json:"databases"`
-	Amiss     string   `json:"amiss,omitempty"` // why a container that starts now does not find it
+	Amiss     string   `json:"amiss,omitempty"` // why a container that starts now does not find it, or cannot log in with it
+	Next      string   `json:"next,omitempty"`  // what to do about that
 
 	payload *payload
 }
@@ -53,9 +55,9 @@ func (d Deps) Show(ctx context.Context, t op.Target, container string) (*Shown, 
 	}
 	p, err := d.read(ctx, what, c.Places[0], held.Current.ID)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, what, err)
+		return nil, err
 	}
-	seen, _, err := d.readPlace(ctx, c.Places[0], c)
+	seen, err := d.readPlace(ctx, c.Places[0], c)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,45 @@ func (d Deps) Show(ctx context.Context, t op.Target, container string) (*Shown, 
 	for _, database := range c.Databases {
 		s.Databases = append(s.Databases, database.Server)
 	}
+	if s.Amiss != "" {
+		s.Next = command("repair "+container, t) + " puts this credential back"
+		return s, nil
+	}
+	s.Amiss, s.Next = d.works(ctx, t, container, s.User)
 	return s, nil
+}
+
+// works tells why the current credential of a container does not log in, and what to do; nothing if it does, or if nobody can tell in time:
+// who asks for a credential may have no other way to a server that hardly answers.
+func (d Deps) works(ctx context.Context, t op.Target, container, user string) (amiss, next string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	f, err := d.observe(ctx, t, []string{container}, false)
+	if err != nil || f.Containers[0].Works {
+		return "", ""
+	}
+	c := &f.Containers[0]
+	amiss = user + " does not log in with it: " + c.Why
+	if c.Active != "" && !c.old().Login {
+		amiss = user + " may log in no more: it was revoked, or somebody disabled the role"
+	}
+	for _, x := range rotatable(t, f, c) {
+		if x.Severity == op.Block {
+			return amiss, x.Remedy
+		}
+	}
+	return amiss, command("list", t)
+}
+
+// NeedsCA tells whether who logs in with a format of it must be told the CA of the server, too.
+func (s *Shown) NeedsCA(format string) bool {
+	_, v := s.payload.variables()
+	mode := v["PGSSLMODE"]
+	root := false
+	if s.payload.form == formURL {
+		mode, root = s.payload.url.Query().Get("sslmode"), s.payload.url.Query().Has("sslrootcert")
+	}
+	return format != "text" && !root && strings.HasPrefix(mode, "verify-")
 }
 
 // Formats are those of [Shown.Text].
