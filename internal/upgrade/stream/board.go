@@ -49,12 +49,13 @@ func (b *board) tableIn(t *table) {
 
 // add puts the items of a pass on the board, and returns how many. Those of partitioned tables are no work, and left to [passRest]; so is what has no table.
 func (b *board) add(p pass) (items int) {
-	copied := map[int]bool{}
+	copied := map[int]bool{} // and whether it is large
 	var every []int
 	for _, t := range b.tables {
-		copied[t.id] = true
+		copied[t.id] = t.size >= b.SplitBytes/partOfSplit
 		every = append(every, t.id)
 	}
+	isCopied := func(d int) bool { _, ok := copied[d]; return ok }
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := b.toc.of(p)
@@ -72,7 +73,7 @@ func (b *board) add(p pass) (items int) {
 			dep := b.toc.byID[d]
 			switch {
 			case dep == nil:
-			case copied[d]:
+			case isCopied(d):
 				needs, on = append(needs, d), append(on, d)
 			case dep.desc == "TABLE" || dep.desc == "MATERIALIZED VIEW":
 				on = append(on, d)
@@ -83,11 +84,11 @@ func (b *board) add(p pass) (items int) {
 		if slices.ContainsFunc(it.deps, func(d int) bool { return b.toc.byID[d] != nil && b.toc.byID[d].desc == "FUNCTION" }) {
 			needs = every // a function may read any table, whatever it says
 		}
-		if p == passIndex && !slices.ContainsFunc(on, func(d int) bool { return copied[d] }) {
+		if p == passIndex && !slices.ContainsFunc(on, isCopied) {
 			it.pass = passRest
 			continue
 		}
-		b.waiting = append(b.waiting, tasks(it, needs, on, func(d int) bool { return copied[d] })...)
+		b.waiting = append(b.waiting, tasks(it, needs, on, !slices.ContainsFunc(on, func(d int) bool { return !isCopied(d) }) && slices.ContainsFunc(on, func(d int) bool { return copied[d] }))...)
 		items++
 	}
 	here := map[int]bool{}
@@ -95,15 +96,17 @@ func (b *board) add(p pass) (items int) {
 		here[t.it.id] = true
 	}
 	for _, t := range b.waiting {
-		t.needs = slices.DeleteFunc(slices.Clone(t.needs), func(d int) bool { return !copied[d] && !here[d] })
+		t.needs = slices.DeleteFunc(slices.Clone(t.needs), func(d int) bool { return !isCopied(d) && !here[d] })
 	}
 	return items
 }
 
-// tasks are the parts that an item is made in, where that gives the same result sooner.
-func tasks(it *item, needs, on []int, plain func(int) bool) []*task {
+// partOfSplit of the size from which a table is split makes it worth to make its keys in parts.
+const partOfSplit = 32
+
+// tasks are the parts that an item is made in, where that gives the same result sooner: with a large table, and no partitioned one.
+func tasks(it *item, needs, on []int, parts bool) []*task {
 	base := task{it: it, kind: kindPost, key: it.key, needs: needs}
-	allPlain := !slices.ContainsFunc(on, func(d int) bool { return !plain(d) })
 	two := func(first, second string, firstShared bool) []*task {
 		a, z := base, base
 		a.sql, a.key = first, it.key+firstPart
@@ -118,11 +121,11 @@ func tasks(it *item, needs, on []int, plain func(int) bool) []*task {
 	case it.desc == "INDEX":
 		base.sql, base.shared, base.last = it.sql(), on, true
 		return []*task{&base}
-	case allPlain && it.desc == "CONSTRAINT":
+	case parts && it.desc == "CONSTRAINT":
 		if index, constraint, ok := it.asIndex(); ok {
 			return two(index, constraint, true)
 		}
-	case allPlain && it.desc == "FK CONSTRAINT":
+	case parts && it.desc == "FK CONSTRAINT":
 		if add, validate, ok := it.asUnchecked(); ok {
 			both := two(add, validate, false)
 			both[1].alone, both[1].shared = nil, on // several can be checked at once

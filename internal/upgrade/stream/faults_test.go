@@ -88,6 +88,44 @@ func TestRowsThatTheLoginMayNotSee(t *testing.T) {
 	}
 }
 
+// customer logs in as a cloud's customer does, who is no superuser.
+func (s *side) customer(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig("")
+	if err != nil {
+		return nil, err
+	}
+	c.Config = *s.server.Config(s.t, s.db)
+	tune(c)
+	return pgx.ConnectConfig(ctx, c)
+}
+
+func TestACopyWithoutSuperuser(t *testing.T) {
+	from, to := newSide(t, 14), newSide(t, 17)
+	conn, err := from.customer(t.Context(), func(*pgx.ConnConfig) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if err := script(t.Context(), conn, `create extension citext; create schema app; create type app.kind as enum ('a', 'b'); create table app.t (id bigint generated always as identity primary key, k app.kind, c citext);
+insert into app.t (k, c) select 'a', 'x' || i from generate_series(1, 100) i; create table app.u (id int primary key, t bigint references app.t, doc oid); insert into app.u select 1, 1, lo_from_bytea(0, '\x01');
+create materialized view app.mv as select count(*) from app.t; comment on extension citext is 'mine'; grant usage on schema app to public; create policy p on app.u; alter table app.u enable row level security`); err != nil {
+		t.Fatal(err)
+	}
+	res, err := Copy(t.Context(), Job{Source: from.customer, Target: to.customer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Finish(t.Context(), to.customer); err != nil {
+		t.Fatal(err)
+	}
+	if got := to.text("select count(*) || ' ' || (select count(*) from app.mv) || ' ' || (select encode(lo_get(doc), 'hex') from app.u) || ' ' || nextval('app.t_id_seq') from app.t"); got != "100 1 01 101" {
+		t.Errorf("copied: %s", got)
+	}
+	if len(res.Notes) != 1 || !strings.HasPrefix(res.Notes[0], "schema public: left out") {
+		t.Errorf("notes: %q", res.Notes)
+	}
+}
+
 func TestRowsWhoseCheckReadsAnotherTable(t *testing.T) {
 	from := newSide(t, 16, `create table z_lookup (k text primary key); insert into z_lookup values ('a');
 create function has(text) returns bool language plpgsql set search_path = public as 'begin return exists (select from z_lookup where k = $1); end';
@@ -98,6 +136,15 @@ create table a_check (k text check (has(k))); insert into a_check select 'a' fro
 	}
 	if n := to.text("select count(*)::text from a_check"); n != "1000" {
 		t.Errorf("%s rows", n)
+	}
+}
+
+func TestAnIndexThatFindsItsTableBySearchPath(t *testing.T) {
+	from := newSide(t, 16, `create schema app; set search_path = app; create table lookup (k text primary key, v int);
+create function find(text) returns int language sql immutable as 'select v from lookup where k = $1'; create table t (k text); insert into t values ('a'); create index t_find on t (find(k))`)
+	_, err := Copy(t.Context(), job(from, newSide(t, 18)))
+	if fault.KindOf(err) != fault.Failed || !strings.Contains(err.Error(), "index app.t_find") || !strings.Contains(err.Error(), "42P01") || !strings.Contains(fault.HintOf(err), "SET search_path") {
+		t.Errorf("error: %v, hint: %s", err, fault.HintOf(err))
 	}
 }
 

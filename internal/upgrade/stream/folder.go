@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,8 +16,8 @@ import (
 	"dbops/internal/fault"
 )
 
-// Folder is the engine of pg_dump and pg_restore, by way of a folder that needs room for the whole dump. A dump that is complete is kept for
-// the next try; a restore that was killed has to begin with an empty database again.
+// Folder is the engine of pg_dump and pg_restore, by way of a folder that needs room for the whole dump. A dump that is complete serves the
+// next try, unless the source has changed since; a restore that was killed has to begin with an empty database again.
 func Folder(dir string) Engine {
 	return func(ctx context.Context, j Job) (Result, error) {
 		j.defaults()
@@ -40,7 +41,7 @@ type folder struct {
 	res   Result
 }
 
-const completeMark = ".complete" // beside the folder: the dump in it is whole
+const completeMark = ".complete" // beside the folder: the dump in it is whole, and of what
 
 func (f *folder) copy(ctx context.Context) (err error) {
 	if f.book, err = openBook(ctx, f.Target, f.res.Engine); err != nil {
@@ -72,9 +73,24 @@ func (f *folder) copy(ctx context.Context) (err error) {
 
 func (f *folder) dump(ctx context.Context) error {
 	mark := filepath.Clean(f.dir) + completeMark
-	if _, err := os.Stat(mark); err == nil {
+	s, err := openSnapshot(ctx, f.Source, f.Snapshot)
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	f.res.Snapshot = s.seen
+	state := s.id + " " + s.seen
+	switch made, err := os.ReadFile(mark); {
+	case err == nil && string(made) == state:
 		f.res.Resumed = true
 		return nil
+	case err == nil:
+		f.res.Again = "the source has changed since it was dumped"
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read what was dumped: %w", err)
+	}
+	if err := os.RemoveAll(mark); err != nil {
+		return fmt.Errorf("clear the folder of the dump: %w", err)
 	}
 	if err := os.RemoveAll(f.dir); err != nil { // of a try that was killed
 		return fmt.Errorf("clear the folder of the dump: %w", err)
@@ -86,12 +102,12 @@ func (f *folder) dump(ctx context.Context) error {
 	}
 	err = f.run(ctx, program{
 		name: "pg_dump", major: f.major, connect: f.Source, tune: readOnly, line: f.each("dumping contents of table "),
-		args: []string{"--format=directory", "--file=" + f.dir, "--jobs=" + strconv.Itoa(f.Jobs), "--compress=" + compress, "--encoding=UTF8", "--verbose", "--no-sync", "--lock-wait-timeout=10000"},
+		args: []string{"--format=directory", "--file=" + f.dir, "--jobs=" + strconv.Itoa(f.Jobs), "--compress=" + compress, "--encoding=UTF8", "--verbose", "--no-sync", "--snapshot=" + s.name, "--lock-wait-timeout=10000"},
 	})
 	if err != nil {
 		return dumpFailed(err)
 	}
-	return os.WriteFile(mark, nil, 0o600)
+	return os.WriteFile(mark, []byte(state), 0o600)
 }
 
 // compression is lz4 where the program has it: gzip costs about half of a dump.

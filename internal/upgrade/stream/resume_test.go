@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -133,5 +134,44 @@ func TestLostConnections(t *testing.T) {
 	}
 	if got := other.text("select count(*)::text from big"); got != "20000" {
 		t.Errorf("%s rows", got)
+	}
+}
+
+func TestTheFolderKeepsItsDumpAndNoHalfRestore(t *testing.T) {
+	from, to, fresh := newSide(t, 16, "create table a (i int primary key); insert into a select generate_series(1, 10); create table b (i int references a); insert into b values (3)"), newSide(t, 18), newSide(t, 18)
+	dir := filepath.Join(t.TempDir(), "dump")
+	engine := Folder(dir)
+	run := func(s *side, phase string) (Result, error) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		j := job(from, s)
+		j.Progress = func(p Progress) {
+			if p.Phase == phase {
+				cancel(errKilled)
+			}
+		}
+		return engine(ctx, j)
+	}
+	for _, phase := range []string{"dump", "restore"} {
+		if _, err := run(to, phase); fault.KindOf(err) != fault.Interrupted {
+			t.Fatalf("killed in phase %s: %v", phase, err)
+		}
+	}
+	if _, err := run(to, ""); fault.KindOf(err) != fault.Blocked || !strings.Contains(fault.HintOf(err), dir+" is kept") {
+		t.Errorf("half a restore: %v, hint: %s", err, fault.HintOf(err))
+	}
+	if res, err := run(fresh, ""); err != nil || !res.Resumed {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if got := fresh.text("select count(*) || ' ' || (select sum(i) from b) from a"); got != "10 3" {
+		t.Errorf("rows: %s", got)
+	}
+	from.exec("delete from b")
+	last := newSide(t, 18)
+	if res, err := run(last, ""); err != nil || res.Again == "" || last.text("select count(*)::text from b") != "0" {
+		t.Errorf("an old dump: %+v, %v", res, err)
+	}
+	if _, err := Copy(t.Context(), job(from, fresh)); fault.KindOf(err) != fault.Blocked {
+		t.Errorf("the other engine goes on: %v", err)
 	}
 }

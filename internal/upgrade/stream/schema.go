@@ -18,7 +18,7 @@ func (c *copier) checkTarget(ctx context.Context) error {
 		if it.desc == "EXTENSION" {
 			extensions = append(extensions, it.tag)
 		}
-		if it.owned() != "" && !slices.Contains(roles, it.owner) {
+		if it.owned() != "" && !it.isPublic() && !slices.Contains(roles, it.owner) {
 			roles = append(roles, it.owner)
 		}
 	}
@@ -110,7 +110,13 @@ func (l *line) one(ctx context.Context, kind string, it *item) error {
 
 // spared are entries that only the cloud's own superuser could make, and nobody misses.
 func spared(it *item, code string) bool {
-	return code == "42501" && (it.desc == "COMMENT" && strings.HasPrefix(it.tag, "EXTENSION ") || it.desc == "SCHEMA" && it.tag == "public")
+	switch {
+	case it.isPublic():
+		return code == "42501" || code == "42704"
+	case it.desc == "COMMENT" && strings.HasPrefix(it.tag, "EXTENSION "):
+		return code == "42501"
+	}
+	return false
 }
 
 func (c *copier) notes(s string) {

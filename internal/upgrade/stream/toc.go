@@ -119,6 +119,11 @@ func (e *entry) name() string {
 	return what + " " + e.tag
 }
 
+// isPublic tells whether it gives the schema public to somebody, who is another one on each cloud.
+func (e *entry) isPublic() bool {
+	return e.desc == "SCHEMA" && e.tag == "public" || e.desc == "ACL" && e.tag == "SCHEMA public"
+}
+
 // sql makes the entry and gives it to its owner.
 func (e *entry) sql() string {
 	var b strings.Builder
