@@ -57,7 +57,7 @@ func (f *mannerFlags) add(cmd *cobra.Command) {
 	fs.DurationVar(&f.lock, "lock-timeout", time.Duration(u.LockTimeout), "of each attempt to get a lock: traffic queues behind it for no longer")
 	fs.DurationVar(&f.statement, "statement-timeout", time.Duration(u.StatementTimeout), "of each statement; 0 for none; what is CONCURRENTLY has none")
 	fs.DurationVar(&f.patience, "patience", time.Duration(u.Patience), "how long locks are tried for before a file is given up")
-	fs.BoolVar(&f.endBlockers, "end-blockers", false, "end the sessions that keep a lock from the migration, from the second attempt on")
+	fs.BoolVar(&f.endBlockers, "end-blockers", false, "end the sessions that keep a lock from the migration, from the second attempt on; not for what is CONCURRENTLY")
 }
 
 func (f *mannerFlags) manner() (migrate.Manner, error) {
@@ -214,7 +214,7 @@ rows those have. Going forward with a new migration is safer where data is at st
 		Example: "  dbops migrate down -e staging shop\n  dbops migrate down -e staging shop --steps 3 --plan",
 		Args:    takes("DATABASE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runMigrateDown(cmd.Context(), c, o, args)
+			return runMigrateDown(cmd.Context(), c, o, args, cmd.Flags().Changed("rehearse"))
 		},
 	}
 	o.migratePick.flags(cmd, true)
@@ -222,11 +222,11 @@ rows those have. Going forward with a new migration is safer where data is at st
 	o.changeFlags.add(cmd)
 	cmd.Flags().IntVar(&o.steps, "steps", 1, "how many migrations")
 	cmd.Flags().BoolVar(&o.all, "all", false, "all of them")
-	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema")
+	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema (default: in a protected environment)")
 	return cmd
 }
 
-func runMigrateDown(ctx context.Context, c *cli, o *migrateDownOptions, args []string) error {
+func runMigrateDown(ctx context.Context, c *cli, o *migrateDownOptions, args []string, rehearseSaid bool) error {
 	if o.steps < 1 {
 		return fault.Newf(fault.Usage, "read the flags", "--steps is at least 1")
 	}
@@ -240,6 +240,7 @@ func runMigrateDown(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 	}
 	return c.changeSet(ctx, o.pick(args), o.changeFlags, migrate.DownKind, func(one migrate.Ask) (any, error) {
 		r.Set = one.Set.String()
+		r.Rehearse = o.rehearse || (!rehearseSaid && one.Target.Protected)
 		return r, nil
 	})
 }
@@ -272,16 +273,18 @@ func newMigrateGotoCmd(c *cli) *cobra.Command {
 ` + changeStatuses,
 		Example: "  dbops migrate goto -e staging shop 12\n  dbops migrate goto -e staging shop none --plan",
 		Args:    takes("DATABASE", "VERSION"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return runMigrateGoto(cmd.Context(), c, o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runMigrateGoto(cmd.Context(), c, o, args, cmd.Flags().Changed("rehearse"))
+		},
 	}
 	o.migratePick.flags(cmd, true)
 	o.mannerFlags.add(cmd)
 	o.changeFlags.add(cmd)
-	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema")
+	cmd.Flags().BoolVar(&o.rehearse, "rehearse", false, "rehearse the files on a scratch copy of the schema (default: in a protected environment)")
 	return cmd
 }
 
-func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []string) error {
+func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []string, rehearseSaid bool) error {
 	manner, err := o.manner()
 	if err != nil {
 		return err
@@ -299,7 +302,7 @@ func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 	if err != nil {
 		return err
 	}
-	now, err := a.Migrations(ctx, app.MigrationPick{Environment: o.env, Instance: one.Target.Instance, Names: []string{one.Set.String()}})
+	now, err := a.Migrations(ctx, app.MigrationPick{Environment: o.env, Instance: one.Target.Instance, Names: []string{one.Set.String()}}, false)
 	if err != nil {
 		return err
 	}
@@ -307,10 +310,11 @@ func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 	if err := now[i].Err(); err != nil {
 		return err
 	}
+	rehearse := o.rehearse || (!rehearseSaid && one.Target.Protected)
 	want := app.Change{Environment: o.env, Instance: one.Target.Instance, Kind: migrate.UpKind}
 	if v := now[i].Version; v != nil && (to == nil || *to < *v) {
 		want.Kind = migrate.DownKind
-		want.Request = migrate.DownRequest{Set: one.Set.String(), To: to, Manner: manner, Rehearse: o.rehearse}
+		want.Request = migrate.DownRequest{Set: one.Set.String(), To: to, Manner: manner, Rehearse: rehearse}
 	} else {
 		if to == nil {
 			none := int64(-1)
@@ -318,7 +322,7 @@ func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 		} else if err := hasVersion(one, *to, o.env); err != nil {
 			return err
 		}
-		want.Request = migrate.UpRequest{Sets: []string{one.Set.String()}, To: to, Manner: manner, Rehearse: o.rehearse}
+		want.Request = migrate.UpRequest{Sets: []string{one.Set.String()}, To: to, Manner: manner, Rehearse: rehearse}
 	}
 	return c.change(ctx, o.changeFlags, want)
 }

@@ -26,7 +26,7 @@ func newMigrateNewCmd(c *cli) *cobra.Command {
 		Long: `Make the up and down file of a new migration, with a version after the last one: a timestamp or the next number, as the folder has it. An empty
 folder begins with timestamps: two branches seldom choose the same.
 
-Exit status: 0 made; 2 usage or configuration.`,
+Exit status: 0 made; 1 they could not be written; 2 usage or configuration.`,
 		Example: "  dbops migrate new 'add notes to orders' --database shop\n  dbops migrate new add-notes --dir migrations/shop --sequence",
 		Args:    takes("NAME"),
 		RunE:    func(_ *cobra.Command, args []string) error { return runMigrateNew(c, o, args[0]) },
@@ -50,6 +50,9 @@ func runMigrateNew(c *cli, o *migrateNewOptions, name string) error {
 		}
 	}
 	f, err := source.Read(dir)
+	if err != nil && o.dir != "" {
+		return fault.New(fault.Usage, "make a migration in "+dir, err).Hint("make the folder first: mkdir -p %s", dir)
+	}
 	if err != nil {
 		return err
 	}

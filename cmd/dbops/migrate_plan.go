@@ -90,6 +90,9 @@ func (c *cli) planMigrations(ctx context.Context, a *app.App, o *migratePlanOpti
 	if err != nil {
 		return err
 	}
+	if err := probed(rehearsed); err != nil && o.out != "" {
+		o.out = "" // a plan that is known to fail is not saved
+	}
 	if !c.json() {
 		if err := c.printRehearsals(rehearsed); err != nil {
 			return err

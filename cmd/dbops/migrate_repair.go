@@ -91,7 +91,10 @@ func (c *cli) inspectMigrations(ctx context.Context, p app.MigrationPick) error 
 	if err != nil {
 		return err
 	}
-	ways := repairWays(one, f)
+	ways, err := c.repairWays(ctx, a, one, f)
+	if err != nil {
+		return err
+	}
 	if c.json() {
 		err = printJSON(c.out, migrateRepairJSON{"dbops/migrate-repair/v1", f, ways})
 	} else {
@@ -107,7 +110,20 @@ func (c *cli) inspectMigrations(ctx context.Context, p app.MigrationPick) error 
 }
 
 // repairWays are the commands that lead out, the likeliest first.
-func repairWays(one migrate.Ask, f migrate.RepairFacts) (out []string) {
+func (c *cli) repairWays(ctx context.Context, a *app.App, one migrate.Ask, f migrate.RepairFacts) (out []string, err error) {
+	if f.Cut != nil && f.Cut.Run != "" && f.Held == "" {
+		engine, err := a.Engine(ctx, app.EngineOptions{})
+		if err != nil {
+			return nil, err
+		}
+		if r, err := engine.Run(ctx, f.Cut.Run); err == nil && !r.State.Ended() { // it goes on with all that it was to do
+			return []string{"dbops runs resume " + r.ID}, nil
+		}
+	}
+	return repairCommands(one, f), nil
+}
+
+func repairCommands(one migrate.Ask, f migrate.RepairFacts) (out []string) {
 	base := "dbops migrate repair -e " + one.Target.Environment + " " + one.Set.String()
 	if f.Held != "" {
 		return []string{"wait: " + f.Held + " migrates it now"}
@@ -126,7 +142,7 @@ func repairWays(one migrate.Ask, f migrate.RepairFacts) (out []string) {
 			}
 		}
 	}
-	if len(f.Changed) > 0 {
+	if len(f.Changed) > 0 && len(f.Unknown) == 0 {
 		out = append(out, base+" --accept-changed --reason '...'")
 	}
 	for _, i := range f.Invalid {

@@ -40,7 +40,7 @@ Exit status: 0 shown; 1 a database could not be looked at; 2 usage or configurat
 	}
 	o.flags(cmd, false)
 	cmd.Flags().BoolVar(&o.check, "check", false, "end with 5 if something is pending, late, changed, dirty or ahead")
-	cmd.Flags().BoolVar(&o.history, "history", false, "show what is known of each version")
+	cmd.Flags().BoolVar(&o.history, "history", false, "show who did what, and when: the last 1,000 entries")
 	return cmd
 }
 
@@ -50,23 +50,22 @@ func runMigrateStatus(ctx context.Context, c *cli, o *migrateStatusOptions, name
 		return err
 	}
 	defer a.Close()
-	all, err := a.Migrations(ctx, o.pick(names))
+	all, err := a.Migrations(ctx, o.pick(names), o.history)
 	if err != nil {
 		return err
 	}
 	out := migrateStatusJSON{"dbops/migrate-status/v1", true, all}
 	var failed error
+	onlyConfig := true
 	var unclean []string
 	for i := range all {
 		if err := all[i].Err(); err != nil {
+			onlyConfig = onlyConfig && fault.KindOf(err) == fault.Config
 			failed = errors.Join(failed, err)
 		}
 		if !all[i].Clean() {
 			out.Clean = false
 			unclean = append(unclean, all[i].Environment+" "+all[i].Name+": "+all[i].Word())
-		}
-		if !o.history {
-			all[i].History = nil
 		}
 	}
 	if c.json() {
@@ -78,11 +77,40 @@ func runMigrateStatus(ctx context.Context, c *cli, o *migrateStatusOptions, name
 	case err != nil:
 		return err
 	case failed != nil:
-		return fault.New(fault.Failed, "look at the migrations", failed).Hint("%s", fault.HintOf(failed))
+		kind := fault.Failed
+		if onlyConfig {
+			kind = fault.Config
+		}
+		return fault.New(kind, "look at the migrations", failed).Hint("%s", fault.HintOf(failed))
 	case o.check && len(unclean) > 0:
-		return fault.Newf(fault.Findings, "compare the databases with their folders", "%s", strings.Join(unclean, "; ")).Hint("dbops migrate plan shows what up would do")
+		return fault.Newf(fault.Findings, "compare the databases with their folders", "%s", strings.Join(unclean, "; ")).Hint("%s", migrateNext(all))
 	}
 	return nil
+}
+
+// migrateNext is what to do about the first database that is not as its folder.
+func migrateNext(all []migrate.Status) string {
+	for _, s := range all {
+		at := "-e " + s.Environment + " " + s.Name
+		switch {
+		case s.Clean():
+		case s.Held != "":
+			return "wait for the end of what runs, and look again"
+		case s.Dirty:
+			return "dbops migrate repair " + at
+		case s.Word() == "broken folder":
+			return "mend the files that are named above"
+		case len(s.Unknown) > 0:
+			return "check out the branch that has the database's version"
+		case len(s.Late) > 0:
+			return "dbops migrate up " + at + " --out-of-order applies them; or give the files versions after the last one"
+		case len(s.Changed) > 0:
+			return "dbops migrate repair " + at
+		default:
+			return "dbops migrate plan " + at + " shows what up would do"
+		}
+	}
+	return ""
 }
 
 func printMigrateStatus(w io.Writer, all []migrate.Status, history bool, now time.Time) error {
@@ -94,7 +122,14 @@ func printMigrateStatus(w io.Writer, all []migrate.Status, history bool, now tim
 	for _, s := range all {
 		last := "-"
 		if l := s.Last; l != nil {
-			last = fmt.Sprintf("%s %d, %s, %s ago, took %s", l.Direction, l.Version, l.Who, ageText(now.Sub(l.At)), tookText(l.Seconds))
+			what := fmt.Sprintf("%s %d", l.Direction, l.Version)
+			if l.Outcome != "ok" {
+				what += " " + strings.ToUpper(l.Outcome)
+			}
+			last = fmt.Sprintf("%s, %s, %s ago, took %s", what, l.Who, ageText(now.Sub(l.At)), tookText(l.Seconds))
+			if s.Foreign {
+				last = "by another tool since; before: " + last
+			}
 		} else if s.Assumed {
 			last = "by another tool"
 		}
@@ -123,10 +158,13 @@ func migrateNotes(s migrate.Status, history bool) (out []string) {
 		}
 		return out
 	}
-	if c := s.Cut; c != nil {
+	if s.Held != "" {
+		add("running: it is migrated by %s", s.Held)
+	}
+	if c := s.Cut; c != nil && s.Held == "" {
 		add("dirty: %s %s ended after %d of %d statements (%s); next %s", c.Name, c.Direction, c.Done, c.Statements, c.Outcome, c.Next)
 	}
-	if s.Dirty {
+	if s.Dirty && s.Held == "" {
 		add("dirty: dbops migrate repair -e %s %s shows what was left, and the ways out", s.Environment, s.Name)
 	}
 	list := func(word string, names []string) {
@@ -153,6 +191,9 @@ func migrateNotes(s migrate.Status, history bool) (out []string) {
 		}
 		if h.Reason != "" {
 			line += ": " + h.Reason
+		}
+		if h.Error != "" {
+			line += ": " + h.Error
 		}
 		out = append(out, line)
 	}

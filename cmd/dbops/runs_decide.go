@@ -80,6 +80,11 @@ func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
 	if err != nil {
 		return err
 	}
+	if verb == state.UndoRun {
+		if err := e.Undoable(ctx, r.ID); err != nil {
+			return err
+		}
+	}
 	if r, err = c.stopped(ctx, e, r, verb); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func lintProvider(k cloud.Kind) string {
 
 // Waiting are the migrations of a set that its database does not have yet, as [source.Migration.String] calls them.
 func (a *App) Waiting(ctx context.Context, one migrate.Ask) (map[string]bool, error) {
-	s := a.migrations().Status(ctx, []migrate.Ask{one})[0]
+	s := a.migrations().Status(ctx, []migrate.Ask{one}, false)[0]
 	if err := s.Err(); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"dbops/internal/cloud"
 	"dbops/internal/config"
 	"dbops/internal/fault"
 	"dbops/internal/migrate"
@@ -176,9 +177,14 @@ func (a *App) sets(env, instance string) (out []migrate.Set, err error) {
 	if err != nil {
 		return nil, err
 	}
+	inst, err := e.Instance(instance)
+	if err != nil {
+		return nil, err
+	}
+	plain := inst.Kind() == cloud.Postgres
 	for _, name := range e.DatabasesOf(instance) {
 		db := e.Databases[name]
-		one := migrate.Set{Database: name, Server: db.Name, Owner: db.Owner}
+		one := migrate.Set{Database: name, Server: db.Name, Owner: db.Owner, Plain: plain}
 		if db.Migrations != "" {
 			one.Folder = db.Migrations
 			out = append(out, one)
@@ -192,8 +198,8 @@ func (a *App) sets(env, instance string) (out []migrate.Set, err error) {
 	return out, nil
 }
 
-// MigrationPick names folders of migrations: by their environment, and if they are given by instance or name. Of a name "shop" means all
-// folders of that database.
+// MigrationPick names folders of migrations: by their environment, and if they are given by instance or name. Of the names "shop" means all
+// folders of that database, "shop/" its own, "shop/reports" one of its sets.
 type MigrationPick struct {
 	Environment, Instance string
 	Names                 []string
@@ -230,7 +236,9 @@ func (a *App) Asked(p MigrationPick) (out []migrate.Ask, err error) {
 			}
 			for _, s := range sets {
 				known[s.String()] = true
-				i := slices.IndexFunc(p.Names, func(n string) bool { return n == s.String() || n == s.Database })
+				i := slices.IndexFunc(p.Names, func(n string) bool {
+					return n == s.String() || n == s.Database || (s.Name == "" && n == s.Database+"/")
+				})
 				if len(p.Names) > 0 && i < 0 {
 					continue
 				}
@@ -277,12 +285,12 @@ func (a *App) OneSet(p MigrationPick) (migrate.Ask, error) {
 }
 
 // Migrations is the status of sets, in order.
-func (a *App) Migrations(ctx context.Context, p MigrationPick) ([]migrate.Status, error) {
+func (a *App) Migrations(ctx context.Context, p MigrationPick, history bool) ([]migrate.Status, error) {
 	asks, err := a.Asked(p)
 	if err != nil {
 		return nil, err
 	}
-	return a.migrations().Status(ctx, asks), nil
+	return a.migrations().Status(ctx, asks, history), nil
 }
 
 // InspectMigrations looks at what a migration that ended half-way left: see [migrate.Deps.Inspect].

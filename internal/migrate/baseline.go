@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dbops/internal/fault"
@@ -21,8 +22,8 @@ type BaselineRequest struct {
 // BaselineFacts are what a baseline depends on.
 type BaselineFacts struct {
 	SetFacts
-	Known     bool      `json:"known"`             // the folder has the version
-	History   bool      `json:"history,omitempty"` // the database has a history already
+	Known     bool      `json:"known"`           // the folder has the version
+	Moved     bool      `json:"moved,omitempty"` // files were run since, or a repair was made
 	Candidate Candidate `json:"candidate"`
 	Recorded  []string  `json:"recorded,omitempty"`
 }
@@ -40,7 +41,7 @@ func baseline(d Deps) op.Kind {
 				return f, err
 			}
 			f.SetFacts = l.facts(nil)
-			f.History = len(l.state.Entries) > 0
+			f.Moved = slices.ContainsFunc(l.state.Entries, func(e driver.Entry) bool { return e.Direction != driver.Baseline })
 			m, i, ok := l.folder.Find(r.Version)
 			if f.Known = ok; !ok {
 				return f, nil
@@ -66,7 +67,7 @@ func planBaseline(t op.Target, r BaselineRequest, f BaselineFacts) op.Draft {
 		Downtime: op.Downtime{Expected: "none", Text: "only the record of the version is written"},
 		Findings: f.findings(t),
 		Notes:    []string{"recorded as applied, and not run: " + few(f.Recorded)},
-		Back:     fmt.Sprintf("dbops migrate repair -e %s %s", t.Environment, f.Name),
+		Back:     fmt.Sprintf("until files are run: dbops migrate baseline -e %s %s with another version", t.Environment, f.Name),
 	}
 	block := func(check, text, remedy string) {
 		d.Findings = append(d.Findings, op.Finding{Severity: op.Block, Check: check, Text: f.Name + ": " + text, Remedy: remedy})
@@ -74,8 +75,12 @@ func planBaseline(t op.Target, r BaselineRequest, f BaselineFacts) op.Draft {
 	if !f.Known {
 		block("version", fmt.Sprintf("%s has no version %d", f.Folder, r.Version), "dbops migrate status lists them")
 	}
-	if f.Version != nil && (*f.Version != r.Version || f.History) {
-		block("has-version", fmt.Sprintf("it has version %d already", *f.Version), "a baseline is for a database without one")
+	switch {
+	case f.Version == nil:
+	case f.Moved:
+		block("has-version", fmt.Sprintf("it has version %d already, and files were run", *f.Version), "a baseline is for a database without a version")
+	case *f.Version != r.Version:
+		d.Findings = append(d.Findings, op.Finding{Severity: op.Warn, Check: "has-version", Text: fmt.Sprintf("%s: it has version %d, which this replaces", f.Name, *f.Version)})
 	}
 	switch c := f.Candidate; {
 	case !f.Known:
@@ -89,7 +94,7 @@ func planBaseline(t op.Target, r BaselineRequest, f BaselineFacts) op.Draft {
 	default:
 		d.Findings = append(d.Findings, op.Finding{Severity: op.Info, Check: "schema", Text: f.Name + ": the schema is that of the version"})
 	}
-	if f.Known {
+	if f.Known && (f.Version == nil || *f.Version != r.Version || len(f.Recorded) > 0) {
 		d.Changes = []op.Change{{Target: f.Name, Setting: "version", From: versionText(f.Version), To: fmt.Sprint(r.Version)}}
 	}
 	return d

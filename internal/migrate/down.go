@@ -32,6 +32,8 @@ type Loss struct {
 	Rows  int64  `json:"rows"`
 	About bool   `json:"about,omitempty"` // Rows is an estimate
 	Size  string `json:"size,omitempty"`
+	// Tables are those of a schema.
+	Tables int64 `json:"tables,omitempty"`
 }
 
 // DownFacts are what a plan that goes down depends on.
@@ -39,6 +41,8 @@ type DownFacts struct {
 	SetFacts
 	At   bool   `json:"at"` // the version asked for is one that the database went through
 	Loss []Loss `json:"loss,omitempty"`
+	// Plain tells that no provider makes backups.
+	Plain bool `json:"plain,omitempty"`
 }
 
 // Dropped is something that a file drops, as its text says.
@@ -92,7 +96,7 @@ func (d Deps) observeDown(ctx context.Context, t op.Target, r DownRequest) (f Do
 	if r.Steps > 0 {
 		jobs = jobs[:min(r.Steps, len(jobs))]
 	}
-	f.SetFacts = l.facts(jobs)
+	f.SetFacts, f.Plain = l.facts(jobs), s.Plain
 	f.Late = nil // they stay what they are
 	if f.Loss, err = d.loss(ctx, t, s, f.Files, l.folder); err != nil {
 		return f, err
@@ -140,7 +144,7 @@ const (
 // look counts the rows that something dropped has. there is false for what does not exist.
 func look(ctx context.Context, conn *pgx.Conn, s Set, d Dropped) (l Loss, there bool) {
 	if d.What == "schema" {
-		return Loss{What: d.What, Object: d.Name, Rows: -1}, true
+		return lookSchema(ctx, conn, d.Name)
 	}
 	name := pgx.Identifier{d.Name}
 	switch {
@@ -175,6 +179,19 @@ func look(ctx context.Context, conn *pgx.Conn, s Set, d Dropped) (l Loss, there 
 	return l, true
 }
 
+// lookSchema counts the tables of a schema; their rows are those of the server's statistics.
+func lookSchema(ctx context.Context, conn *pgx.Conn, name string) (l Loss, there bool) {
+	l = Loss{What: "schema", Object: name, About: true}
+	var size int64
+	err := conn.QueryRow(ctx, `select count(*), coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint, coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+ from pg_namespace n left join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'm') where n.nspname = $1 group by n.oid`, name).Scan(&l.Tables, &l.Rows, &size)
+	if err != nil {
+		return l, false
+	}
+	l.Size = sizeText(size)
+	return l, true
+}
+
 func sizeText(n int64) string {
 	switch {
 	case n >= 10<<30:
@@ -192,8 +209,10 @@ func (l Loss) String() string {
 		what = "rows of " + l.Object
 	}
 	switch {
+	case l.What == "schema" && l.Tables == 0:
+		return what + ", which has no table"
 	case l.What == "schema":
-		return what + ", with all that is in it"
+		return fmt.Sprintf("%s with %d tables, about %d rows, %s", what, l.Tables, l.Rows, l.Size)
 	case l.Rows < 0:
 		return what + ", whose rows could not be counted"
 	case l.Rows == 0:
@@ -208,11 +227,11 @@ func (l Loss) String() string {
 }
 
 func planDown(t op.Target, r DownRequest, f DownFacts) op.Draft {
-	d := op.Draft{
+	d := draft{op.Draft{
 		Title:    fmt.Sprintf("migrate %s on %s down", f.Name, t),
 		Downtime: op.Downtime{Expected: "unknown", Text: "what uses the parts that go fails from then on"},
 		Findings: f.findings(t),
-	}
+	}}
 	block := func(check, text, remedy string) {
 		d.Findings = append(d.Findings, op.Finding{Severity: op.Block, Check: check, Text: f.Name + ": " + text, Remedy: remedy})
 	}
@@ -228,16 +247,16 @@ func planDown(t op.Target, r DownRequest, f DownFacts) op.Draft {
 	}
 	for _, l := range f.Loss {
 		severity := op.Warn
-		if l.Rows == 0 {
+		if l.Rows == 0 && l.Tables == 0 {
 			severity = op.Info
 		}
-		d.Findings = append(d.Findings, op.Finding{Severity: severity, Check: "loss", Text: f.Name + ": " + l.File + " drops " + l.String(), Remedy: lossRemedy(t, l)})
+		d.Findings = append(d.Findings, op.Finding{Severity: severity, Check: "loss", Text: f.Name + ": " + l.File + " drops " + l.String(), Remedy: lossRemedy(t, l, f.Plain)})
 	}
 	d.Findings = append(d.Findings, f.modes()...)
-	d.Findings = append(d.Findings, f.rehearsed(t)...)
+	d.Findings = append(d.Findings, f.rehearsed(t, false)...)
 	if len(f.Files) == 0 {
 		d.Downtime = op.Downtime{Expected: "none", Text: "nothing changes"}
-		return d
+		return d.Draft
 	}
 	d.Changes = []op.Change{{Target: f.Name, Setting: "version", From: versionText(f.Version), To: versionText(f.after())}}
 	d.Notes = f.notes()
@@ -248,12 +267,16 @@ func planDown(t op.Target, r DownRequest, f DownFacts) op.Draft {
 	if slices.ContainsFunc(f.Loss, func(l Loss) bool { return l.Rows != 0 }) {
 		d.Back += "; the data that is dropped comes back from a backup only"
 	}
-	return d
+	d.addManner(r.Manner)
+	return d.Draft
 }
 
-func lossRemedy(t op.Target, l Loss) string {
-	if l.Rows == 0 {
+func lossRemedy(t op.Target, l Loss, plain bool) string {
+	switch {
+	case l.Rows == 0 && l.Tables == 0:
 		return ""
+	case plain:
+		return "pg_dump keeps it"
 	}
 	return strings.TrimSpace(fmt.Sprintf("dbops backup create -e %s %s keeps it", t.Environment, t.Instance))
 }

@@ -16,18 +16,21 @@ import (
 
 // SetFacts are what a plan depends on, of one set.
 type SetFacts struct {
-	Name    string     `json:"name"`
-	Folder  string     `json:"folder"`
-	Table   string     `json:"table"`
-	Version *int64     `json:"version"` // nil: none
-	Dirty   bool       `json:"dirty,omitempty"`
-	Many    bool       `json:"many,omitempty"` // a row for each version, as Encore has it
-	New     bool       `json:"new,omitempty"`  // the table of versions is not there yet
-	Replica bool       `json:"replica,omitempty"`
-	Files   []FileFact `json:"files,omitempty"` // to be run, in order
-	Late    []string   `json:"late,omitempty"`  // that are not to be run
-	Changed []string   `json:"changed,omitempty"`
-	Unknown []int64    `json:"unknown,omitempty"`
+	Name string `json:"name"`
+	// Database is what the set is for.
+	Database string     `json:"database"`
+	Folder   string     `json:"folder"`
+	Table    string     `json:"table"`
+	Version  *int64     `json:"version"` // nil: none
+	Dirty    bool       `json:"dirty,omitempty"`
+	Many     bool       `json:"many,omitempty"` // a row for each version, as Encore has it
+	New      bool       `json:"new,omitempty"`  // the table of versions is not there yet
+	Replica  bool       `json:"replica,omitempty"`
+	Held     string     `json:"held,omitempty"`  // who migrates it at the moment, if it is dirty
+	Files    []FileFact `json:"files,omitempty"` // to be run, in order
+	Late     []string   `json:"late,omitempty"`  // that are not to be run
+	Changed  []string   `json:"changed,omitempty"`
+	Unknown  []int64    `json:"unknown,omitempty"`
 	// Problems are those of the folder that concern what is to be run.
 	Problems  []source.Problem `json:"problems,omitempty"`
 	Rehearsal *rehearse.Facts  `json:"rehearsal,omitempty"`
@@ -45,6 +48,7 @@ type FileFact struct {
 	Why        string `json:"why,omitempty"` // it is not one transaction
 	Statements int    `json:"statements"`
 	Missing    bool   `json:"missing,omitempty"` // there is no file of that direction
+	OneWay     bool   `json:"one_way,omitempty"` // it goes up, and there is no file that goes down
 }
 
 // looked is a set as it was found.
@@ -53,6 +57,7 @@ type looked struct {
 	folder *source.Folder
 	state  driver.State
 	judged Judged
+	held   string // who migrates it at the moment; looked at only if it is dirty
 }
 
 // look reads a set's folder and database. It takes no lock, and changes nothing.
@@ -74,21 +79,26 @@ func (d Deps) look(ctx context.Context, t op.Target, s Set) (looked, error) {
 		return l, fault.New(fault.Unavailable, "read the versions of "+t.String()+"/"+s.String(), err)
 	}
 	l.judged = judge(l.folder, l.state)
+	if l.state.Dirty {
+		if l.held, err = driver.Holder(ctx, conn, s.Table); err != nil {
+			return l, fault.New(fault.Unavailable, "see who migrates "+t.String()+"/"+s.String(), err)
+		}
+	}
 	return l, nil
 }
 
 // facts are those of a set of which jobs are to be run.
 func (l looked) facts(jobs []driver.Job) SetFacts {
 	f := SetFacts{
-		Name: l.set.String(), Folder: l.set.Folder, Table: l.state.Table.String(), Dirty: l.state.Dirty, Many: l.state.Many, New: !l.state.Exists,
-		Replica: l.state.Replica, Unknown: l.judged.Unknown, Changed: names(l.judged.Changed),
+		Name: l.set.String(), Database: l.set.Database, Folder: l.set.Folder, Table: l.state.Table.String(), Dirty: l.state.Dirty, Many: l.state.Many, New: !l.state.Exists,
+		Replica: l.state.Replica, Held: l.held, Unknown: l.judged.Unknown, Changed: names(l.judged.Changed),
 	}
 	if l.state.Any {
 		f.Version = &l.state.Version
 	}
 	run := map[string]bool{}
 	for _, j := range jobs {
-		one := FileFact{Name: j.String(), Version: j.Migration.Version, Target: j.Target}
+		one := FileFact{Name: j.String(), Version: j.Migration.Version, Target: j.Target, OneWay: j.Direction == source.Up && j.Migration.Down == nil}
 		if file := j.Migration.File(j.Direction); file != nil {
 			read := file.Split()
 			one.Sum, one.Mode, one.Why, one.Statements = file.Sum, string(read.Mode), read.Why, len(read.Statements)
@@ -142,7 +152,9 @@ func (f SetFacts) findings(t op.Target) (out []op.Finding) {
 	if f.Replica {
 		block("replica", "the instance is a read replica", "migrate the instance that it follows")
 	}
-	if f.Dirty {
+	if f.Dirty && f.Held != "" {
+		block("running", fmt.Sprintf("version %s is being migrated by %s", versionText(f.Version), f.Held), "wait for its end: dbops migrate status")
+	} else if f.Dirty {
 		block("dirty", fmt.Sprintf("version %s was begun and has not ended", versionText(f.Version)), fmt.Sprintf("dbops migrate repair -e %s %s shows what it left, and the ways out", t.Environment, f.Name))
 	}
 	for _, p := range f.Problems {

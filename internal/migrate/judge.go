@@ -16,6 +16,8 @@ type Judged struct {
 	Unknown []int64
 	// Assumed tells that some versions are there without an entry of the history: golang-migrate or another tool applied them.
 	Assumed bool
+	// Foreign tells that the version is not the one that the history came to: another tool moved it since.
+	Foreign bool
 }
 
 // judge compares. It relies on the history as far as there is one: what another tool applied since is taken as applied.
@@ -58,11 +60,12 @@ func judge(f *source.Folder, s driver.State) Judged {
 			j.Late = append(j.Late, m)
 		case !known:
 			j.Assumed = true
-		case m.Up != nil && e.Sum != "" && e.Sum != m.Up.Sum && e.Direction != string(source.Down):
+		case e.Sum != "" && (m.Up == nil || e.Sum != m.Up.Sum) && e.Direction != string(source.Down):
 			j.Changed = append(j.Changed, m)
 		}
 	}
 	j.Unknown = unknown(f, s, last, applied)
+	j.Foreign = kept && !s.Dirty && !s.Many && reached != version
 	return j
 }
 

@@ -7,6 +7,7 @@ package migrate
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,6 +33,7 @@ type Set struct {
 	Server   string // the database's name on the server
 	Folder   string
 	Table    driver.Table
+	Plain    bool   // no cloud has the instance
 	Owner    string // the role that takes over; "" for the login's own
 }
 
@@ -92,6 +94,27 @@ type Manner struct {
 // Usual is how files are run if nobody says otherwise.
 func Usual() Manner {
 	return Manner{LockTimeout: Span(2 * time.Second), StatementTimeout: Span(15 * time.Minute), Patience: Span(5 * time.Minute)}
+}
+
+// draft is a plan's draft that says how files are run.
+type draft struct{ op.Draft }
+
+// addManner says it, for who approves.
+func (d *draft) addManner(m Manner) {
+	if len(d.Changes) == 0 {
+		return
+	}
+	statements := "without a time-out"
+	if m.StatementTimeout > 0 {
+		statements = "for " + m.StatementTimeout.String() + " at most"
+	}
+	d.Notes = append(d.Notes, fmt.Sprintf("locks are waited for %s at a time, and tried for %s; a statement runs %s", m.LockTimeout, m.Patience, statements))
+	if m.EndBlockers {
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Warn, Check: "end-blockers", Text: "sessions that keep a lock from a file are ended, whoever they are, from the second attempt on",
+			Remedy: "without --end-blockers they are only named",
+		})
+	}
 }
 
 // find returns one of the sets of an instance.

@@ -91,8 +91,9 @@ func (d Deps) rehearse(ctx context.Context, t op.Target, l looked, jobs []driver
 	return nil
 }
 
-// rehearsed tells what a rehearsal found, or that there was none.
-func (f SetFacts) rehearsed(t op.Target) (out []op.Finding) {
+// rehearsed tells what a rehearsal found, or that there was none. after tells that another folder of the database has files that are run before:
+// what they make was not there in the rehearsal.
+func (f SetFacts) rehearsed(t op.Target, after bool) (out []op.Finding) {
 	add := func(severity op.Severity, check, text, remedy string) {
 		out = append(out, op.Finding{Severity: severity, Check: check, Text: f.Name + ": " + text, Remedy: remedy})
 	}
@@ -107,6 +108,10 @@ func (f SetFacts) rehearsed(t op.Target) (out []op.Finding) {
 		severity := op.Block
 		if failed.Failure.Rights || r.Base == rehearse.Approximate {
 			severity = op.Warn // it may go otherwise on the server itself
+		}
+		if after {
+			add(op.Warn, "rehearsal", failed.Place()+" fails in the rehearsal, in which the other folder's files were not run before: "+failed.Failure.String(), "plan and apply the other folder first")
+			return out
 		}
 		add(severity, "rehearsal", failed.Place()+" fails in the rehearsal: "+failed.Failure.String(), "mend the file")
 	}

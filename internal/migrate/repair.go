@@ -34,11 +34,17 @@ type RepairFacts struct {
 	SetFacts
 	// Cut is the file that was begun and has not ended, as far as the history knows.
 	Cut *CutFile `json:"cut,omitempty"`
-	// Held names the session that migrates now.
-	Held string `json:"held,omitempty"`
 	// Versions are those that the database may have.
 	Versions []Candidate `json:"versions,omitempty"`
 	Invalid  []string    `json:"invalid_indexes,omitempty"`
+	// Sums are the checksums of changed files, the first twelve digits, by migration.
+	Sums map[string]Sums `json:"sums,omitempty"`
+}
+
+// Sums are the checksums of a file.
+type Sums struct {
+	Applied string `json:"applied"`
+	File    string `json:"file"`
 }
 
 // CutFile is a file that ended half-way.
@@ -54,6 +60,7 @@ type CutFile struct {
 	Started    string `json:"started"`
 	Who        string `json:"who,omitempty"`
 	CanResume  bool   `json:"can_resume"`
+	Run        string `json:"run,omitempty"` // the engine's
 }
 
 // Candidate is a version that a dirty database may have.
@@ -100,13 +107,11 @@ func (d Deps) Inspect(ctx context.Context, t op.Target, name string) (f RepairFa
 		return f, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if f.Held, err = driver.Holder(ctx, conn, s.Table); err != nil {
-		return f, fault.New(fault.Unavailable, "see who migrates "+t.String()+"/"+name, err)
-	}
 	if f.Invalid, err = invalid(ctx, conn); err != nil {
 		return f, fault.New(fault.Unavailable, "look for invalid indexes of "+t.String()+"/"+name, err)
 	}
 	f.cut(l)
+	f.sums(l)
 	if l.state.Dirty {
 		f.candidates(l)
 		d.compare(ctx, t, l, f.Versions)
@@ -125,6 +130,25 @@ func invalid(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+func (f *RepairFacts) sums(l looked) {
+	short := func(s string) string { return s[:min(12, len(s))] }
+	for _, m := range l.judged.Changed {
+		one := Sums{File: "no file"}
+		if m.Up != nil {
+			one.File = short(m.Up.Sum)
+		}
+		for _, e := range l.state.Entries {
+			if e.Version == m.Version && e.Outcome == driver.OK {
+				one.Applied = short(e.Sum)
+			}
+		}
+		if f.Sums == nil {
+			f.Sums = map[string]Sums{}
+		}
+		f.Sums[m.String()] = one
+	}
+}
+
 // cut finds the file that ended half-way.
 func (f *RepairFacts) cut(l looked) {
 	e, ok := l.state.Unfinished()
@@ -133,7 +157,7 @@ func (f *RepairFacts) cut(l looked) {
 	}
 	c := &CutFile{
 		Name: e.Name, Version: e.Version, Direction: e.Direction, Outcome: e.Outcome, Statements: e.Statements, Done: e.Done, Error: e.ErrorText,
-		Started: e.Started.UTC().Format("2006-01-02 15:04:05 MST"), Who: who(e),
+		Run: e.Run, Started: e.Started.UTC().Format("2006-01-02 15:04:05 MST"), Who: who(e),
 	}
 	if m, _, found := l.folder.Find(e.Version); found {
 		if file := m.File(source.Direction(e.Direction)); file != nil {
@@ -227,7 +251,7 @@ func (d Deps) compare(ctx context.Context, t op.Target, l looked, all []Candidat
 		case at < 0:
 			c.Why = "the folder could not be brought to it"
 		case found[at].Unknown != "":
-			c.Why = found[at].Unknown
+			c.Why = "on the scratch copy: " + found[at].Unknown
 		default:
 			c.Compared, c.Differs = true, rehearse.DriftWords(found[at].Diff)
 			if len(c.Differs) > most {
@@ -240,7 +264,7 @@ func (d Deps) compare(ctx context.Context, t op.Target, l looked, all []Candidat
 func planRepair(t op.Target, r RepairRequest, f RepairFacts) op.Draft {
 	d := op.Draft{Title: fmt.Sprintf("repair the migrations of %s on %s", f.Name, t), Downtime: op.Downtime{Expected: "none", Text: "only the record of the version changes"}}
 	for _, one := range f.findings(t) {
-		if one.Check != "dirty" && (one.Check != "changed-file" || !r.Accept) {
+		if one.Check != "dirty" && one.Check != "running" && (one.Check != "changed-file" || !r.Accept) {
 			d.Findings = append(d.Findings, one)
 		}
 	}
@@ -263,8 +287,13 @@ func planRepair(t op.Target, r RepairRequest, f RepairFacts) op.Draft {
 		f.planVersion(&d, r, block)
 	case r.Accept && len(f.Changed) > 0:
 		for _, name := range f.Changed {
-			d.Changes = append(d.Changes, op.Change{Target: f.Name, Setting: "checksum of " + name, To: "that of the file"})
+			d.Changes = append(d.Changes, op.Change{Target: f.Name, Setting: "checksum of " + name, From: f.Sums[name].Applied, To: f.Sums[name].File})
 		}
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Warn, Check: "accept", Text: f.Name + ": what the files say now is taken for what was applied: nothing is run, and nothing is compared",
+			Remedy: "see what changed: git log -p " + f.Folder,
+		})
+		d.Notes = append(d.Notes, "reason: "+r.Reason)
 	}
 	return d
 }

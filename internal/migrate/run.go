@@ -51,12 +51,16 @@ type Outcome struct {
 	Files   int     `json:"files"`
 	Version *int64  `json:"version"`
 	Seconds float64 `json:"seconds"`
-	Problem string  `json:"problem,omitempty"`
+	// Ended are the sessions that were ended because they kept a lock, on request.
+	Ended   []string `json:"ended,omitempty"`
+	Problem string   `json:"problem,omitempty"`
 	err     error
 }
 
 func (o Outcome) String() string {
 	switch {
+	case o.err == nil && len(o.Ended) > 0:
+		return fmt.Sprintf("%s: %d of %d files, version %s, %.1f s; ended %s", o.Set, o.Applied, o.Files, versionText(o.Version), o.Seconds, strings.Join(o.Ended, ", and "))
 	case o.err == nil:
 		return fmt.Sprintf("%s: %d of %d files, version %s, %.1f s", o.Set, o.Applied, o.Files, versionText(o.Version), o.Seconds)
 	case o.Applied == 0 && o.Files > 0 && errors.Is(o.err, errNotBegun):
@@ -94,19 +98,41 @@ func (r runner) do(ctx context.Context, s *op.Session) (op.Result, error) {
 			mu.Unlock()
 		}
 	}
-	if len(sets) > 0 {
-		one(0)
-	}
+	groups := byDatabase(sets)
 	var g errgroup.Group
-	g.SetLimit(concurrencyOr(r.concurrency))
-	for i := 1; i < len(sets); i++ {
-		g.Go(func() error {
-			one(i)
+	for n, group := range groups {
+		if n == 1 {
+			g.SetLimit(concurrencyOr(r.concurrency))
+		}
+		all := func() error {
+			for _, i := range group {
+				one(i)
+			}
 			return nil
-		})
+		}
+		if n == 0 {
+			_ = all()
+		} else {
+			g.Go(all)
+		}
 	}
 	_ = g.Wait() // outcomes hold the errors
 	return r.result(ctx, sets, outcomes)
+}
+
+// byDatabase groups the places of sets: the folders of one database follow each other, as one may need what another one makes.
+func byDatabase(sets []SetFacts) (groups [][]int) {
+	at := map[string]int{}
+	for i, s := range sets {
+		g, known := at[s.Database]
+		if !known {
+			g = len(groups)
+			at[s.Database] = g
+			groups = append(groups, nil)
+		}
+		groups[g] = append(groups[g], i)
+	}
+	return groups
 }
 
 func (r runner) result(ctx context.Context, sets []SetFacts, outcomes []Outcome) (op.Result, error) {
@@ -185,6 +211,7 @@ func (r runner) apply(ctx context.Context, s *op.Session, f SetFacts, o *Outcome
 		return err
 	}
 	defer d.Close()
+	defer func() { o.Ended = d.Ended() }()
 	left, err := r.left(ctx, d, folder, f, jobs, who.Run, o)
 	if err != nil {
 		return err
@@ -259,6 +286,9 @@ func (r runner) explain(ctx context.Context, f SetFacts, err error) error {
 	}
 	var file *driver.FileError
 	if !errors.As(err, &file) {
+		if fault.KindOf(err) == fault.Denied && fault.HintOf(err) == "" {
+			return fault.New(fault.Denied, "migrate "+r.t.String()+"/"+f.Name, err).Hint("the role that migrates lacks a right: see the admin login and the database's owner in dbops.yaml")
+		}
 		if fault.KindOf(err) == fault.Busy { // it was waited for long enough
 			return fault.New(fault.Failed, "migrate "+r.t.String()+"/"+f.Name, err).Hint("%s", fault.HintOf(err))
 		}
@@ -278,6 +308,8 @@ func (r runner) explain(ctx context.Context, f SetFacts, err error) error {
 		hint = "when who keeps the lock has ended: " + again + "; --patience waits longer, --end-blockers ends them"
 	case file.State == "57014":
 		hint = "it took longer than --statement-timeout: give more, or do it in smaller parts"
+	case file.State == "42P07" && f.Version == nil:
+		hint = "if the database has this schema already: dbops migrate baseline -e " + r.t.Environment + " " + f.Name + " VERSION; else mend the file"
 	case file.State == "42501":
 		kind, hint = fault.Denied, "the role that migrates lacks a right: see the database's owner in dbops.yaml"
 	case file.Stepwise:

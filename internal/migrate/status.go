@@ -35,7 +35,9 @@ type Status struct {
 	History     []Applied        `json:"history,omitempty"`
 	// Assumed tells that versions are there of which the history knows nothing: another tool applied them.
 	Assumed bool   `json:"assumed,omitempty"`
-	Error   string `json:"error,omitempty"` // it could not be looked at
+	Foreign bool   `json:"foreign,omitempty"` // another tool changed the version since
+	Held    string `json:"held,omitempty"`    // who migrates it at the moment
+	Error   string `json:"error,omitempty"`   // it could not be looked at
 	Hint    string `json:"hint,omitempty"`
 	err     error
 }
@@ -53,6 +55,7 @@ type Applied struct {
 	Commit    string    `json:"commit,omitempty"`
 	Run       string    `json:"run,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
+	Error     string    `json:"error,omitempty"`
 }
 
 // Ask names a set to look at.
@@ -72,8 +75,12 @@ func (s Status) Clean() bool {
 // Word is the state in a word or two, the worst first.
 func (s Status) Word() string {
 	switch {
+	case s.err != nil && fault.KindOf(s.err) == fault.Config:
+		return "no folder"
 	case s.err != nil:
 		return "unreachable"
+	case s.Dirty && s.Held != "":
+		return "running"
 	case s.Dirty:
 		return "dirty"
 	case slices.ContainsFunc(s.Problems, func(p source.Problem) bool { return p.Fatal }):
@@ -96,7 +103,8 @@ const atOnce = 16
 
 // Status looks at sets, in their order. It takes no lock, makes no table, and needs a login that may read. One that cannot be looked at says
 // why in its Error.
-func (d Deps) Status(ctx context.Context, asks []Ask) []Status {
+// With history, each has the last entries of its history.
+func (d Deps) Status(ctx context.Context, asks []Ask, history bool) []Status {
 	out := make([]Status, len(asks))
 	folders := folderCache{}
 	for _, a := range asks { // a folder is read once, also for a hundred databases
@@ -108,7 +116,7 @@ func (d Deps) Status(ctx context.Context, asks []Ask) []Status {
 		g.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
-			out[i] = d.status(ctx, a, folders[a.Set.Folder])
+			out[i] = d.status(ctx, a, folders[a.Set.Folder], history)
 			return nil
 		})
 	}
@@ -130,7 +138,7 @@ func (c folderCache) read(path string) {
 	}
 }
 
-func (d Deps) status(ctx context.Context, a Ask, f readFolder) Status {
+func (d Deps) status(ctx context.Context, a Ask, f readFolder, history bool) Status {
 	s := Status{
 		Environment: a.Target.Environment, Instance: a.Target.Instance, Name: a.Set.String(), Folder: a.Set.Folder,
 		Pending: []string{}, Late: []string{}, Changed: []string{}, Unknown: []int64{}, Problems: []source.Problem{},
@@ -154,8 +162,31 @@ func (d Deps) status(ctx context.Context, a Ask, f readFolder) Status {
 		}
 		return s.failed(err)
 	}
-	s.fill(looked{a.Set, f.folder, st, judge(f.folder, st)})
+	if st.Dirty {
+		if s.Held, err = driver.Holder(ctx, conn, a.Set.Table); err != nil {
+			return s.failed(fault.New(fault.Unavailable, "see who migrates "+a.Target.String()+"/"+s.Name, err))
+		}
+	}
+	s.fill(looked{set: a.Set, folder: f.folder, state: st, judged: judge(f.folder, st)})
+	if history {
+		all, err := driver.ReadHistory(ctx, conn, st, mostHistory)
+		if err != nil {
+			return s.failed(fault.New(fault.Unavailable, "read the history of "+a.Target.String()+"/"+s.Name, err))
+		}
+		for _, e := range all {
+			s.History = append(s.History, applied(e))
+		}
+	}
 	return s
+}
+
+const mostHistory = 1000
+
+func applied(e driver.Entry) Applied {
+	return Applied{
+		Version: e.Version, Name: e.Name, Direction: e.Direction, Outcome: e.Outcome, Who: who(e), At: e.Started, Seconds: e.Took.Seconds(),
+		Tool: e.Tool, Commit: e.Commit, Run: e.Run, Reason: e.Reason, Error: e.ErrorText,
+	}
 }
 
 func (s Status) failed(err error) Status {
@@ -165,6 +196,7 @@ func (s Status) failed(err error) Status {
 
 func (s *Status) fill(l looked) {
 	s.Table, s.Version, s.Dirty, s.Assumed = l.state.Table.String(), versionOf(l.state), l.state.Dirty, l.judged.Assumed
+	s.Foreign = l.judged.Foreign
 	if s.Version != nil {
 		if m, _, ok := l.folder.Find(*s.Version); ok {
 			s.VersionName = m.String()
@@ -177,13 +209,8 @@ func (s *Status) fill(l looked) {
 	var f RepairFacts
 	f.cut(l)
 	s.Cut = f.Cut
-	for _, e := range l.state.Entries {
-		s.History = append(s.History, Applied{
-			Version: e.Version, Name: e.Name, Direction: e.Direction, Outcome: e.Outcome, Who: who(e), At: e.Started, Seconds: e.Took.Seconds(),
-			Tool: e.Tool, Commit: e.Commit, Run: e.Run, Reason: e.Reason,
-		})
-	}
-	if n := len(s.History); n > 0 {
-		s.Last = &s.History[n-1]
+	if n := len(l.state.Entries); n > 0 {
+		last := applied(l.state.Entries[n-1])
+		s.Last = &last
 	}
 }

@@ -62,16 +62,17 @@ func words() map[string]string {
 }
 
 func planUp(t op.Target, r UpRequest, f Facts) op.Draft {
-	d := op.Draft{
+	d := draft{op.Draft{
 		Title:    "migrate " + setNames(f) + " on " + t.String() + " up",
 		Downtime: upDowntime(r, f),
-	}
+	}}
 	if len(f.Sets) == 0 {
 		d.Notes = []string{"dbops.yaml names no migrations for the databases of " + t.String()}
 		d.Downtime = op.Downtime{Expected: "none", Text: "nothing changes"}
-		return d
+		return d.Draft
 	}
 	var back []string
+	before := map[string]bool{} // databases of which an earlier folder has files to run
 	for _, s := range f.Sets {
 		d.Findings = append(d.Findings, s.findings(t)...)
 		if len(s.Late) > 0 {
@@ -92,20 +93,35 @@ func planUp(t op.Target, r UpRequest, f Facts) op.Draft {
 				d.Findings = append(d.Findings, op.Finding{Severity: op.Warn, Check: "missing-file", Text: s.Name + ": " + one.Name + ": only the version changes", Remedy: "bring the file"})
 			}
 		}
-		d.Findings = append(d.Findings, s.rehearsed(t)...)
+		d.Findings = append(d.Findings, s.rehearsed(t, before[s.Database])...)
+		before[s.Database] = before[s.Database] || len(s.Files) > 0
 		if len(s.Files) == 0 {
 			continue
 		}
 		d.Changes = append(d.Changes, op.Change{Target: s.Name, Setting: "version", From: versionText(s.Version), To: versionText(s.after())})
 		d.Notes = append(d.Notes, s.notes()...)
-		if s.Version != nil {
+		switch gone := s.oneWay(); {
+		case gone != "":
+			back = append(back, s.Name+": none by files, as "+gone+" has no down file")
+		case s.Version != nil:
 			back = append(back, fmt.Sprintf("dbops migrate goto -e %s %s %d", t.Environment, s.Name, *s.Version))
-		} else {
+		default:
 			back = append(back, fmt.Sprintf("dbops migrate down -e %s %s --all", t.Environment, s.Name))
 		}
 	}
 	d.Back = strings.Join(back, "; ")
-	return d
+	d.addManner(r.Manner)
+	return d.Draft
+}
+
+// oneWay is the first file that cannot be taken back; "" if all can.
+func (f SetFacts) oneWay() string {
+	for _, one := range f.Files {
+		if one.OneWay {
+			return one.Name
+		}
+	}
+	return ""
 }
 
 // upDowntime is what is known about who has to wait.

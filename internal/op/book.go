@@ -25,6 +25,8 @@ type dbosBook struct {
 	plan   *Plan
 	leases []state.Lease
 	actor  Actor // by whose word the run goes on
+
+	said saying
 }
 
 var _ book = (*dbosBook)(nil)
@@ -199,6 +201,7 @@ func guarded(ctx context.Context, do func(context.Context) (Result, error)) (r R
 }
 
 func (b *dbosBook) end(_ context.Context, p point, o outcome) (outcome, error) {
+	b.hush()
 	return record(b, "end "+p.String(), func(ctx context.Context, tx *state.Tx) (outcome, error) {
 		s := b.step(p)
 		s.State, s.Output, s.Problem = state.StepDone, o.Output, o.Problem
@@ -400,19 +403,53 @@ func (b *dbosBook) finish(_ context.Context, s state.RunState, o outcome) error 
 
 // progress tells those who watch, a few times a second at most, and never the same twice.
 func (b *dbosBook) progress() func(context.Context, string) {
-	var mu sync.Mutex
-	var last string
-	var at time.Time
 	return func(ctx context.Context, text string) {
-		mu.Lock()
-		skip := text == last || time.Since(at) < 250*time.Millisecond
-		if !skip {
-			last, at = text, time.Now()
+		b.said.mu.Lock()
+		defer b.said.mu.Unlock()
+		w := &b.said
+		if text == w.last {
+			return
 		}
-		mu.Unlock()
-		if !skip {
-			b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(text)})
+		w.last = text
+		if wait := progressEach - time.Since(w.at); wait > 0 { // the last of many is told all the same
+			if w.timer == nil {
+				w.timer = time.AfterFunc(wait, func() { b.tellLast(ctx) })
+			}
+			return
 		}
+		w.at = time.Now()
+		b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(text)})
+	}
+}
+
+// progressEach is how often progress is told at most.
+const progressEach = 250 * time.Millisecond
+
+// saying is what was told of a step's progress.
+type saying struct {
+	mu    sync.Mutex
+	last  string
+	at    time.Time
+	timer *time.Timer
+}
+
+func (b *dbosBook) tellLast(ctx context.Context) {
+	b.said.mu.Lock()
+	defer b.said.mu.Unlock()
+	if b.said.timer == nil {
+		return // the step has ended
+	}
+	b.said.timer, b.said.at = nil, time.Now()
+	b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(b.said.last)})
+}
+
+// hush ends the telling of a step.
+func (b *dbosBook) hush() {
+	b.said.mu.Lock()
+	defer b.said.mu.Unlock()
+	if b.said.timer != nil {
+		b.said.timer.Stop()
+		b.said.timer = nil
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"dbops/internal/fault"
 	"dbops/internal/state"
 )
 
@@ -30,5 +31,15 @@ func TestAFinalStepThatIsCancelledEndsTheRun(t *testing.T) {
 		})
 		run := b.attach(t, b.submit(t, b.plan(t, toyRequest{Settings: []string{"a", "final"}, Value: "1"})).ID)
 		wants(t, "state", run.State, state.Failed)
+	})
+}
+
+func TestARunOfWhichNothingCanBeUndoneSaysSo(t *testing.T) {
+	each(t, func(b *bench) {
+		t := b.T
+		b.toys.oneWay = true
+		id := b.submit(t, b.plan(t, toyRequest{Settings: []string{"a"}, Value: "1"})).ID
+		failed(t, b.Tell(t.Context(), id, state.UndoRun, robot, ""), fault.Usage, "none of its steps can be undone")
+		wants(t, "state", b.attach(t, id).State, state.Done)
 	})
 }

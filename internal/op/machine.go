@@ -103,7 +103,7 @@ func (m *machine) step(ctx context.Context, pos int) (state.Verb, outcome, error
 	}
 	return m.attempts(ctx, state.Do, pos, s.Do, func(o outcome) (state.Verb, bool) {
 		switch {
-		case s.Final && (o.Cancelled || !passes(o.Kind)):
+		case s.Final:
 			return state.Abandon, true
 		case pos > 0:
 			return "", false

@@ -88,11 +88,15 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 		return nil, db.Fault("start the engine", err)
 	}
 	dbos.RegisterWorkflow(r.dbos, r.workflow, dbos.WithWorkflowName(workflowName), dbos.WithMaxRecoveryAttempts(maxRecoveries))
+	poll := e.o.Poll
+	if !worker { // somebody waits for the run, and few of these look
+		poll = min(poll, 100*time.Millisecond)
+	}
 	for _, q := range queues {
 		// That one run works on an instance at a time is for the leases to see to: with a limit here, a run that waits for the lease of a
 		// dead one would keep that from being adopted. A global limit makes processes get into each other's way, for which they slow down.
 		if _, err = dbos.RegisterQueue(r.dbos, queueName(q), dbos.WithPartitionQueue(), dbos.WithWorkerConcurrency(perInstance),
-			dbos.WithQueueBasePollingInterval(e.o.Poll)); err != nil {
+			dbos.WithQueueBasePollingInterval(poll)); err != nil {
 			return nil, db.Fault("start the engine", err)
 		}
 	}

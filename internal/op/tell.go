@@ -16,6 +16,11 @@ import (
 // resumes it, heeds it: of several words that nobody has heeded yet the last. A verb that does not fit the run's state is a fault.Usage.
 func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, reason string) error {
 	what := fmt.Sprintf("%s run %s", v, id)
+	if v == state.UndoRun {
+		if err := e.Undoable(ctx, id); err != nil {
+			return err
+		}
+	}
 	return e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
 		r, found, err := tx.LockRun(ctx, id) // so that whoever begins or goes on sees it
 		if err != nil {
@@ -47,6 +52,23 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 		}
 		return tx.AddEvent(ctx, id, state.Event{Kind: EventTold, Step: r.Step, Text: by.String() + ": " + text})
 	})
+}
+
+// Undoable refuses to undo a run whose plan has no step that can be: a fault.Usage that says how to get back.
+func (e *Engine) Undoable(ctx context.Context, id string) error {
+	r, err := e.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	p, err := e.PlanOf(ctx, r.PlanHash)
+	if err != nil || slices.ContainsFunc(p.Steps, func(s StepInfo) bool { return s.Undo != "" }) {
+		return nil //nolint:nilerr // a plan of another version: whoever works on it knows
+	}
+	f := fault.Newf(fault.Usage, "undo run "+id, "none of its steps can be undone: what it did stays")
+	if p.Back != "" {
+		return f.Hint("dbops runs resume %s goes on; when it has ended, the way back: %s", id, p.Back)
+	}
+	return f.Hint("dbops runs resume %s goes on, dbops runs abandon %s leaves it as it is", id, id)
 }
 
 // cancelQueued ends a run that was not begun.

@@ -101,6 +101,8 @@ type toys struct {
 	extra string // a step that this version has and others have not
 	other bool   // this version holds a step called fail for final, and for one after which there is no way back
 	hook  func(at string)
+	// oneWay steps cannot be undone.
+	oneWay bool
 	// inside is told when a step of a target is entered and left.
 	inside func(target string, in bool)
 
@@ -148,6 +150,9 @@ func (y *toys) kind() Kind {
 				}
 				step.Final = s == "final" || y.other && s == "fail"
 				step.Onward = y.other && s == "fail"
+				if y.oneWay {
+					step.Undo, step.UndoTitle = nil, ""
+				}
 				if s == "fail" || s == "final" {
 					step.Do = func(ctx context.Context, session *Session) (Result, error) {
 						y.mu.Lock()

@@ -342,7 +342,7 @@ func (x bench) status(dbs []string) error {
 	for _, s := range sets {
 		asks = append(asks, migrate.Ask{Target: op.Target{Environment: "bench", Instance: "main"}, Set: s})
 	}
-	for _, s := range deps.Status(x.b.Context(), asks) {
+	for _, s := range deps.Status(x.b.Context(), asks, false) {
 		if s.Err() != nil || s.Version == nil || *s.Version != benchApplied || len(s.Pending) != benchFiles-benchApplied || s.Last == nil {
 			return fmt.Errorf("%s: %s, %w", s.Name, s.Word(), s.Err())
 		}

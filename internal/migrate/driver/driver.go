@@ -96,6 +96,8 @@ type Driver struct {
 	batch  int   // files that are sent at once
 	locked []string
 	steps  []split.Statement // of the file that is run stepwise
+	ended  []string          // sessions, on request
+	done   int               // of steps, and committed
 	side   *pgx.Conn         // looks at what conn does
 	seen   []Blocker         // by it, during the last message
 }
@@ -197,8 +199,8 @@ func (d *Driver) Apply(ctx context.Context, from int64, jobs []Job) error {
 			return err
 		}
 	}
-	m.PrefetchMigrations = uint(len(jobs)) // else golang-migrate leaves goroutines behind when one of them fails
-	m.LockTimeout = 2 * d.o.Patience       // ours ends before
+	m.PrefetchMigrations = uint(len(jobs))   // else golang-migrate leaves goroutines behind when one of them fails
+	m.LockTimeout = d.o.Patience + time.Hour // ours ends before; golang-migrate's would leave a goroutine that locks later
 	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
 	defer stop()
 	err = m.Run(list...)

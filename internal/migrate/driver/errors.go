@@ -20,6 +20,7 @@ type FileError struct {
 	Line, Column int    // 0 if the server did not say
 	Excerpt      string // the line, and a caret under the place
 	Statement    int    // from 1
+	Done         int    // statements that stay, of a file that is run stepwise
 	Statements   int
 	State        string // SQLSTATE
 	Message      string
@@ -58,8 +59,8 @@ func (e *FileError) Error() string {
 		b.WriteString("; the lock was kept by " + blockersText(e.Blockers))
 	}
 	switch {
-	case e.Stepwise && e.Statement > 1:
-		fmt.Fprintf(&b, "; %d of its %d statements are done and stay", e.Statement-1, e.Statements)
+	case e.Stepwise && e.Done > 0:
+		fmt.Fprintf(&b, "; %d of its %d statements are done and stay", e.Done, e.Statements)
 	case e.Stepwise:
 		b.WriteString("; none of its statements is done")
 	default:
@@ -113,7 +114,7 @@ func (d *Driver) failure(j Job, err error, attempt int) *FileError {
 	default:
 		offset = st[f.Statement-1].Start
 	}
-	f.place(j.file().SQL, offset)
+	f.place(j.file().SQL, offset, st[f.Statement-1].Text)
 	return f
 }
 
@@ -127,8 +128,11 @@ func (e *FileError) server(err error) int {
 	return int(pe.Position)
 }
 
-func (e *FileError) place(sql string, offset int) {
+func (e *FileError) place(sql string, offset int, statement string) {
 	e.Line, e.Column = split.Place(sql, offset)
+	if strings.Contains(strings.ToLower(statement), "password") {
+		return // it would be in the journal and the audit log
+	}
 	e.Excerpt = excerpt(sql, offset, e.Line, e.Column)
 }
 

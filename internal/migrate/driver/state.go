@@ -27,7 +27,8 @@ type State struct {
 	Dirty   bool  // one of them is
 	Many    bool  // there is a row for each version, as Encore has it
 	Rows    []Row
-	// Entries are the last one, and the last one that ended well, of each version, oldest first.
+	// Entries are the last one, and the last one that ended well, of each version, oldest first: of all but the last one only what tells which
+	// versions are there. [ReadHistory] reads all of it.
 	Entries []Entry
 }
 
@@ -68,10 +69,15 @@ type Entry struct {
 
 const rowsSQL = `select version, dirty from %s order by version`
 
-const entriesSQL = `select distinct on (version, outcome = 'ok') id, version, coalesce(target, -1), name, direction, coalesce(checksum, ''), coalesce(mode, ''), outcome, coalesce(statements, 0), coalesce(statements_done, 0), coalesce(done_checksum, ''),
- coalesce(error_state, ''), coalesce(error_text, ''), coalesce(error_line, 0), started_at, coalesce(duration_ms, 0), coalesce(attempts, 1),
- db_user, coalesce(actor, ''), coalesce(os_user, ''), coalesce(host, ''), coalesce(tool, ''), coalesce(git_commit, ''), coalesce(run, ''), coalesce(reason, '')
+// entriesSQL reads what tells which versions are there. It is read of every database of a fleet, so it is little.
+const entriesSQL = `select distinct on (version, outcome = 'ok') id, version, coalesce(target, -1), direction, coalesce(checksum, ''), outcome, coalesce(run, '')
  from %[1]s where versions = %[2]s order by version, outcome = 'ok', id desc`
+
+const historySQL = `select id, version, coalesce(target, -1), direction, coalesce(checksum, ''), outcome, coalesce(run, ''),
+ name, coalesce(mode, ''), coalesce(statements, 0), coalesce(statements_done, 0), coalesce(done_checksum, ''),
+ coalesce(error_state, ''), coalesce(error_text, ''), coalesce(error_line, 0), started_at, coalesce(duration_ms, 0), coalesce(attempts, 1),
+ db_user, coalesce(actor, ''), coalesce(os_user, ''), coalesce(host, ''), coalesce(tool, ''), coalesce(git_commit, ''), coalesce(reason, '')
+ from %[1]s where versions = %[2]s order by id desc limit %[3]d`
 
 // ReadState reads the state in two round trips. It takes no lock, and changes nothing: a login that may only read is enough. conn should
 // use pgx's simple protocol, or it takes more.
@@ -90,6 +96,7 @@ func ReadState(ctx context.Context, conn *pgx.Conn, t Table) (State, error) {
 	}
 	if h.recorded {
 		b.Queue(fmt.Sprintf(entriesSQL, h.history.sql(), literal(h.versions.String())))
+		b.Queue(fmt.Sprintf(historySQL, h.history.sql(), literal(h.versions.String()), 1))
 	}
 	if b.Len() == 0 {
 		return s, nil
@@ -121,17 +128,46 @@ func (s *State) scan(br pgx.BatchResults, h home) error {
 		if err != nil {
 			return err
 		}
-		s.Entries, err = pgx.AppendRows(make([]Entry, 0, 256), rows, scanEntry)
+		s.Entries, err = pgx.AppendRows(make([]Entry, 0, 256), rows, func(r pgx.CollectableRow) (e Entry, err error) { return e, r.Scan(e.brief()...) })
+		if err != nil {
+			return err
+		}
 		slices.SortFunc(s.Entries, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
+		if rows, err = br.Query(); err != nil {
+			return err
+		}
+		last, err := pgx.CollectRows(rows, scanEntry)
+		if n := len(s.Entries); n > 0 && len(last) == 1 {
+			s.Entries[n-1] = last[0]
+		}
 		return err
 	}
 	return nil
 }
 
+// brief are the fields that are read of each entry.
+func (e *Entry) brief() []any {
+	return []any{&e.ID, &e.Version, &e.Target, &e.Direction, &e.Sum, &e.Outcome, &e.Run}
+}
+
+// ReadHistory reads the last entries of the history, oldest first.
+func ReadHistory(ctx context.Context, conn *pgx.Conn, s State, most int) ([]Entry, error) {
+	if !s.Kept {
+		return nil, nil
+	}
+	rows, err := conn.Query(ctx, fmt.Sprintf(historySQL, s.History.sql(), literal(s.Table.String()), most))
+	if err != nil {
+		return nil, err
+	}
+	all, err := pgx.CollectRows(rows, scanEntry)
+	slices.Reverse(all)
+	return all, err
+}
+
 func scanEntry(r pgx.CollectableRow) (e Entry, err error) {
 	var ms int64
-	err = r.Scan(&e.ID, &e.Version, &e.Target, &e.Name, &e.Direction, &e.Sum, &e.Mode, &e.Outcome, &e.Statements, &e.Done, &e.DoneSum, &e.ErrorState, &e.ErrorText, &e.ErrorLine,
-		&e.Started, &ms, &e.Attempts, &e.DBUser, &e.Actor, &e.OSUser, &e.Host, &e.Tool, &e.Commit, &e.Run, &e.Reason)
+	err = r.Scan(append(e.brief(), &e.Name, &e.Mode, &e.Statements, &e.Done, &e.DoneSum, &e.ErrorState, &e.ErrorText, &e.ErrorLine,
+		&e.Started, &ms, &e.Attempts, &e.DBUser, &e.Actor, &e.OSUser, &e.Host, &e.Tool, &e.Commit, &e.Reason)...)
 	e.Took = time.Duration(ms) * time.Millisecond
 	return e, err
 }

@@ -22,12 +22,13 @@ import (
 func (d *Driver) stepwise(j Job, from *Entry) error {
 	file := j.file()
 	st := file.Split().Statements
-	d.steps = st
+	d.steps, d.done = st, 0
 	begun := time.Now()
 	id, done, err := d.beginStepwise(j, from, len(st))
 	if err != nil {
 		return err
 	}
+	d.done = done
 	attempt := 1
 	for i, s := range st {
 		if i < done {
@@ -44,6 +45,12 @@ func (d *Driver) stepwise(j Job, from *Entry) error {
 			return d.stepFailed(j, id, i, err, attempt)
 		}
 		d.o.hook("statement")
+		if d.conn.PgConn().TxStatus() == 'I' {
+			d.done = i + 1
+		}
+	}
+	if d.conn.PgConn().TxStatus() != 'I' {
+		return d.stepFailed(j, id, len(st)-1, errors.New("the file leaves its transaction open, so what is in it was taken back: end it with COMMIT"), attempt)
 	}
 	_, err = d.conn.Exec(d.ctx, "rollback;reset role;reset all;begin;"+d.versionSQL(j, false, d.home.many)+
 		fmt.Sprintf("update %s set outcome = 'ok', statements_done = %d, duration_ms = extract(epoch from clock_timestamp() - started_at) * 1000 where id = %d;commit", d.home.history.sql(), len(st), id))
@@ -217,7 +224,7 @@ func (d *Driver) stepError(j Job, i int, err error, attempt int) *FileError {
 	st := j.file().Split().Statements
 	f := &FileError{
 		File: j.String(), Path: j.file().Path, What: d.o.What, Statement: i + 1, Statements: len(st), Message: err.Error(), Attempt: attempt,
-		Stepwise: true, Blockers: d.seen, Lost: d.conn.IsClosed(),
+		Stepwise: true, Done: d.done, Blockers: d.seen, Lost: d.conn.IsClosed(),
 	}
 	if i >= len(st) {
 		return f
@@ -233,7 +240,7 @@ func (d *Driver) stepError(j Job, i int, err error, attempt int) *FileError {
 			offset += at
 		}
 	}
-	f.place(j.file().SQL, offset)
+	f.place(j.file().SQL, offset, st[i].Text)
 	return f
 }
 

@@ -146,12 +146,17 @@ func (w *watcher) look(ctx context.Context, pid uint32) (string, error) {
 	}
 	if len(blockers) > 0 {
 		w.blockers = blockers
-		if progress == "" {
+		if progress != "" {
+			progress += "; it waits for " + blockersText(blockers)
+		} else {
 			progress = "waiting for a lock that is kept by " + blockersText(blockers)
 		}
 	}
 	return progress, nil
 }
+
+// Ended are the sessions that were ended because they kept a lock, on request.
+func (d *Driver) Ended() []string { return d.ended }
 
 // endBlockers ends sessions that keep a lock from us, for who asked for it.
 func (d *Driver) endBlockers(all []Blocker) {
@@ -166,5 +171,6 @@ func (d *Driver) endBlockers(all []Blocker) {
 			continue
 		}
 		d.o.Tell(fmt.Sprintf("ended %s", b))
+		d.ended = append(d.ended, b.String())
 	}
 }

@@ -278,13 +278,21 @@ func (f *Folder) checkStatements(m *Migration) {
 		for _, p := range read.Problems {
 			f.Problems = append(f.Problems, Problem{File: file.Base(), Line: p.Line, Column: p.Column, Text: p.Text, Remedy: p.Remedy, Fatal: true})
 		}
+		if o := read.Open; o != nil {
+			f.Problems = append(f.Problems, Problem{
+				File: file.Base(), Line: o.Line, Column: o.Column, Text: "a transaction is begun and not ended: what is in it would be lost", Remedy: "end it with COMMIT", Fatal: true,
+			})
+		}
+		if u := read.Undoes; u != nil {
+			f.Problems = append(f.Problems, Problem{File: file.Base(), Line: u.Line, Column: u.Column, Text: "it takes back what it did in the transaction before", Remedy: "leave out what is not meant"})
+		}
 		if file.SQL == "" {
 			f.Problems = append(f.Problems, Problem{File: file.Base(), Text: "it is empty: running it changes the version and nothing else", Remedy: "say in a comment why nothing is to be done"})
 		}
 	}
 	if m.Up == nil {
 		f.Problems = append(f.Problems, Problem{
-			File: m.Down.Base(), Text: "there is no file that goes up with it: running it changes the version and nothing else", Remedy: "bring " + m.String() + ".up.sql",
+			File: m.Down.Base(), Text: "there is no file that goes up with it: going up changes the version and nothing else", Remedy: "bring " + m.String() + ".up.sql",
 		})
 	}
 }

@@ -81,9 +81,11 @@ func TestWhatCannotBeRunIsSaid(t *testing.T) {
 		"utf-16":              {map[string]string{"1_a.up.sql": "\xff\xfea\x00"}, "1_a.up.sql: it is UTF-16", true},
 		"zero byte":           {map[string]string{"1_a.up.sql": "a\x00"}, "1_a.up.sql: it holds a byte of zero, which PostgreSQL takes nowhere", true},
 		"empty":               {map[string]string{"1_a.up.sql": ""}, "1_a.up.sql: it is empty: running it changes the version and nothing else", false},
-		"only down":           {map[string]string{"1_a.down.sql": "x"}, "1_a.down.sql: there is no file that goes up with it: running it changes the version and nothing else", false},
+		"only down":           {map[string]string{"1_a.down.sql": "x"}, "1_a.down.sql: there is no file that goes up with it: going up changes the version and nothing else", false},
 		"psql's command":      {map[string]string{"1_a.up.sql": "select 1;\n\\c x"}, `1_a.up.sql:2:1: psql's command \c is not SQL`, true},
 		"copy":                {map[string]string{"1_a.up.sql": "copy t from stdin;\n1\n\\."}, "1_a.up.sql:1:1: COPY ... FROM STDIN needs data from a client", true},
+		"no commit":           {map[string]string{"1_a.up.sql": "select 1;\nbegin; create table a()"}, "1_a.up.sql:2:1: a transaction is begun and not ended: what is in it would be lost", true},
+		"rolls itself back":   {map[string]string{"1_a.up.sql": "begin; create table a(); rollback"}, "1_a.up.sql:1:26: it takes back what it did in the transaction before", false},
 		"unclosed":            {map[string]string{"1_a.down.sql": "x", "1_a.up.sql": "select 'a"}, "1_a.up.sql:1:8: a quote ' is not closed", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,10 @@ type File struct {
 	Problems   []Problem
 	Mode       Mode
 	Why        string // it is not one transaction; empty otherwise
+	// Open is the statement that begins a transaction which the file does not end.
+	Open *Statement
+	// Undoes is the statement that takes back what the file did before.
+	Undoes *Statement
 	// Outer tells that the file is one BEGIN ... COMMIT: Statements are those between, and the runner's transaction takes its place.
 	Outer bool
 }
@@ -34,6 +38,7 @@ func Read(sql string) File {
 	if n := len(st); n >= 2 && st[0].begins() && plain(st[0]) && st[n-1].commits() && plain(st[n-1]) && !slices.ContainsFunc(st[1:n-1], Statement.TransactionControl) {
 		f.Outer, f.Statements = true, st[1:n-1]
 	}
+	f.transactions()
 	for _, s := range f.Statements {
 		switch {
 		case s.TransactionControl():
@@ -50,6 +55,20 @@ func Read(sql string) File {
 		f.Outer, f.Statements = false, st
 	}
 	return f
+}
+
+// transactions follows those of the file's own.
+func (f *File) transactions() {
+	for i := range f.Statements {
+		switch s := &f.Statements[i]; {
+		case s.begins():
+			f.Open = s
+		case s.RollsBack():
+			f.Open, f.Undoes = nil, s
+		case s.commits(), s.is("prepare", "transaction"):
+			f.Open = nil
+		}
+	}
 }
 
 // markers are how files say that they want no transaction, here and in other tools.
@@ -95,13 +114,21 @@ func plain(s Statement) bool {
 	return len(rest) == 0 || (len(rest) == 1 && (rest[0] == "work" || rest[0] == "transaction"))
 }
 
-// TransactionControl tells whether it begins, ends or parts a transaction.
+// TransactionControl tells whether it begins or ends a transaction. Savepoints are within one.
 func (s Statement) TransactionControl() bool {
 	switch {
-	case s.begins(), s.commits(), s.is("rollback"), s.is("abort"), s.is("savepoint"), s.is("release"):
+	case s.begins(), s.commits(), s.RollsBack():
 		return true
 	}
 	return s.is("prepare", "transaction")
+}
+
+// RollsBack tells whether it takes a transaction back, not only to a savepoint.
+func (s Statement) RollsBack() bool {
+	if s.is("rollback", "prepared") {
+		return false
+	}
+	return (s.is("rollback") || s.is("abort")) && !s.has("to")
 }
 
 // Commits tells whether it ends a transaction so that what it did stays.
