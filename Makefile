@@ -48,7 +48,7 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 		$(RACE) -tags peers -shuffle=on -timeout 20m $(PKG) || failed=1; \
 	wait $$setup || failed=1; cat "$$said"; exit $$failed
 
-test-peers: ## the sandbox and the proxy judged by clients that are not ours
+test-peers: ## the sandbox, the proxy and migrations judged by programs that are not ours
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
