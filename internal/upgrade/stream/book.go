@@ -56,7 +56,14 @@ func openBook(ctx context.Context, connect Connect, engine string) (*book, error
 		return nil, fmt.Errorf("log in to the target: %w", err)
 	}
 	b := &book{connect: connect, conn: conn, done: map[string]bool{}, steps: map[string]int64{}}
-	if err := b.read(ctx, engine); err != nil {
+	err = b.lock(ctx)
+	if err == nil {
+		err = endSessions(ctx, conn, 0)
+	}
+	if err == nil {
+		err = b.read(ctx, engine)
+	}
+	if err != nil {
 		b.close(ctx)
 		return nil, err
 	}
@@ -64,6 +71,18 @@ func openBook(ctx context.Context, connect Connect, engine string) (*book, error
 }
 
 func (b *book) close(ctx context.Context) { _ = b.conn.Close(context.WithoutCancel(ctx)) }
+
+// lock makes sure that nobody else copies into this database. It ends with the session.
+func (b *book) lock(ctx context.Context) error {
+	var got bool
+	if err := b.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock(hashtext('"+bookSchema+"'), 0)").Scan(&got); err != nil {
+		return err
+	}
+	if !got {
+		return fault.Newf(fault.Busy, "copy into the target", "somebody else copies into this database").Hint("wait until that is done, or end its sessions, which are named %q", ourName)
+	}
+	return nil
+}
 
 const whatIsThere = `select string_agg(name, ', ') from (select name from (
  select c.oid::regclass::text as name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -144,10 +163,15 @@ func (b *book) ready(ctx context.Context) error {
 		return nil
 	}
 	conn, err := open(ctx, b.connect, targetSettings)
-	if err == nil {
-		b.conn = conn
+	if err != nil {
+		return err
 	}
-	return err
+	old := b.conn.PgConn().PID()
+	b.conn = conn
+	if err := endSessions(ctx, conn, old); err != nil { // it may still hold the lock
+		return err
+	}
+	return b.lock(ctx)
 }
 
 func (b *book) start(ctx context.Context, engine, phase, source, snapshot, sum string) error {

@@ -134,7 +134,7 @@ func (f *folder) restore(ctx context.Context) error {
 	err := f.run(ctx, program{
 		name: "pg_restore", major: f.major, connect: f.Target, line: f.each("processing data for table "),
 		tune: func(c *pgx.ConnConfig) {
-			c.RuntimeParams["application_name"] = "dbops upgrade"
+			c.RuntimeParams["application_name"] = ourName
 			c.RuntimeParams["synchronous_commit"] = "off"
 			c.RuntimeParams["default_transaction_read_only"] = "off"
 		},

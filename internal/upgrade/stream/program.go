@@ -39,7 +39,7 @@ func (c *Job) run(ctx context.Context, p program) error {
 	}
 	args := append(p.args, "--no-password", "--host", r.Dir, "--port", pg.RelayPort, "--username", "dbops", "--dbname", "dbops")
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = append(pg.Environ(os.Environ()), "PGGSSENCMODE=disable", "PGSSLMODE=disable", "PGAPPNAME=dbops upgrade", "LC_ALL=C")
+	cmd.Env = append(pg.Environ(os.Environ()), "PGGSSENCMODE=disable", "PGSSLMODE=disable", "PGAPPNAME="+ourName, "LC_ALL=C")
 	cmd.Stdout = p.out
 	words := &tail{}
 	read, write := io.Pipe()
@@ -111,7 +111,7 @@ func (c *copier) dumpSchema(ctx context.Context, snapshot string) (*toc, error) 
 
 func readOnly(c *pgx.ConnConfig) {
 	c.RuntimeParams["default_transaction_read_only"] = "on"
-	c.RuntimeParams["application_name"] = "dbops upgrade"
+	c.RuntimeParams["application_name"] = ourName
 }
 
 func dumpFailed(err error) error {

@@ -175,3 +175,28 @@ func TestTheFolderKeepsItsDumpAndNoHalfRestore(t *testing.T) {
 		t.Errorf("the other engine goes on: %v", err)
 	}
 }
+
+func TestOneCopyAtATimeAndNoSessionIsLeft(t *testing.T) {
+	from, to := newSide(t, 16, "create table t (i int); insert into t values (1)"), newSide(t, 18)
+	left, err := open(t.Context(), to.connect, targetSettings) // as of a process that was killed
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer left.Close(context.WithoutCancel(t.Context()))
+	j := job(from, to)
+	var second error
+	j.Progress = func(p Progress) {
+		if p.Phase == "data" && second == nil {
+			_, second = Copy(t.Context(), job(from, to))
+		}
+	}
+	if _, err := Copy(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
+	if fault.KindOf(second) != fault.Busy || fault.HintOf(second) == "" {
+		t.Errorf("a second one meanwhile: %v", second)
+	}
+	if err := left.Ping(t.Context()); err == nil {
+		t.Error("the session that was left lives on")
+	}
+}

@@ -129,10 +129,12 @@ func (c *copier) notes(s string) {
 type line struct {
 	*copier
 	conn *pgx.Conn
+	old  uint32 // the process of the session before
 }
 
 func (l *line) close(ctx context.Context) {
 	if l.conn != nil {
+		l.old = l.conn.PgConn().PID()
 		_ = l.conn.Close(context.WithoutCancel(ctx))
 		l.conn = nil
 	}
@@ -142,8 +144,16 @@ func (l *line) ready(ctx context.Context) error {
 	if l.conn != nil && !l.conn.IsClosed() {
 		return nil
 	}
+	l.close(ctx)
 	conn, err := open(ctx, l.Target, targetSettings)
+	if err != nil {
+		return err
+	}
 	l.conn = conn
+	if l.old != 0 {
+		err = endSessions(ctx, conn, l.old)
+		l.old = 0
+	}
 	return err
 }
 

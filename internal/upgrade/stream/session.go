@@ -45,10 +45,20 @@ var (
 	}, commonSettings...)
 )
 
+// ourName is how servers know our sessions.
+const ourName = "dbops upgrade"
+
+// endSessions ends those of ours on this database that a killed process or a cut network left: one of them could still commit. pid 0 is all.
+func endSessions(ctx context.Context, conn *pgx.Conn, pid uint32) error {
+	_, err := conn.Exec(ctx, `select pg_catalog.pg_terminate_backend(pid, 10000) from pg_catalog.pg_stat_activity
+ where datname = current_database() and application_name = $1 and usename = current_user and pid <> pg_catalog.pg_backend_pid() and (pid = $2::bigint or $2::bigint = 0)`, ourName, int64(pid))
+	return err
+}
+
 // open logs in and sets the session up.
 func open(ctx context.Context, connect Connect, settings [][2]string) (*pgx.Conn, error) {
 	conn, err := connect(ctx, func(c *pgx.ConnConfig) {
-		c.RuntimeParams["application_name"] = "dbops upgrade"
+		c.RuntimeParams["application_name"] = ourName
 		c.DefaultQueryExecMode = pgx.QueryExecModeExec // pre-data changes the types under prepared statements
 	})
 	if err != nil {
