@@ -23,6 +23,10 @@ var zooSQL string
 var rolesSQL string
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(dieIn); spec != "" {
+		copyAndDie(spec)
+		os.Exit(1)
+	}
 	code := pgtest.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
