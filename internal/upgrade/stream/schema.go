@@ -225,7 +225,10 @@ func (c *copier) undo(ctx context.Context) error {
 		}
 		drops = left
 	}
-	err := c.book.do(ctx, "select pg_catalog.lo_unlink(oid) from pg_catalog.pg_largeobject_metadata", c.empty(), c.book.renew(c.source.id, c.source.seen))
+	err := c.unlink(ctx)
+	if err == nil {
+		err = c.book.do(ctx, c.book.renew(c.source.id, c.source.seen))
+	}
 	if err != nil {
 		return failed("take back", "the rows of the earlier snapshot", err)
 	}
@@ -239,18 +242,17 @@ func (c *copier) undo(ctx context.Context) error {
 	return nil
 }
 
-// empty truncates the tables that are copied in ranges: the others are emptied as they are filled.
-func (c *copier) empty() string {
-	var all []string
-	for _, t := range c.tables {
-		if !t.extension && c.book.has(kindPre, c.toc.byID[t.id].key) {
-			all = append(all, "only "+t.sql())
+// unlink drops all large objects, some at a time: each one takes a lock.
+func (c *copier) unlink(ctx context.Context) error {
+	for {
+		var n int
+		err := c.book.use(ctx, func(conn *pgx.Conn) error {
+			return conn.QueryRow(ctx, "select count(pg_catalog.lo_unlink(oid)) from (select oid from pg_catalog.pg_largeobject_metadata limit 1000) part").Scan(&n)
+		})
+		if err != nil || n == 0 {
+			return err
 		}
 	}
-	if len(all) == 0 {
-		return "select"
-	}
-	return "truncate " + strings.Join(all, ", ")
 }
 
 func firstLine(s string) string {
