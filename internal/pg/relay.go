@@ -93,7 +93,7 @@ func (r *Relay) serve(ctx context.Context, client net.Conn) error {
 		}
 		break
 	}
-	conn, err := r.connect(ctx)
+	conn, err := r.synced(ctx)
 	if err != nil {
 		back.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08006", Message: "dbops could not log in"})
 		return errors.Join(fmt.Errorf("log in for a client program: %w", err), back.Flush())
@@ -123,4 +123,22 @@ func (r *Relay) serve(ctx context.Context, client net.Conn) error {
 	_ = client.Close()
 	wg.Wait()
 	return nil
+}
+
+// synced opens a session from which nothing is read in the background any more: after a slow write pgconn does that, and would take the answer
+// to the client's first query.
+func (r *Relay) synced(ctx context.Context) (*pgx.Conn, error) {
+	for attempt := 0; ; attempt++ {
+		conn, err := r.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err = conn.PgConn().SyncConn(ctx); err == nil {
+			return conn, nil
+		}
+		_ = conn.Close(context.WithoutCancel(ctx))
+		if attempt == 2 || ctx.Err() != nil {
+			return nil, err
+		}
+	}
 }
