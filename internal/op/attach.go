@@ -135,7 +135,7 @@ func (w *watcher) work(ctx context.Context) (run state.Run, over bool, err error
 			return run, false, nil // close says why
 		case <-ctx.Done():
 			return run, false, context.Canceled
-		case <-time.After(min(e.o.Poll/4, 100*time.Millisecond)):
+		case <-time.After(min(e.o.Poll/4, 40*time.Millisecond)):
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (e *Engine) startRunner(ctx context.Context, worker bool, queues ...string)
 	dbos.RegisterWorkflow(r.dbos, r.workflow, dbos.WithWorkflowName(workflowName), dbos.WithMaxRecoveryAttempts(maxRecoveries))
 	poll := e.o.Poll
 	if !worker { // somebody waits for the run, and few of these look
-		poll = min(poll, 100*time.Millisecond)
+		poll = min(poll, 40*time.Millisecond)
 	}
 	for _, q := range queues {
 		// That one run works on an instance at a time is for the leases to see to: with a limit here, a run that waits for the lease of a
