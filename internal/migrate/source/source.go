@@ -38,13 +38,21 @@ type File struct {
 	Direction Direction
 	SQL       string // without a byte order mark
 	Sum       string // SHA-256 of the text with line ends of Unix, in hexadecimal
+
+	parsed   split.File // of parsedOf, made when the folder is read
+	parsedOf string
 }
 
 // Base is the file's name.
 func (f *File) Base() string { return filepath.Base(f.Path) }
 
-// Split takes the file apart.
-func (f *File) Split() split.File { return split.Read(f.SQL) }
+// Split takes the file apart. What it returns is shared, and not to be changed.
+func (f *File) Split() split.File {
+	if f.parsedOf == f.SQL && f.SQL != "" {
+		return f.parsed
+	}
+	return split.Read(f.SQL)
+}
 
 // Migration is one version.
 type Migration struct {
@@ -274,7 +282,8 @@ func (f *Folder) checkStatements(m *Migration) {
 		if file == nil {
 			continue
 		}
-		read := file.Split()
+		read := split.Read(file.SQL)
+		file.parsed, file.parsedOf = read, file.SQL
 		for _, p := range read.Problems {
 			f.Problems = append(f.Problems, Problem{File: file.Base(), Line: p.Line, Column: p.Column, Text: p.Text, Remedy: p.Remedy, Fatal: true})
 		}
