@@ -252,7 +252,7 @@ func (d *Driver) reconnect(jobs []Job) (found int, err error) {
 // recordFailure adds an attempt that failed to the history. That it could not be written is told; the failure itself is reported anyway.
 func (d *Driver) recordFailure(j Job, failure *FileError, outcome string) {
 	e := jobEntry(j, "tx", outcome)
-	e.failure, e.statements, e.attempts = failure, len(j.file().Split().Statements), failure.Attempt
+	e.failure, e.statements, e.attempts = failure, j.text().statements, failure.Attempt // there may be no file
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), 10*time.Second)
 	defer cancel()
 	if _, err := d.conn.Exec(ctx, d.insertSQL(e)); err != nil {

@@ -90,13 +90,13 @@ func (e *FileError) waited() string {
 // failure places an error of a message in its file.
 func (d *Driver) failure(j Job, err error, attempt int) *FileError {
 	f := &FileError{File: j.String(), What: d.o.What, Attempt: attempt, Message: err.Error(), Blockers: d.seen}
+	pos := f.server(err)
 	if j.file() == nil {
 		return f
 	}
 	f.Path = j.file().Path
 	st := j.file().Split().Statements
 	f.Statements = len(st)
-	pos := f.server(err)
 	var se *sendError
 	if !errors.As(err, &se) || se.in >= len(se.m.bodies) {
 		return f

@@ -547,3 +547,26 @@ func TestAReplicaIsNotMigrated(t *testing.T) {
 }
 
 const pgtestUser = "postgres"
+
+func TestAVersionWithoutAFileFailsLikeOthers(t *testing.T) {
+	s := newStage(t, 17)
+	s.write("1_a.up.sql", "create table a()", "2_b.down.sql", "select 1")
+	if err := s.apply(s.jobs(-1)[:1]); err != nil {
+		t.Fatal(err)
+	}
+	holder := s.conn()
+	if _, err := holder.Exec(t.Context(), "begin; lock table schema_migrations in exclusive mode", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	var f *FileError
+	if err := s.apply(s.jobs(1), impatient); !errors.As(err, &f) || f.State != "55P03" {
+		t.Errorf("%v", err)
+	}
+	if _, err := holder.Exec(t.Context(), "commit"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.apply(s.jobs(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.is(2, false, "1 up ok", "2 up failed", "2 up ok")
+}
