@@ -57,6 +57,14 @@ func child(spec string) error {
 	return d.Apply(ctx, -1, jobs)
 }
 
+// child is a process that applies the stage's folder, and dies at the n-th thing that outlives it.
+func (s *stage) child(n int) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	url := fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=require", pgtestUser, s.server.Password.Reveal(), s.server.Port, s.db)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", childVar, n, url, s.dir))
+	return cmd
+}
+
 func TestKilledAtEveryStatement(t *testing.T) {
 	s := newStage(t, 16)
 	files := []string{
@@ -69,9 +77,7 @@ func TestKilledAtEveryStatement(t *testing.T) {
 	want := "10,11,12,13"
 	for n := 1; ; n++ {
 		s.db = s.server.Database(t)
-		cmd := exec.Command(os.Args[0])
-		url := fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=require", pgtestUser, s.server.Password.Reveal(), s.server.Port, s.db)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", childVar, n, url, s.dir))
+		cmd := s.child(n)
 		out, err := cmd.CombinedOutput()
 		if err == nil {
 			if n < 14 {
@@ -131,9 +137,7 @@ func (s *stage) truth(n int) {
 func TestKilledInTheMiddleOfAStatement(t *testing.T) {
 	s := newStage(t, 17)
 	s.write("1_a.up.sql", "create table a()", "2_slow.up.sql", "create table b(); select pg_sleep(300)")
-	cmd := exec.Command(os.Args[0])
-	url := fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=require", pgtestUser, s.server.Password.Reveal(), s.server.Port, s.db)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", childVar, 1000, url, s.dir))
+	cmd := s.child(1000)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
