@@ -92,7 +92,7 @@ func (w *world) newestArchived(archive string) (string, error) {
 // rescue copies the WAL of a server that does not run, as far as it did not get into the archive, to dir. An orderly stop leaves
 // none that matters; one that crashed had no time for it.
 func (w *world) rescue(r record, dir string) error {
-	from := filepath.Join(w.serverDir(r.ID), "data", "pg_wal")
+	from := filepath.Join(w.home(r), "data", "pg_wal")
 	names, err := entries(from)
 	if err != nil {
 		return err

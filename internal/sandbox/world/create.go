@@ -145,14 +145,8 @@ func (w *world) launch(ctx context.Context, r record, cert tls.Certificate, boot
 }
 
 func (w *world) newServer(r record, cert tls.Certificate) (*Server, error) {
-	bin, err := pgbin.Server(r.Major)
+	bin, err := w.programs(r.Major)
 	if err != nil {
-		return nil, err
-	}
-	if bin, err = filepath.EvalSymlinks(bin); err != nil { // the folder it leads to may be replaced while the server runs
-		return nil, err
-	}
-	if err := w.user.Reaches(bin); err != nil {
 		return nil, err
 	}
 	conf := edge.Config{
@@ -165,12 +159,24 @@ func (w *world) newServer(r record, cert tls.Certificate) (*Server, error) {
 	}
 	s := &Server{server{
 		world: w, record: r, cert: cert, change: make(chan struct{}, 1), edge: edge.New(conf, cert),
-		cluster: cluster{bin: bin, dir: w.serverDir(r.ID), user: w.user},
+		cluster: cluster{bin: bin, dir: w.home(r), user: w.user},
 	}}
 	if _, _, err := net.SplitHostPort(r.Listen); err != nil {
 		return nil, fmt.Errorf("address to listen on: %w", err)
 	}
 	return s, s.checkSettings(r.Settings)
+}
+
+// programs is the folder of the programs of a major, which the servers' user reaches.
+func (w *world) programs(major int) (string, error) {
+	bin, err := pgbin.Server(major)
+	if err != nil {
+		return "", err
+	}
+	if bin, err = filepath.EvalSymlinks(bin); err != nil { // the folder it leads to may be replaced while the server runs
+		return "", err
+	}
+	return bin, w.user.Reaches(bin)
 }
 
 func (w *world) saveServer(r record) error { return play.Save(w.serverDir(r.ID), serverFile, r) }

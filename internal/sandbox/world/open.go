@@ -28,7 +28,7 @@ import (
 //
 //	lock               held while the world is open
 //	roleca.json        the authority whose certificates log roles in past their passwords
-//	servers/ID/        server.json, data/, conf/, postgres.log
+//	servers/ID/        server.json, data/, conf/, postgres.log; after an upgrade the last three in a folder called as the major
 //	archive/NAME/      the archived WAL of a server; outlives it as long as a backup needs it
 //	backups/ID/        backup.json, data/
 //	template/          fresh clusters to copy, if the machine's cache cannot be written
@@ -145,10 +145,19 @@ func (w *world) tidy(ctx context.Context) error {
 	var g errgroup.Group
 	for _, id := range servers {
 		g.Go(func() error {
-			if err := endOrphan(ctx, filepath.Join(w.serverDir(id), "data")); err != nil {
-				return fmt.Errorf("end the server that was left in %s: %w", w.serverDir(id), err)
+			homes, err := w.homes(id)
+			if err != nil {
+				return err
 			}
-			return removeUnless(w.serverDir(id), serverFile)
+			for _, home := range homes {
+				if err := endOrphan(ctx, filepath.Join(home, "data")); err != nil {
+					return fmt.Errorf("end the server that was left in %s: %w", home, err)
+				}
+			}
+			if err := removeUnless(w.serverDir(id), serverFile); err != nil {
+				return err
+			}
+			return w.leaveHomes(id)
 		})
 	}
 	err = g.Wait()
@@ -197,6 +206,7 @@ func removeUnless(dir, finished string) error {
 }
 
 func (w *world) serverDir(id string) string    { return filepath.Join(w.dir, "servers", id) }
+func (w *world) home(r record) string          { return filepath.Join(w.serverDir(r.ID), r.Home) }
 func (w *world) backupDir(id string) string    { return filepath.Join(w.dir, "backups", id) }
 func (w *world) archiveDir(name string) string { return filepath.Join(w.dir, "archive", name) }
 

@@ -44,8 +44,12 @@ func program(ctx context.Context, bin, name string, user *pgbin.User, dir string
 
 // runProgram runs a program to its end, feeding it input, and returns what it printed.
 func runProgram(ctx context.Context, cmd *exec.Cmd, input string) (string, error) {
+	return runFed(ctx, cmd, strings.NewReader(input))
+}
+
+func runFed(ctx context.Context, cmd *exec.Cmd, input io.Reader) (string, error) {
 	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &out
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, &out, &out
 	// The death signal is bound to the thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -23,16 +23,12 @@ func (s *server) makeRoles(ctx context.Context, password secret.Value) error {
 		return err
 	}
 	err = s.use(ctx, func(c *pgx.Conn) error {
-		if group := s.record.SuperGroup; group != "" {
-			rows, err := c.Query(ctx, granted)
+		if s.record.SuperGroup != "" {
+			q, err := s.grantPredefined(ctx, c)
 			if err != nil {
 				return err
 			}
-			names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			if err != nil {
-				return err
-			}
-			statements = append(statements, "GRANT "+strings.Join(names, ", ")+" TO "+quote(group)+" WITH ADMIN OPTION")
+			statements = append(statements, q)
 		}
 		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 			for _, q := range statements {
@@ -47,6 +43,16 @@ func (s *server) makeRoles(ctx context.Context, password secret.Value) error {
 		return fmt.Errorf("make the roles: %w", err)
 	}
 	return nil
+}
+
+// grantPredefined is the statement that gives the administrators what predefined roles there are for them.
+func (s *server) grantPredefined(ctx context.Context, c *pgx.Conn) (string, error) {
+	rows, err := c.Query(ctx, granted)
+	if err != nil {
+		return "", err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return "GRANT " + strings.Join(names, ", ") + " TO " + quote(s.record.SuperGroup) + " WITH ADMIN OPTION", err
 }
 
 func (s *server) roleStatements(password secret.Value) (statements []string, err error) {

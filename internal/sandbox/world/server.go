@@ -44,7 +44,8 @@ type record struct {
 	IAMGroup   string            `json:"iam_group,omitempty"`
 	Listen     string            `json:"listen"`
 	Settings   map[string]string `json:"settings,omitempty"`
-	Archive    string            `json:"archive"` // folder of its WAL: of this server, not of an earlier or later one of its name
+	Archive    string            `json:"archive"`        // folder of its WAL: of this server, not of an earlier or later one of its name
+	Home       string            `json:"home,omitempty"` // folder in its own that holds data and configuration since an upgrade
 }
 
 func (s *server) getSpec() Spec {

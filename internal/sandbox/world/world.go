@@ -75,6 +75,14 @@ func (w *World) Server(id string) *Server { return w.server(id) }
 // Remove stops a server and deletes its data. Its backups stay. Removing what does not exist is nil.
 func (w *World) Remove(ctx context.Context, id string) error { return w.remove(ctx, id) }
 
+// Upgrade makes a server one of a newer major at the same address, with the same roles, databases, data and settings, and returns it:
+// the old [Server] has ended. Its sessions end, and until it is done nobody reaches it. As after pg_upgrade, extensions keep their
+// versions and the planner has no statistics. Backups from before go on restoring servers of the old major. If it fails the old
+// server goes on, and if the process ends meanwhile it is what comes back. A major that is not newer is fault.Invalid.
+func (w *World) Upgrade(ctx context.Context, id string, major int) (*Server, error) {
+	return w.upgrade(ctx, id, major)
+}
+
 // Backup makes a base backup of a running server while it serves. The same id again returns the first backup.
 func (w *World) Backup(ctx context.Context, server, id string) (Backup, error) {
 	return w.backup(ctx, server, id)
@@ -139,6 +147,11 @@ func (s *Server) DB(ctx context.Context, database string) (*pgx.Conn, error) {
 // Settings with which it does not start are fault.Invalid, and it runs with those from before.
 func (s *Server) Restart(ctx context.Context, settings map[string]string) error {
 	return s.restart(ctx, settings)
+}
+
+// Obstacles are what keeps the server from becoming one of a newer major, as the checks of pg_upgrade find it, in words.
+func (s *Server) Obstacles(ctx context.Context, major int) ([]string, error) {
+	return s.obstacles(ctx, major)
 }
 
 // Failover cuts all sessions, kills the server at once, refuses connections for outage, and starts it again. When ctx ends the
