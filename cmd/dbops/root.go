@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -27,6 +28,7 @@ type cli struct {
 	verbose    bool
 
 	ended   context.Context //nolint:containedctx // ends by SIGTERM and SIGHUP only: psql has Ctrl-C for itself
+	screen  bool            // the terminal UI draws: nothing else may write to the terminal
 	running bool            // a command's own code has been reached: an error is no longer one of usage
 }
 
@@ -156,7 +158,14 @@ func (c *cli) app() (*app.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return app.New(cfg, app.Options{Version: version(), Log: c.log(), Getenv: c.getenv}), nil
+	return app.New(cfg, app.Options{Version: version(), Log: c.log(), Getenv: c.getenv, Notice: c.notice}), nil
+}
+
+// notice tells who runs a command something besides its answer.
+func (c *cli) notice(text string) {
+	if !c.screen {
+		fmt.Fprintln(c.err, oneBlock(text))
+	}
 }
 
 // appLogging is app for a process that nobody watches: it says what it does.

@@ -19,6 +19,7 @@ func runTUI(ctx context.Context, c *cli, cmd *cobra.Command) error {
 		return fault.Newf(fault.Usage, "open the terminal UI", "standard input and output are not a terminal").
 			Hint("name a command, as in: dbops status")
 	}
+	c.screen = true
 	a, err := c.app()
 	if err != nil {
 		return err

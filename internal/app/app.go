@@ -25,6 +25,8 @@ type Options struct {
 	RuntimeDir string
 	// StateDir is where this user's own state, audit key and witness are. Defaults to [DefaultStateDir].
 	StateDir string
+	// Notice is told what whoever runs a command should know besides its answer, such as that dbops.yaml is behind. Defaults to the log.
+	Notice func(text string)
 }
 
 // App serves one configuration. Its methods may be called from any goroutine; Close ends it.
@@ -35,6 +37,7 @@ type App struct {
 	secrets *secret.Resolver
 	cas     caFiles
 	engine  engineRoom
+	moves   movesRoom
 
 	mu         sync.Mutex
 	providers  map[providerKey]cloud.Provider
@@ -70,9 +73,9 @@ func (a *App) Config() *config.Config { return a.cfg }
 
 // Close releases what was opened. Open proxies are closed by their owners.
 func (a *App) Close() error {
+	errs := []error{a.moves.close()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var errs []error
 	for _, c := range a.connectors {
 		errs = append(errs, c.Close())
 	}

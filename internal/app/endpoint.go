@@ -16,7 +16,8 @@ const (
 	endpointRetry = 10 * time.Second // after a failure, as long as an older answer is known
 )
 
-type endpointKey struct{ env, instance string }
+// endpointKey is an instance, and which one of the provider's it is.
+type endpointKey struct{ env, instance, is string }
 
 type endpointCache struct {
 	mu    sync.Mutex // held while asking, so that one connection asks for all
@@ -25,10 +26,9 @@ type endpointCache struct {
 	until time.Time
 }
 
-func (a *App) endpointCache(env, name string) *endpointCache {
+func (a *App) endpointCache(k endpointKey) *endpointCache {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	k := endpointKey{env, name}
 	c, ok := a.endpoints[k]
 	if !ok {
 		c = &endpointCache{}
@@ -39,13 +39,17 @@ func (a *App) endpointCache(env, name string) *endpointCache {
 
 // endpoint returns where an instance listens: a recent answer of the control plane, or an older one when it does not answer.
 func (a *App) endpoint(ctx context.Context, env, name string) (cloud.Endpoint, error) {
-	c := a.endpointCache(env, name)
+	inst, err := a.instance(env, name)
+	if err != nil {
+		return cloud.Endpoint{}, err
+	}
+	c := a.endpointCache(endpointKey{env, name, inst.Coordinates()})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known && time.Now().Before(c.until) {
 		return c.last, nil
 	}
-	live, err := a.get(ctx, env, name)
+	live, err := a.getAt(ctx, env, name, inst)
 	if err == nil && len(live.Endpoints) == 0 {
 		err = fault.Newf(fault.Busy, "connect to "+env+"/"+name, "it has no address yet, it is %s", live.State).
 			Hint("dbops status -e %s %s", env, name)
@@ -63,8 +67,8 @@ func (a *App) endpoint(ctx context.Context, env, name string) (cloud.Endpoint, e
 }
 
 // forgetEndpoint makes the next connection ask the control plane again.
-func (a *App) forgetEndpoint(env, name string) {
-	c := a.endpointCache(env, name)
+func (a *App) forgetEndpoint(k endpointKey) {
+	c := a.endpointCache(k)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = time.Time{}

@@ -114,7 +114,7 @@ func (a *App) connectRDS(
 	if err != nil {
 		return err
 	}
-	p.Dial = a.dialAndForget(env, name)
+	p.Dial = a.dialAndForget(endpointKey{env, name, inst.Coordinates()})
 	if login.IAM {
 		r, err := a.rdsProvider(ctx, env, name, inst)
 		if err != nil {
@@ -208,12 +208,12 @@ func (a *App) connector(endpoint string) *dial.Connector {
 }
 
 // dialAndForget dials directly; an address that does not answer is asked for again next time.
-func (a *App) dialAndForget(env, name string) dial.Func {
+func (a *App) dialAndForget(k endpointKey) dial.Func {
 	direct := dial.Direct()
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := direct(ctx, network, addr)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			a.forgetEndpoint(env, name)
+			a.forgetEndpoint(k)
 		}
 		return conn, err
 	}

@@ -22,13 +22,13 @@ type providerKey struct {
 	scope, profile, where string
 }
 
-// instance looks an instance up in the configuration.
+// instance is an instance of the configuration, as it is now: where a run moved it, the one that it was moved to.
 func (a *App) instance(env, name string) (*config.Instance, error) {
-	e, err := a.cfg.Environment(env)
+	inst, err := a.declared(env, name)
 	if err != nil {
 		return nil, err
 	}
-	return e.Instance(name)
+	return a.moved(env, name, inst)
 }
 
 // get asks the provider about one instance.
@@ -37,18 +37,16 @@ func (a *App) get(ctx context.Context, env, name string) (*cloud.Instance, error
 	if err != nil {
 		return nil, err
 	}
+	return a.getAt(ctx, env, name, inst)
+}
+
+// getAt is get of one that was looked up before.
+func (a *App) getAt(ctx context.Context, env, name string, inst *config.Instance) (*cloud.Instance, error) {
 	p, err := a.provider(ctx, env, name, inst)
 	if err != nil {
 		return nil, err
 	}
-	switch inst.Kind() {
-	case cloud.RDS:
-		return p.Get(ctx, inst.RDS.Identifier)
-	case cloud.CloudSQL:
-		return p.Get(ctx, inst.CloudSQL.Instance)
-	default:
-		return p.Get(ctx, inst.Coordinates())
-	}
+	return p.Get(ctx, providerName(inst))
 }
 
 // provider returns the client for an instance, shared by all that it can serve.
@@ -60,7 +58,7 @@ func (a *App) provider(ctx context.Context, env, name string, inst *config.Insta
 	case cloud.CloudSQL:
 		key.scope, key.where = inst.CloudSQL.Project, inst.CloudSQL.Endpoint
 	default:
-		key.scope, key.where = env, name
+		key.scope, key.profile, key.where = env, inst.Coordinates(), name
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -33,7 +33,7 @@ func (a *App) Instances(env string) ([]Instance, error) {
 			return nil, err
 		}
 		for _, inst := range e.InstanceNames() {
-			i := describe(name, e, inst)
+			i := a.describe(name, e, inst)
 			if e.Protected {
 				protected = append(protected, i)
 			} else {
@@ -44,8 +44,11 @@ func (a *App) Instances(env string) ([]Instance, error) {
 	return append(protected, others...), nil
 }
 
-func describe(env string, e *config.Environment, name string) Instance {
-	inst := e.Instances[name]
+func (a *App) describe(env string, e *config.Environment, name string) Instance {
+	inst, err := a.instance(env, name)
+	if err != nil { // it was moved to one that dbops.yaml does not declare: who asks for it is told
+		inst = e.Instances[name]
+	}
 	return Instance{
 		Environment: env, Protected: e.Protected, Name: name,
 		Provider: inst.Kind(), Coordinates: inst.Coordinates(), Databases: e.DatabasesOf(name),
