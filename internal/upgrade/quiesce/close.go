@@ -21,6 +21,7 @@ type closer struct {
 	r    *Report
 	keep []uint32 // roles that keep the right to connect, us first
 	seen map[string]bool
+	last Progress // that was told
 }
 
 func (c *closer) run(ctx context.Context) error {
@@ -32,7 +33,7 @@ func (c *closer) run(ctx context.Context) error {
 		do   func(context.Context) error
 	}{{PhaseReadOnly, c.settleAll}, {PhaseConnect, c.shutAll}, {PhaseSessions, c.endAll}} {
 		began := time.Now()
-		c.o.Tell(Progress{Phase: p.name, Ended: len(c.r.Ended)})
+		c.tell(Progress{Phase: p.name})
 		err := p.do(ctx)
 		c.r.Phases = append(c.r.Phases, Phase{Name: p.name, Took: time.Since(began)})
 		if err != nil {
@@ -44,6 +45,14 @@ func (c *closer) run(ctx context.Context) error {
 		c.r.Still = still
 	}
 	return err
+}
+
+// tell tells what is new.
+func (c *closer) tell(p Progress) {
+	if p != c.last {
+		c.last = p
+		c.o.Tell(p)
+	}
 }
 
 // kept finds the roles that keep the right to connect, and refuses before anything changes if others have it through them.
@@ -143,7 +152,7 @@ func (c *closer) endAll(ctx context.Context) error {
 				}
 			}
 		}
-		c.o.Tell(Progress{Phase: PhaseSessions, Sessions: len(all) + coming, Waiting: waiting, Ended: len(c.r.Ended)})
+		c.tell(Progress{Phase: PhaseSessions, Sessions: len(all) + coming, Waiting: waiting, Ended: len(c.r.Ended)})
 		if len(all)+coming == 0 {
 			return nil
 		}
