@@ -33,6 +33,8 @@ type want struct {
 	Settings *cloud.Settings `json:"settings,omitempty"` // of a modification
 	Zone     string          `json:"zone,omitempty"`     // of a failover: the one that becomes the primary's
 
+	Version string `json:"version,omitempty"` // of an upgrade
+
 	CA string `json:"ca,omitempty"` // of a rotation: the one that becomes active
 
 	// Of a restore from a backup, what comes when the instance is made: filling it.

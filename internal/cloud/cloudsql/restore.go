@@ -61,6 +61,9 @@ func (r *request) make(ctx context.Context, restore cloud.Restore) (cloud.Receip
 	if err != nil {
 		return cloud.Receipt{}, fault.New(fault.Internal, r.q.Op, err)
 	}
+	if run.DatabaseVersion != "" { // from before an upgrade it can only be restored to an instance of its version
+		in.DatabaseVersion = run.DatabaseVersion
+	}
 	o, err := r.api.Instances.Insert(r.p.project, in).Context(ctx).Do()
 	if err != nil {
 		return cloud.Receipt{}, r.refused(ctx, err)

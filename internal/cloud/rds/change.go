@@ -41,6 +41,9 @@ type want struct {
 	CA     string       `json:"ca,omitempty"`
 	CAWhen cloud.CAWhen `json:"ca_when,omitempty"`
 
+	// Of an upgrade: the version. When it is made is above.
+	Version string `json:"version,omitempty"`
+
 	// Of a failover: the zone that becomes the primary's, and the latest event about a failover before.
 	Zone   string    `json:"zone,omitempty"`
 	Before time.Time `json:"before,omitzero"`

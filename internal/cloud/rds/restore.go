@@ -34,14 +34,14 @@ func (p *Provider) Restore(ctx context.Context, r cloud.Restore) (cloud.Receipt,
 		return cloud.Receipt{}, p.aws.Fault(ctx, op, err)
 	}
 	like := pointInTime(source, r)
-	answer, err := p.restore(ask, op, like, r)
+	answer, err := p.restore(ask, op, like, r, cloud.Major(aws.ToString(source.EngineVersion)))
 	if err != nil {
 		return cloud.Receipt{}, p.refused(ctx, op, err)
 	}
 	return receipt(changeRestore, r.Target, answer, want{})
 }
 
-func (p *Provider) restore(ctx context.Context, op string, like *sdk.RestoreDBInstanceToPointInTimeInput, r cloud.Restore) (middleware.Metadata, error) {
+func (p *Provider) restore(ctx context.Context, op string, like *sdk.RestoreDBInstanceToPointInTimeInput, r cloud.Restore, major int) (middleware.Metadata, error) {
 	if r.Backup == "" {
 		out, err := p.api.RestoreDBInstanceToPointInTime(ctx, like, once)
 		if err != nil {
@@ -49,8 +49,12 @@ func (p *Provider) restore(ctx context.Context, op string, like *sdk.RestoreDBIn
 		}
 		return out.ResultMetadata, nil
 	}
-	if _, err := p.snapshot(ctx, op, r.Source, r.Backup); err != nil {
+	s, err := p.snapshot(ctx, op, r.Source, r.Backup)
+	if err != nil {
 		return middleware.Metadata{}, err
+	}
+	if was := cloud.Major(aws.ToString(s.EngineVersion)); was != 0 && was != major {
+		like.DBParameterGroupName = nil // the source's is for the major that it was upgraded to
 	}
 	out, err := p.api.RestoreDBInstanceFromDBSnapshot(ctx, fromSnapshot(like, r.Backup), once)
 	if err != nil {

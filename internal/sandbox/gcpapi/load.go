@@ -79,6 +79,12 @@ func (s *Server) recover(ctx context.Context, inst *instance) error {
 	case kind == "UPDATE" && op.Target != nil:
 		s.start(inst, op, s.updateSteps(inst, op.Target), nil)
 		return nil
+	case kind == upgrading:
+		s.start(inst, op, s.upgradeSteps(inst, op.Version), settleUpgrade(inst))
+		return nil
+	case kind == prechecking && op.Op.PreCheckMajorVersionUpgradeContext != nil:
+		s.start(inst, op, s.precheckSteps(inst, op), nil)
+		return nil
 	case kind == "DELETE":
 		s.start(inst, op, s.deleteSteps(inst), nil)
 		return nil

@@ -36,6 +36,8 @@ type operation struct {
 
 	Target *sqladmin.Settings `json:"target,omitempty"` // UPDATE: the settings that it leads to
 	Backup int64              `json:"backup,omitempty"` // BACKUP_VOLUME, DELETE_BACKUP: the run
+
+	Version string `json:"version,omitempty"` // MAJOR_VERSION_UPGRADE and its check: the database version that it leads to
 }
 
 // step is one part of an operation. It waits as long as the real service takes, then does its work.

@@ -150,12 +150,13 @@ func (s *Server) cloneServer(ctx context.Context, src, inst *instance, at time.T
 // finds the last one.
 func (s *Server) origin(ctx context.Context, src, inst *instance, at time.Time) (world.Backup, error) {
 	s.mu.Lock()
-	id := src.Server
+	id, of := src.Server, src.server.Spec().Major
 	s.mu.Unlock()
 	if at.IsZero() {
 		return s.cfg.World.Backup(ctx, id, inst.Server+".origin")
 	}
-	all := s.cfg.World.Backups(id)
+	// From before an upgrade no point in time can be recovered.
+	all := slices.DeleteFunc(s.cfg.World.Backups(id), func(b world.Backup) bool { return b.Major != of })
 	if len(all) == 0 || at.Before(all[0].End) {
 		return world.Backup{}, &opError{"INVALID_REQUEST", "There is no backup before the point in time."}
 	}

@@ -22,6 +22,10 @@ func (*Server) table() []route {
 		{post, instance + "/clone", "instances.clone", perm("instances.clone"), nil, (*Server).cloneInstance},
 		{post, instance + "/restart", "instances.restart", perm("instances.restart"), nil, (*Server).restartInstance},
 		{post, instance + "/failover", "instances.failover", perm("instances.failover"), nil, (*Server).failoverInstance},
+		{
+			post, instance + "/preCheckMajorVersionUpgrade", "instances.preCheckMajorVersionUpgrade", perm("instances.preCheckMajorVersionUpgrade"), nil,
+			(*Server).preCheckUpgrade,
+		},
 		{post, instance + "/restoreBackup", "instances.restoreBackup", perm("instances.restoreBackup"), nil, (*Server).restoreBackup},
 		{get, instance + "/getLatestRecoveryTime", "instances.getLatestRecoveryTime", perm("instances.get"), nil, (*Server).latestRecoveryTime},
 

@@ -46,14 +46,15 @@ func (s *Server) alter(
 	switch {
 	case in.Name != "" && in.Name != inst.DB.Name, in.Region != "" && in.Region != inst.DB.Region:
 		return nil, invalid("The name and the region of an instance cannot be changed.")
-	case in.DatabaseVersion != "" && in.DatabaseVersion != inst.DB.DatabaseVersion:
-		return nil, notEmulated("change of databaseVersion")
 	case c.Header.Get("If-Match") != "" && c.Header.Get("If-Match") != inst.etag(), in.Etag != "" && in.Etag != inst.etag():
 		return nil, stale()
 	case in.Settings != nil && in.Settings.SettingsVersion != 0 && in.Settings.SettingsVersion != inst.DB.Settings.SettingsVersion:
 		return nil, stale()
 	case inst.DB.State == stateFailed || inst.server == nil:
 		return nil, notRunning()
+	}
+	if v := in.DatabaseVersion; v != "" && v != inst.DB.DatabaseVersion {
+		return s.upgradeInstance(c, inst, v, raw)
 	}
 	next, err := merged(inst, in, raw)
 	if err != nil {

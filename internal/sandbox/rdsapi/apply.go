@@ -53,6 +53,9 @@ func (a *API) modifySteps(in *instance) []step {
 	if id := w.Apply.DBInstanceIdentifier; id != nil {
 		steps = append(steps, a.rename(in, *id)...)
 	}
+	if version := w.Apply.EngineVersion; version != nil {
+		steps = append(steps, a.upgradeSteps(in, *version)...)
+	}
 	return append(steps, step{done: func() { a.forget(in, w.Apply) }})
 }
 

@@ -2,7 +2,6 @@ package rdsapi
 
 import (
 	"context"
-	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/rds"
@@ -44,6 +43,9 @@ func (a *API) modifyDBInstance(_ context.Context, in *rds.ModifyDBInstanceInput)
 		}
 	}
 	redescribe(db, in)
+	if in.EngineVersion != nil {
+		db.NextGroup = fold(value(in.DBParameterGroupName))
+	}
 	db.DB.PendingModifiedValues = &pending
 	db.RotateAtReboot = rotateAtReboot(db, in)
 	if in.MasterUserPassword != nil {
@@ -66,11 +68,8 @@ func rotateAtReboot(db *instance, in *rds.ModifyDBInstanceInput) bool {
 }
 
 func (a *API) checkModify(db *instance, in *rds.ModifyDBInstanceInput) error {
-	if v := in.EngineVersion; v != nil && *v != value(db.DB.EngineVersion) && *v != strconv.Itoa(db.Major) {
-		return notEmulated("EngineVersion " + *v + " on an instance of " + value(db.DB.EngineVersion))
-	}
-	if g := in.DBParameterGroupName; g != nil && *g != value(db.DB.DBParameterGroups[0].DBParameterGroupName) {
-		return notEmulated("DBParameterGroupName " + *g)
+	if err := a.checkVersion(db, in); err != nil {
+		return err
 	}
 	if ca := in.CACertificateIdentifier; ca != nil {
 		if _, err := a.authority(*ca); err != nil {
@@ -107,6 +106,10 @@ func (a *API) wish(db *instance, in *rds.ModifyDBInstanceInput, pending *types.P
 	want(&pending.StorageType, in.StorageType, db.DB.StorageType)
 	if id := in.NewDBInstanceIdentifier; id != nil {
 		want(&pending.DBInstanceIdentifier, new(fold(*id)), db.DB.DBInstanceIdentifier)
+	}
+	if in.EngineVersion != nil {
+		version, _ := a.target(db, in.EngineVersion) // it was checked
+		want(&pending.EngineVersion, &version, db.DB.EngineVersion)
 	}
 	if in.MasterUserPassword != nil {
 		pending.MasterUserPassword = new(masked)
@@ -153,7 +156,7 @@ func set[T any](field **T, v *T) {
 
 // modification is the work of applying values to an instance.
 func modification(db *instance, apply types.PendingModifiedValues) work {
-	return work{Kind: kindModify, Apply: &apply, MultiAZ: value(db.DB.MultiAZ), Retention: value(db.DB.BackupRetentionPeriod)}
+	return work{Kind: kindModify, Apply: &apply, MultiAZ: value(db.DB.MultiAZ), Retention: value(db.DB.BackupRetentionPeriod), Version: value(db.DB.EngineVersion)}
 }
 
 // forget takes pending values back. The caller holds the lock.
@@ -168,6 +171,7 @@ func (a *API) forget(in *instance, values *types.PendingModifiedValues) {
 	drop(&p.StorageType, values.StorageType)
 	drop(&p.DBInstanceIdentifier, values.DBInstanceIdentifier)
 	drop(&p.MasterUserPassword, values.MasterUserPassword)
+	drop(&p.EngineVersion, values.EngineVersion)
 	in.password = secret.Value{}
 }
 
@@ -182,7 +186,8 @@ func sameValues(x, y types.PendingModifiedValues) bool {
 	return same(x.MultiAZ, y.MultiAZ) && same(x.BackupRetentionPeriod, y.BackupRetentionPeriod) &&
 		same(x.CACertificateIdentifier, y.CACertificateIdentifier) && same(x.IAMDatabaseAuthenticationEnabled, y.IAMDatabaseAuthenticationEnabled) &&
 		same(x.DBInstanceClass, y.DBInstanceClass) && same(x.AllocatedStorage, y.AllocatedStorage) && same(x.StorageType, y.StorageType) &&
-		same(x.MasterUserPassword, y.MasterUserPassword) && same(x.DBInstanceIdentifier, y.DBInstanceIdentifier)
+		same(x.MasterUserPassword, y.MasterUserPassword) && same(x.DBInstanceIdentifier, y.DBInstanceIdentifier) &&
+		same(x.EngineVersion, y.EngineVersion)
 }
 
 func same[T comparable](x, y *T) bool {

@@ -127,7 +127,8 @@ func (a *API) restorePoint(s *world.Server, latest time.Time, wish *time.Time) (
 	if wish != nil {
 		at = *wish
 	}
-	backups := a.world.Backups(s.Spec().ID)
+	// What was backed up before an upgrade to another major makes snapshots, and no points in time.
+	backups := slices.DeleteFunc(a.world.Backups(s.Spec().ID), func(b world.Backup) bool { return b.Major != s.Spec().Major })
 	slices.SortFunc(backups, func(x, y world.Backup) int { return y.End.Compare(x.End) })
 	for _, b := range backups {
 		if !b.End.After(at) {

@@ -41,8 +41,9 @@ type work struct {
 	Apply    *types.PendingModifiedValues `json:"apply,omitempty"`  // of a modification
 
 	// What held when a modification began.
-	MultiAZ   bool  `json:"multi_az,omitempty"`
-	Retention int32 `json:"retention,omitempty"` // days
+	MultiAZ   bool   `json:"multi_az,omitempty"`
+	Retention int32  `json:"retention,omitempty"` // days
+	Version   string `json:"version,omitempty"`
 
 	effect play.Effect // the failure that was asked for; it does not outlive the process
 }
@@ -226,6 +227,9 @@ func (a *API) fail(in *instance, err error) {
 	case kindSnapshot:
 		status, message = "available", "The snapshot failed. "+err.Error()
 	case kindDelete:
+	}
+	if w.Apply != nil && w.Apply.EngineVersion != nil {
+		status, message = "available", a.unupgraded(in, w, err)
 	}
 	for id, s := range a.state.Snapshots {
 		if s.ServerID == in.ServerID && value(s.DB.Status) == "creating" {

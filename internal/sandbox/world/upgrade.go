@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,15 +21,15 @@ import (
 
 // upgrade fills a new cluster of the newer major from the old server, and then replaces the one by the other. pg_upgrade itself is not in
 // every tree of programs; from outside the outcome is the same, but for object identifiers.
-func (w *world) upgrade(ctx context.Context, id string, major int) (*Server, error) {
-	s, err := w.upgradeLocked(ctx, id, major)
+func (w *world) upgrade(ctx context.Context, id string, major int, settings map[string]string) (*Server, error) {
+	s, err := w.upgradeLocked(ctx, id, major, settings)
 	if err != nil {
 		return nil, fmt.Errorf("upgrade server %s to PostgreSQL %d: %w", id, major, err)
 	}
 	return s, nil
 }
 
-func (w *world) upgradeLocked(ctx context.Context, id string, major int) (*Server, error) {
+func (w *world) upgradeLocked(ctx context.Context, id string, major int, settings map[string]string) (*Server, error) {
 	ctx, done, err := w.begin(ctx)
 	if err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func (w *world) upgradeLocked(ctx context.Context, id string, major int) (*Serve
 	if old.record.Major >= major {
 		return nil, fault.Newf(fault.Invalid, "upgrade server "+id, "it is of major %d already", old.record.Major)
 	}
-	r, err := old.replace(ctx, major)
+	r, err := old.replace(ctx, major, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -64,16 +65,20 @@ func (w *world) upgradeLocked(ctx context.Context, id string, major int) (*Serve
 }
 
 // replace ends the server for the good of the one whose record it returns, or brings it back.
-func (s *server) replace(ctx context.Context, major int) (record, error) {
+func (s *server) replace(ctx context.Context, major int, settings map[string]string) (record, error) {
 	ctx, release, err := s.begin(ctx)
 	if err != nil {
 		return record{}, err
 	}
 	defer release()
+	if err := s.checkSettings(settings); err != nil {
+		return record{}, err
+	}
 	next, err := s.successor(major)
 	if err != nil {
 		return record{}, err
 	}
+	next.record.Settings = maps.Clone(settings)
 	err = s.edge.Refuse()
 	s.halt(ctx)
 	if err == nil {

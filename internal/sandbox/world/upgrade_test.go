@@ -45,6 +45,7 @@ func TestAServerBecomesOneOfANewerMajor(t *testing.T) {
 	super(t, old, "shop", `INSERT INTO item (name) SELECT 'item ' || i FROM generate_series(1, 5000) i`, `ANALYZE item`)
 	before[`SELECT md5(string_agg(i::text, ',' ORDER BY id)) FROM item i`] = super(t, old, "shop", `SELECT md5(string_agg(i::text, ',' ORDER BY id)) FROM item i`)
 	before[`SELECT nextval('item_id_seq')::text`], before[`SHOW work_mem`] = "5001", "6MB"
+	before[`SELECT current_setting('transaction_timeout')`] = "1h"
 	session, err := old.DB(t.Context(), "shop")
 	if err != nil {
 		t.Fatal(err)
@@ -52,14 +53,14 @@ func TestAServerBecomesOneOfANewerMajor(t *testing.T) {
 	defer func() { _ = session.Close(context.WithoutCancel(t.Context())) }()
 
 	for _, major := range []int{14, 13} {
-		if _, err := w.Upgrade(t.Context(), "orders", major); fault.KindOf(err) != fault.Invalid {
+		if _, err := w.Upgrade(t.Context(), "orders", major, nil); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("to %d: %v", major, err)
 		}
 	}
 	if err := session.Ping(t.Context()); err != nil {
 		t.Errorf("a refused upgrade cut a session: %v", err)
 	}
-	s, err := w.Upgrade(t.Context(), "orders", 17)
+	s, err := w.Upgrade(t.Context(), "orders", 17, map[string]string{"transaction_timeout": "1h"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestAnUpgradeThatFailsLeavesTheServerAsItWas(t *testing.T) {
 		t.Fatalf("obstacles: %q, %v", found, err)
 	}
 	super(t, s, "postgres", `DROP VIEW gone`, `CREATE VIEW gone AS SELECT checkpoints_timed FROM pg_stat_bgwriter`) // that 17 has no more
-	if _, err := w.Upgrade(t.Context(), "orders", 18); err == nil || !strings.Contains(err.Error(), "checkpoints_timed") {
+	if _, err := w.Upgrade(t.Context(), "orders", 18, nil); err == nil || !strings.Contains(err.Error(), "checkpoints_timed") {
 		t.Fatalf("got %v", err)
 	}
 	if got := super(t, s, "postgres", `SELECT current_setting('server_version_num')::int / 10000 || '/' || count(*) FROM item`); got != "15/1" || w.Server("orders") != s {
@@ -149,7 +150,7 @@ func TestAnUpgradeThatFailsLeavesTheServerAsItWas(t *testing.T) {
 	login(t, s, "postgres")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.Upgrade(ctx, "orders", 17); !errors.Is(err, context.Canceled) {
+	if _, err := w.Upgrade(ctx, "orders", 17, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	login(t, s, "postgres")

@@ -75,12 +75,12 @@ func (w *World) Server(id string) *Server { return w.server(id) }
 // Remove stops a server and deletes its data. Its backups stay. Removing what does not exist is nil.
 func (w *World) Remove(ctx context.Context, id string) error { return w.remove(ctx, id) }
 
-// Upgrade makes a server one of a newer major at the same address, with the same roles, databases, data and settings, and returns it:
-// the old [Server] has ended. Its sessions end, and until it is done nobody reaches it. As after pg_upgrade, extensions keep their
+// Upgrade makes a server one of a newer major at the same address, with the same roles, databases and data, and with settings in place of
+// those that it had, and returns it: the old [Server] has ended. Its sessions end, and until it is done nobody reaches it. As after pg_upgrade, extensions keep their
 // versions and the planner has no statistics. Backups from before go on restoring servers of the old major. If it fails the old
 // server goes on, and if the process ends meanwhile it is what comes back. A major that is not newer is fault.Invalid.
-func (w *World) Upgrade(ctx context.Context, id string, major int) (*Server, error) {
-	return w.upgrade(ctx, id, major)
+func (w *World) Upgrade(ctx context.Context, id string, major int, settings map[string]string) (*Server, error) {
+	return w.upgrade(ctx, id, major, settings)
 }
 
 // Backup makes a base backup of a running server while it serves. The same id again returns the first backup.
