@@ -5,6 +5,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -59,13 +60,15 @@ func New(cfg *config.Config, opts Options) *App {
 	if opts.StateDir == "" {
 		opts.StateDir = DefaultStateDir(opts.Getenv)
 	}
-	return &App{
+	a := &App{
 		cfg: cfg, opts: opts,
 		secrets:    newSecrets(cfg),
 		providers:  map[providerKey]cloud.Provider{},
 		connectors: map[string]*dial.Connector{},
 		endpoints:  map[endpointKey]*endpointCache{},
 	}
+	a.moves.ctx, a.moves.stop = context.WithCancel(context.Background())
+	return a
 }
 
 // Config is the configuration it serves.

@@ -219,8 +219,7 @@ func (a *App) address(ctx context.Context, t op.Target) (creds.Address, error) {
 		return creds.Address{}, err
 	}
 	if inst.Kind() == cloud.Postgres {
-		s := inst.Postgres.Server()
-		return creds.Address{Host: s.Host, Port: int(s.Port), SSLMode: s.SSLMode}, nil
+		return plainAddress(inst), nil
 	}
 	e, err := a.endpoint(ctx, t.Environment, t.Instance)
 	if err != nil {
@@ -230,14 +229,24 @@ func (a *App) address(ctx context.Context, t op.Target) (creds.Address, error) {
 	if err != nil {
 		return creds.Address{}, err
 	}
-	at := creds.Address{Host: e.Host, Port: e.Port, SSLMode: "verify-full"}
-	for _, other := range live.Endpoints {
+	return cloudAddress(inst.Kind(), e, live.Endpoints), nil
+}
+
+func plainAddress(inst *config.Instance) creds.Address {
+	s := inst.Postgres.Server()
+	return creds.Address{Host: s.Host, Port: int(s.Port), SSLMode: s.SSLMode}
+}
+
+// cloudAddress is that of an instance whose clients should take first, and which has all.
+func cloudAddress(kind cloud.Kind, first cloud.Endpoint, all []cloud.Endpoint) creds.Address {
+	at := creds.Address{Host: first.Host, Port: first.Port, SSLMode: "verify-full"}
+	for _, other := range all {
 		at.Also = append(at.Also, other.Host)
 	}
-	if inst.Kind() == cloud.CloudSQL {
+	if kind == cloud.CloudSQL {
 		at.SSLMode = "verify-ca" // the certificate of an instance with a CA of its own names no host
 	}
-	return at, nil
+	return at
 }
 
 // Credentials lists the containers of an environment, or of one instance: see [creds.Deps.List].

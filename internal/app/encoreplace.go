@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"dbops/internal/config"
 	"dbops/internal/creds"
@@ -73,6 +74,25 @@ func (s encoreStore) Probe(ctx context.Context, r secret.Ref) error {
 		return p.Probe(ctx, r)
 	}
 	return nil
+}
+
+// Redirect implements [creds.Redirector].
+func (s encoreStore) Redirect(ctx context.Context, databases []string, to func(host string) (string, bool)) error {
+	c, err := encore.Look(s.at.Path, encore.Language(s.at.Language))
+	if err != nil {
+		return err
+	}
+	var all []encore.Delivery
+	for _, d := range c.Databases() {
+		if host, ok := to(d.Host); ok && slices.Contains(databases, d.Encore) {
+			all = append(all, encore.Delivery{Database: d.Encore, Change: encore.Change{Host: host}})
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	_, err = encore.Deliver(ctx, s.at.Path, encore.Language(s.at.Language), all...)
+	return err
 }
 
 // Mirrored implements [creds.Mirror].

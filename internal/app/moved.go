@@ -3,13 +3,14 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
-	"dbops/internal/cloud"
 	"dbops/internal/config"
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
+	"dbops/internal/upgrade"
 )
 
 // A run that moves an instance to another one of the provider's records it in the state. From then on every dbops that shares the state takes
@@ -22,16 +23,20 @@ func (a *App) Move(ctx context.Context, t op.Target, to, run string) error {
 	if err != nil {
 		return err
 	}
-	return a.moveFrom(ctx, t, now, to, run)
+	s, err := a.serverCalled(t, to)
+	if err != nil {
+		return err
+	}
+	return a.moveFrom(ctx, t, now, s, run)
 }
 
 // moveFrom is Move of what was at an instance, which dbops.yaml need not name any more.
-func (a *App) moveFrom(ctx context.Context, t op.Target, from *config.Instance, to, run string) error {
+func (a *App) moveFrom(ctx context.Context, t op.Target, from *config.Instance, to upgrade.Server, run string) error {
 	target, name, err := a.called(t, to)
 	if err != nil {
 		return err
 	}
-	m := state.Move{Environment: t.Environment, Instance: t.Instance, From: from.Coordinates(), To: name, ToAt: target.Coordinates(), Run: run}
+	m := state.Move{Environment: t.Environment, Instance: t.Instance, From: from.Coordinates(), To: name, Declared: to.Declared, ToAt: target.Coordinates(), Run: run}
 	if m.From == m.ToAt {
 		return nil
 	}
@@ -57,14 +62,14 @@ func (a *App) declared(env, name string) (*config.Instance, error) {
 	return e.Instance(name)
 }
 
-// called is an instance by the name that a move has for it, and that name.
-func (a *App) called(t op.Target, name string) (*config.Instance, string, error) {
+// called is the instance that a server is, and its name: like the target, or with what dbops.yaml says of another instance in place of that.
+func (a *App) called(t op.Target, s upgrade.Server) (*config.Instance, string, error) {
 	inst, err := a.declared(t.Environment, t.Instance)
 	if err != nil {
 		return nil, "", err
 	}
-	if inst.Kind() != cloud.Postgres {
-		return renamed(inst, name), name, nil
+	if !s.Declared {
+		return renamed(inst, s.Name), s.Name, nil
 	}
 	e, err := a.cfg.Environment(t.Environment)
 	if err != nil {
@@ -72,13 +77,21 @@ func (a *App) called(t op.Target, name string) (*config.Instance, string, error)
 	}
 	for _, other := range e.InstanceNames() {
 		i := e.Instances[other]
-		if i.Kind() == cloud.Postgres && (other == name || i.Coordinates() == name) {
-			moved := *inst
-			moved.Postgres = i.Postgres
-			return &moved, other, nil
+		if other != s.Name && i.Coordinates() != s.Name {
+			continue
 		}
+		moved := *inst
+		moved.RDS, moved.CloudSQL, moved.Postgres = i.RDS, i.CloudSQL, i.Postgres
+		moved.Logins = maps.Clone(inst.Logins)
+		for access, l := range i.Logins {
+			if moved.Logins == nil {
+				moved.Logins = map[config.Access]*config.Login{}
+			}
+			moved.Logins[access] = l
+		}
+		return &moved, other, nil
 	}
-	return nil, "", fault.Newf(fault.Config, "find "+t.String(), "it is %s now, and dbops.yaml declares no plain server of that name in %s", name, t.Environment).
+	return nil, "", fault.Newf(fault.Config, "find "+t.String(), "it is %s now, and dbops.yaml declares no instance of that name in %s", s.Name, t.Environment).
 		Hint("get the dbops.yaml that does, or declare it there under instances")
 }
 
@@ -97,7 +110,7 @@ func (a *App) moved(env, name string, inst *config.Instance) (*config.Instance, 
 			break
 		}
 		var err error
-		if at, _, err = a.called(t, all[i].To); err != nil {
+		if at, _, err = a.called(t, upgrade.Server{Name: all[i].To, Declared: all[i].Declared}); err != nil {
 			return nil, err
 		}
 		last = all[i]
@@ -128,7 +141,7 @@ func (a *App) tell(about, text string) {
 		return
 	}
 	if a.opts.Notice == nil {
-		a.opts.Log.Warn(text)
+		a.opts.Log.Warn("dbops.yaml, or what dbops knows, is behind", "notice", text)
 		return
 	}
 	a.opts.Notice(text)

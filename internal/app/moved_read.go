@@ -42,9 +42,10 @@ type movesRoom struct {
 	heard  bool          // it was asked before
 	failed error         // what came of the last question
 	told   map[string]string
-	closed bool
 	wg     sync.WaitGroup
-	cancel context.CancelFunc // of the question that is asked
+
+	ctx  context.Context //nolint:containedctx // of questions: ends with Close
+	stop context.CancelFunc
 
 	team struct {
 		sync.Mutex
@@ -73,7 +74,7 @@ func (a *App) knownMoves() []state.Move {
 	r := &a.moves
 	r.mu.Lock()
 	a.lookAtFile()
-	if r.asking == nil && !r.closed && time.Since(r.begun) >= movesFresh && a.hasState() {
+	if r.asking == nil && r.ctx.Err() == nil && time.Since(r.begun) >= movesFresh && a.hasState() {
 		a.askForMoves()
 	}
 	asking, left := r.asking, time.Duration(0)
@@ -142,10 +143,9 @@ func readMovesFile(path string) (f movesFile, err error) {
 func (a *App) askForMoves() {
 	r := &a.moves
 	r.begun, r.asking = time.Now(), make(chan struct{})
-	var ctx context.Context
-	ctx, r.cancel = context.WithTimeout(context.Background(), movesGiveUp)
-	done, cancel := r.asking, r.cancel
+	done := r.asking
 	r.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(r.ctx, movesGiveUp)
 		defer cancel()
 		all, err := a.readMoves(ctx)
 		r.mu.Lock()
@@ -269,11 +269,8 @@ func (a *App) stateName() string {
 
 // close ends questions, and waits for them.
 func (r *movesRoom) close() error {
-	r.mu.Lock()
-	r.closed = true
-	if r.cancel != nil {
-		r.cancel()
-	}
+	r.mu.Lock() // a question that begins now is waited for
+	r.stop()
 	r.mu.Unlock()
 	r.wg.Wait()
 	r.team.Lock()

@@ -25,6 +25,7 @@ type doomed struct {
 	Stage *stage
 	Run   string
 	At    string
+	To    *stage // where to repoint the containers, in place of a run
 }
 
 // child works on a run until it is killed. It returns only if the point was never reached.
@@ -50,6 +51,10 @@ func (d doomed) work(ctx context.Context) error {
 	}
 	deps.Rollout = func(context.Context, op.Target, string) (Rollout, error) {
 		return mortalRollout{notes{d.Stage.Dir}, d.At}, nil
+	}
+	if d.To != nil {
+		_, err := deps.Repoint(ctx, &op.Session{Run: d.Run}, d.Stage.repointing(d.To))
+		return err
 	}
 	var kinds []op.Kind
 	for _, kind := range New(deps) {
@@ -140,12 +145,18 @@ func (m mortal) Steps(t op.Target, request, facts json.RawMessage) ([]op.Step, e
 // die lets a process begin a run and be killed at a point.
 func (b *bench) die(t *testing.T, where statetest.Place, run, at string) {
 	t.Helper()
-	told, err := json.Marshal(doomed{b.stage, run, at})
+	doomed{b.stage, run, at, nil}.die(t, where.Env(t))
+}
+
+// die lets a process be killed.
+func (d doomed) die(t *testing.T, env ...string) {
+	t.Helper()
+	told, err := json.Marshal(d)
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+string(told), where.Env(t))
+	cmd.Env = append(append(os.Environ(), childEnv+"="+string(told)), env...)
 	out, err := cmd.CombinedOutput()
 	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() || ctx.Err() != nil {

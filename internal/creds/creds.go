@@ -93,11 +93,17 @@ type Deps struct {
 
 // New returns the operations.
 func New(d Deps) []op.Kind {
+	d = d.complete()
+	return []op.Kind{rotate(d), rollback(d), issue(d), revoke(d), adopt(d), repair(d)}
+}
+
+// complete fills in the defaults.
+func (d Deps) complete() Deps {
 	if d.Pace == (op.Pace{}) {
 		d.Pace = op.Pace{First: 500 * time.Millisecond, Most: 10 * time.Second, Patience: time.Hour}
 	}
 	if d.Concurrency <= 0 {
 		d.Concurrency = 4
 	}
-	return []op.Kind{rotate(d), rollback(d), issue(d), revoke(d), adopt(d), repair(d)}
+	return d
 }

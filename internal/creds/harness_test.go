@@ -64,9 +64,15 @@ type stage struct {
 // newStage makes a stage on the shared server of a major, or on one of its own.
 func newStage(t testing.TB, s *pgtest.Server, containers int) *stage {
 	t.Helper()
+	return newStageIn(t, s, s.Database(t), containers)
+}
+
+// newStageIn is newStage in a database that is there.
+func newStageIn(t testing.TB, s *pgtest.Server, database string, containers int) *stage {
+	t.Helper()
 	n := strconv.FormatInt(counter.Add(1), 10)
 	st := &stage{
-		Host: s.Host, Port: s.Port, CAFile: s.CAFile, Major: s.Major, Database: s.Database(t), Owner: "owner" + n, Admin: "admin" + n,
+		Host: s.Host, Port: s.Port, CAFile: s.CAFile, Major: s.Major, Database: database, Owner: "owner" + n, Admin: "admin" + n,
 		AdminPassword: newPassword().Reveal(), Dir: t.TempDir(),
 	}
 	verifier, err := pg.Verifier(secret.New(st.AdminPassword))

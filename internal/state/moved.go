@@ -17,11 +17,12 @@ type Move struct {
 	Instance    string `json:"instance"`
 	// From are the coordinates by which dbops.yaml knew it. Where dbops.yaml says others, the move is of no concern.
 	From string `json:"from"`
-	// To is the provider's name of what it is now; of a plain server, the name of another instance in dbops.yaml. ToAt are its coordinates.
-	To    string    `json:"to"`
-	ToAt  string    `json:"to_at"`
-	Run   string    `json:"run"`
-	Since time.Time `json:"since"`
+	// To is the provider's name of what it is now, or if it is Declared the name of another instance in dbops.yaml. ToAt are its coordinates.
+	To       string    `json:"to"`
+	Declared bool      `json:"declared,omitempty"`
+	ToAt     string    `json:"to_at"`
+	Run      string    `json:"run"`
+	Since    time.Time `json:"since"`
 	// Undone is when the run UndoneBy took it back; zero if it holds.
 	Undone   time.Time `json:"undone,omitzero"`
 	UndoneBy string    `json:"undone_by,omitempty"`
@@ -42,11 +43,16 @@ func (t *Tx) PutMove(ctx context.Context, m Move) error {
 	if err != nil {
 		return err
 	}
-	return t.exec(ctx, `insert into moves (environment, instance, from_at, to_name, to_at, run, since_ms) values ($1, $2, $3, $4, $5, $6, `+t.now()+`)
+	declared := 0
+	if m.Declared {
+		declared = 1
+	}
+	return t.exec(ctx, `insert into moves (environment, instance, from_at, to_name, to_declared, to_at, run, since_ms)
+		values ($1, $2, $3, $4, $5, $6, $7, `+t.now()+`)
 		on conflict (environment, instance, from_at) do update
-		set to_name = excluded.to_name, to_at = excluded.to_at, run = excluded.run, since_ms = excluded.since_ms, undone_ms = 0, undone_by = ''
+		set to_name = excluded.to_name, to_declared = excluded.to_declared, to_at = excluded.to_at, run = excluded.run, since_ms = excluded.since_ms, undone_ms = 0, undone_by = ''
 		where moves.run <> excluded.run or moves.to_at <> excluded.to_at or moves.undone_ms <> 0`,
-		m.Environment, m.Instance, m.From, m.To, m.ToAt, m.Run)
+		m.Environment, m.Instance, m.From, m.To, declared, m.ToAt, m.Run)
 }
 
 // UndoMoves takes back what a run recorded about an instance: its moves hold no more, and those that it took back hold again.
@@ -63,14 +69,15 @@ func (t *Tx) UndoMoves(ctx context.Context, env, instance, run string) error {
 func (t *Tx) Moves(ctx context.Context) (all []Move, err error) {
 	err = db.Each(ctx, t.q, func(rows db.Rows) error {
 		var m Move
-		var since, undone int64
-		if err := rows.Scan(&m.Environment, &m.Instance, &m.From, &m.To, &m.ToAt, &m.Run, &since, &undone, &m.UndoneBy); err != nil {
+		var declared, since, undone int64
+		if err := rows.Scan(&m.Environment, &m.Instance, &m.From, &m.To, &declared, &m.ToAt, &m.Run, &since, &undone, &m.UndoneBy); err != nil {
 			return err
 		}
+		m.Declared = declared != 0
 		m.Since, m.Undone = fromMS(since), fromMS(undone)
 		all = append(all, m)
 		return nil
-	}, `select environment, instance, from_at, to_name, to_at, run, since_ms, undone_ms, undone_by from moves order by environment, instance, from_at`)
+	}, `select environment, instance, from_at, to_name, to_declared, to_at, run, since_ms, undone_ms, undone_by from moves order by environment, instance, from_at`)
 	return all, err
 }
 

@@ -3,6 +3,7 @@ create table moves (
   instance    text not null,
   from_at     text not null,
   to_name     text not null,
+  to_declared bigint not null default 0,
   to_at       text not null,
   run         text not null,
   since_ms    bigint not null,
