@@ -23,10 +23,18 @@ type flagType struct {
 	restart  bool
 	min, max int64
 	words    []string
+	until    int // the last major that has it; 0: all
 }
 
-// flagTypes lists the flags that are played.
-func flagTypes() map[string]flagType {
+// flagTypes lists the flags that are played for a major.
+func flagTypes(major int) map[string]flagType {
+	all := everyFlag()
+	maps.DeleteFunc(all, func(_ string, f flagType) bool { return f.until != 0 && f.until < major })
+	return all
+}
+
+// everyFlag lists the flags of every major.
+func everyFlag() map[string]flagType {
 	const most = 2147483647
 	boolean := flagType{kind: "BOOLEAN"}
 	return map[string]flagType{
@@ -47,6 +55,8 @@ func flagTypes() map[string]flagType {
 		"max_connections":                     {kind: "INTEGER", restart: true, min: 14, max: 262143},
 		"max_wal_senders":                     {kind: "INTEGER", restart: true, min: 5, max: 262143},
 		"max_worker_processes":                {kind: "INTEGER", restart: true, min: 8, max: 262143},
+		"old_snapshot_threshold":              {kind: "INTEGER", restart: true, max: 86400, until: 16},
+		"vacuum_defer_cleanup_age":            {kind: "INTEGER", max: 1000000, until: 15},
 	}
 }
 
@@ -75,10 +85,17 @@ func (f flagType) check(value string) error {
 }
 
 func validFlags(db *sqladmin.DatabaseInstance) error {
-	all, seen := flagTypes(), map[string]bool{}
+	n, err := major(db.DatabaseVersion)
+	if err != nil {
+		return err
+	}
+	every, all, seen := everyFlag(), flagTypes(n), map[string]bool{}
 	for _, f := range db.Settings.DatabaseFlags {
 		t, ok := all[f.Name]
+		_, other := every[f.Name]
 		switch {
+		case !ok && other:
+			return invalid("Invalid flag for instance role: %s is not supported by %s.", f.Name, db.DatabaseVersion)
 		case !ok:
 			return notEmulated("database flag %s", f.Name)
 		case seen[f.Name]:
@@ -94,7 +111,7 @@ func validFlags(db *sqladmin.DatabaseInstance) error {
 // flagsRestart tells whether the change from one list of flags to another needs a restart.
 func flagsRestart(from, to []*sqladmin.DatabaseFlags) bool {
 	a, b := flagMap(from), flagMap(to)
-	for name, t := range flagTypes() {
+	for name, t := range everyFlag() {
 		if t.restart && a[name] != b[name] {
 			return true
 		}
@@ -128,7 +145,7 @@ func applyFlags(ctx context.Context, srv *world.Server, list []*sqladmin.Databas
 		return fmt.Errorf("read the settings in force: %w", err)
 	}
 	want := flagMap(list)
-	for _, name := range slices.Sorted(maps.Keys(flagTypes())) {
+	for _, name := range slices.Sorted(maps.Keys(everyFlag())) {
 		value, wanted := want[name]
 		_, had := have[name]
 		var q string
@@ -159,20 +176,28 @@ func bringFlags(ctx context.Context, srv *world.Server, list []*sqladmin.Databas
 	return srv.Restart(ctx, nil)
 }
 
+// listFlags lists the flags of one version, or of all.
 func (*Server) listFlags(c *call) (any, error) {
-	v := c.URL.Query().Get("databaseVersion")
-	if v == "" {
-		v = version(18)
-	}
-	if _, err := major(v); err != nil {
-		return nil, err
+	wanted := versions()
+	if v := c.URL.Query().Get("databaseVersion"); v != "" {
+		if _, err := major(v); err != nil {
+			return nil, err
+		}
+		wanted = []string{v}
 	}
 	out := &sqladmin.FlagsListResponse{Kind: "sql#flagsList"}
-	all := flagTypes()
+	all := everyFlag()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		f := all[name]
+		applies := slices.DeleteFunc(slices.Clone(wanted), func(v string) bool {
+			n, err := major(v)
+			return err != nil || f.until != 0 && f.until < n
+		})
+		if len(applies) == 0 {
+			continue
+		}
 		out.Items = append(out.Items, &sqladmin.Flag{
-			Kind: "sql#flag", Name: name, Type: f.kind, AppliesTo: []string{v}, RequiresRestart: f.restart,
+			Kind: "sql#flag", Name: name, Type: f.kind, AppliesTo: applies, RequiresRestart: f.restart,
 			MinValue: f.min, MaxValue: f.max, AllowedStringValues: f.words, FlagScope: "SQL_FLAG_SCOPE_DATABASE",
 		})
 	}

@@ -110,6 +110,7 @@ func (s *Server) insertInstance(c *call) (any, error) {
 	}
 	password := secret.New(in.RootPassword)
 	db := emptyInstance(c.project, in.Name, in.Region, in.DatabaseVersion)
+	db.Settings.Edition = defaultEdition(in.DatabaseVersion)
 	if err := overlay(db.Settings, raw["settings"]); err != nil {
 		return nil, err
 	}

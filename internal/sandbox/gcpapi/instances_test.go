@@ -259,3 +259,33 @@ func TestFaultsOfTheAPI(t *testing.T) {
 	_, err = svc.Users.Delete(project, name).Name("postgres").Do()
 	want(t, "a user during another change", err, 409, "operationInProgress", "another operation")
 }
+
+// Since PostgreSQL 16 an instance is of the dearer edition, unless it is told, and the editions have different machines.
+func TestAVersionDecidesEditionFlagsAndUpgrades(t *testing.T) {
+	t.Parallel()
+	c := theCloud(t)
+	svc := c.api(t, admin)
+	for name, refused := range map[string]struct{ version, edition, tier, flag, says string }{
+		"no edition":                    {"POSTGRES_16", "", "db-custom-1-3840", "work_mem", "Invalid Tier (db-custom-1-3840) for (ENTERPRISE_PLUS) Edition"},
+		"a machine of the other":        {"POSTGRES_15", "", "db-perf-optimized-N-2", "work_mem", "for (ENTERPRISE) Edition"},
+		"a flag of an earlier version":  {"POSTGRES_16", "ENTERPRISE", "db-custom-1-3840", "vacuum_defer_cleanup_age", "not supported by POSTGRES_16"},
+		"a flag that nobody plays":      {"POSTGRES_16", "ENTERPRISE", "db-custom-1-3840", "anything", "database flag anything"},
+		"a version that nobody offers":  {"POSTGRES_19", "ENTERPRISE", "db-custom-1-3840", "work_mem", "databaseVersion POSTGRES_19"},
+		"an edition that nobody offers": {"POSTGRES_16", "STARTER", "db-custom-1-3840", "work_mem", "edition"},
+	} {
+		_, err := svc.Instances.Insert(project, &sqladmin.DatabaseInstance{
+			Name: "refused", Region: region, DatabaseVersion: refused.version,
+			Settings: &sqladmin.Settings{Tier: refused.tier, Edition: refused.edition, DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: refused.flag, Value: "64"}}},
+		}).Do()
+		if err == nil || !strings.Contains(err.Error(), refused.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var to []string
+	for _, v := range upgradable("POSTGRES_16") {
+		to = append(to, v.MajorVersion)
+	}
+	if !slices.Equal(to, []string{"POSTGRES_17", "POSTGRES_18"}) || len(upgradable("POSTGRES_18")) > 0 {
+		t.Errorf("16 can be upgraded to %v", to)
+	}
+}

@@ -31,7 +31,7 @@ func outputFields() []string {
 	return []string{
 		"kind", "selfLink", "etag", "state", "project", "connectionName", "createTime", "backendType", "instanceType",
 		"ipAddresses.*", "serverCaCert.*", "gceZone", "secondaryGceZone",
-		"databaseInstalledVersion", "settings.kind", "settings.pricingPlan", "settings.replicationType",
+		"databaseInstalledVersion", "upgradableDatabaseVersions.*", "settings.kind", "settings.pricingPlan", "settings.replicationType",
 		"settings.backupConfiguration.kind", "settings.backupConfiguration.transactionalLogStorageState",
 		"settings.locationPreference.kind", "settings.maintenanceWindow.kind",
 	}
@@ -98,7 +98,7 @@ func validate(db *sqladmin.DatabaseInstance) error {
 
 func validMachine(db *sqladmin.DatabaseInstance) error {
 	set := db.Settings
-	if !knownTier(set.Tier) {
+	if !knownTier(set.Tier) || strings.HasPrefix(set.Tier, "db-perf-optimized-") != (set.Edition == "ENTERPRISE_PLUS") {
 		return invalid("Invalid Tier (%s) for (%s) Edition.", set.Tier, set.Edition)
 	}
 	if set.StorageAutoResizeLimit < 0 || set.DataDiskSizeGb < 10 || set.DataDiskSizeGb > 65536 {
@@ -182,14 +182,11 @@ func oneOf(values map[string][]string) error {
 func major(version string) (int, error) {
 	text, ok := strings.CutPrefix(version, "POSTGRES_")
 	n, err := strconv.Atoi(text)
-	if !ok || err != nil || n < 14 || n > 18 {
+	if !ok || err != nil || n < oldest || n > newest {
 		return 0, notEmulated("databaseVersion %s", version)
 	}
 	return n, nil
 }
-
-// version is the database version of a major.
-func version(major int) string { return fmt.Sprintf("POSTGRES_%d", major) }
 
 // tiers are the machine types that the sandbox knows by name: virtual processors and MiB.
 func tiers() map[string][2]int64 {

@@ -84,7 +84,7 @@ func (i *instance) flag(name string) string {
 // shown is the instance as the API shows it: a copy, with its etag and with the booleans that matter when they are false.
 func (i *instance) shown() *sqladmin.DatabaseInstance {
 	db := clone(i.DB)
-	db.Etag = i.etag()
+	db.Etag, db.UpgradableDatabaseVersions = i.etag(), upgradable(db.DatabaseVersion)
 	b, ip := db.Settings.BackupConfiguration, db.Settings.IpConfiguration
 	db.Settings.ForceSendFields = []string{"DeletionProtectionEnabled"}
 	b.ForceSendFields = []string{"Enabled", "PointInTimeRecoveryEnabled"}

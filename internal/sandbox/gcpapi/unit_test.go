@@ -168,6 +168,17 @@ func TestFlagsAndMachinesAreListed(t *testing.T) {
 	if i < 0 || !flags.Items[i].RequiresRestart || flags.Items[i].Type != "INTEGER" || flags.Items[i].AppliesTo[0] != "POSTGRES_16" {
 		t.Errorf("%+v", flags.Items)
 	}
+	if flags, err = svc.Flags.List().Do(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		"vacuum_defer_cleanup_age": {"POSTGRES_14", "POSTGRES_15"}, "old_snapshot_threshold": {"POSTGRES_14", "POSTGRES_15", "POSTGRES_16"}, "work_mem": versions(),
+	} {
+		i := slices.IndexFunc(flags.Items, func(f *sqladmin.Flag) bool { return f.Name == name })
+		if i < 0 || !slices.Equal(flags.Items[i].AppliesTo, want) {
+			t.Errorf("%s applies not to %v: %+v", name, want, flags.Items[max(i, 0)])
+		}
+	}
 	machines, err := svc.Tiers.List(project).Do()
 	if err != nil || !slices.ContainsFunc(machines.Items, func(m *sqladmin.Tier) bool { return m.Tier == "db-custom-2-7680" && m.RAM == 7680<<20 }) {
 		t.Errorf("%v, %v", machines, err)

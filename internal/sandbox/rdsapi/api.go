@@ -171,11 +171,11 @@ func (a *API) revive(ctx context.Context) error {
 	return g.Wait()
 }
 
-// spec is what the real server of in is to be.
+// spec is what the real server of in is to be. The caller does not hold the lock.
 func (a *API) spec(in *instance) world.Spec {
 	return world.Spec{
 		ID: in.ServerID, Major: in.Major, Master: value(in.DB.MasterUsername), SuperGroup: "rds_superuser", IAMGroup: "rds_iam",
-		Listen: in.Listen,
+		Listen: in.Listen, Settings: a.settings(in),
 	}
 }
 

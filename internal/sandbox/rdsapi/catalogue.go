@@ -36,13 +36,9 @@ func (a *API) catalogueOperations() []operation {
 		op(a.describeEvents, func(in *rds.DescribeEventsInput) about { return about{kind: "es"} },
 			"SourceIdentifier", "SourceType", "StartTime", "EndTime", "Duration", "EventCategories", "Marker", "MaxRecords"),
 		op(a.describeDBEngineVersions, func(*rds.DescribeDBEngineVersionsInput) about { return about{} },
-			"Engine", "EngineVersion", "DBParameterGroupFamily", "DefaultOnly", "Marker", "MaxRecords"),
+			"Engine", "EngineVersion", "DBParameterGroupFamily", "DefaultOnly", "IncludeAll", "Marker", "MaxRecords"),
 		op(a.describePendingMaintenanceActions, func(in *rds.DescribePendingMaintenanceActionsInput) about { return resource(in.ResourceIdentifier) },
 			"ResourceIdentifier", "Filters", "Marker", "MaxRecords"),
-		op(a.describeDBParameterGroups, func(in *rds.DescribeDBParameterGroupsInput) about { return of("pg", in.DBParameterGroupName) },
-			"DBParameterGroupName", "Marker", "MaxRecords"),
-		op(a.describeDBParameters, func(in *rds.DescribeDBParametersInput) about { return of("pg", in.DBParameterGroupName) },
-			"DBParameterGroupName", "Source", "Filters", "Marker", "MaxRecords"),
 		op(a.describeDBSubnetGroups, func(in *rds.DescribeDBSubnetGroupsInput) about { return of("subgrp", in.DBSubnetGroupName) },
 			"DBSubnetGroupName", "Marker", "MaxRecords"),
 		op(a.listTagsForResource, func(in *rds.ListTagsForResourceInput) about { return resource(in.ResourceName) },
@@ -147,69 +143,6 @@ func (a *API) describePendingMaintenanceActions(_ context.Context, in *rds.Descr
 		return nil, err
 	}
 	return &rds.DescribePendingMaintenanceActionsOutput{PendingMaintenanceActions: out, Marker: marker}, nil
-}
-
-// groups are the parameter groups: the default ones.
-func (a *API) groups(name *string) ([]types.DBParameterGroup, error) {
-	all := make([]types.DBParameterGroup, 0, len(a.versions))
-	for m := range a.versions {
-		family := "postgres" + strconv.Itoa(m)
-		if matches(name, "default."+family) {
-			all = append(all, types.DBParameterGroup{
-				DBParameterGroupName: new("default." + family), DBParameterGroupFamily: &family, DBParameterGroupArn: new(a.arn("pg", "default."+family)),
-				Description: new("Default parameter group for " + family),
-			})
-		}
-	}
-	if name != nil && len(all) == 0 {
-		return nil, awsid.Newf(404, "DBParameterGroupNotFound", "DBParameterGroup not found: %s", *name)
-	}
-	return all, nil
-}
-
-func (a *API) describeDBParameterGroups(_ context.Context, in *rds.DescribeDBParameterGroupsInput) (*rds.DescribeDBParameterGroupsOutput, error) {
-	all, err := a.groups(in.DBParameterGroupName)
-	if err != nil {
-		return nil, err
-	}
-	out, marker, err := page(all, func(g types.DBParameterGroup) string { return *g.DBParameterGroupName }, in.Marker, in.MaxRecords)
-	if err != nil {
-		return nil, err
-	}
-	return &rds.DescribeDBParameterGroupsOutput{DBParameterGroups: out, Marker: marker}, nil
-}
-
-// describeDBParameters tells only what holds for every real server: TLS is required, and passwords are kept as SCRAM verifiers.
-func (a *API) describeDBParameters(_ context.Context, in *rds.DescribeDBParametersInput) (*rds.DescribeDBParametersOutput, error) {
-	if in.DBParameterGroupName == nil {
-		return nil, awsid.Newf(400, "MissingParameter", "The request must contain the parameter DBParameterGroupName.")
-	}
-	if _, err := a.groups(in.DBParameterGroupName); err != nil {
-		return nil, err
-	}
-	var all []types.Parameter
-	for _, p := range [][4]string{
-		{"password_encryption", "scram-sha-256", "string", "Algorithm that encrypts passwords."},
-		{"rds.force_ssl", "1", "boolean", "Force SSL connections."},
-	} {
-		if matches(in.Source, "system") {
-			all = append(all, types.Parameter{
-				ParameterName: &p[0], ParameterValue: &p[1], DataType: &p[2], Description: &p[3], Source: new("system"),
-				ApplyType: new("dynamic"), ApplyMethod: types.ApplyMethodImmediate, IsModifiable: new(true),
-			})
-		}
-	}
-	all, err := filter(all, in.Filters, map[string]func(types.Parameter) []string{
-		"parameter-name": func(p types.Parameter) []string { return []string{*p.ParameterName} },
-	})
-	if err != nil {
-		return nil, err
-	}
-	out, marker, err := page(all, func(p types.Parameter) string { return *p.ParameterName }, in.Marker, in.MaxRecords)
-	if err != nil {
-		return nil, err
-	}
-	return &rds.DescribeDBParametersOutput{Parameters: out, Marker: marker}, nil
 }
 
 func (a *API) zones() []string { return []string{a.region + "a", a.region + "b", a.region + "c"} }

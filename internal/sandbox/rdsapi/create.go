@@ -29,6 +29,7 @@ type wanted struct {
 	storage, maxStorage, retention, port                 *int32
 	multiAZ, protected, iam, copyTags, minor, public     *bool
 	encrypted                                            *bool
+	key                                                  *string // of the encryption
 	tags                                                 []types.Tag
 	groups                                               []string
 }
@@ -38,7 +39,6 @@ func (w *wanted) check() error {
 		checkClass(w.class), checkStorageType(w.storageType), checkBackupWindow(w.backupWindow), checkMaintenanceWindow(w.maintenanceWindow),
 		checkRetention(w.retention), checkStorage(w.storage), checkTags(w.tags),
 		w.onlyDefault("DBSubnetGroupName", w.subnets, "default"),
-		w.onlyDefault("DBParameterGroupName", w.parameters, "default.postgres"+strconv.Itoa(w.major)),
 	)
 }
 
@@ -49,9 +49,9 @@ func (w *wanted) onlyDefault(parameter string, p *string, want string) error {
 	return nil
 }
 
-// describe makes the description of a new instance in status "creating".
+// describe makes the description of a new instance in status "creating". The caller holds the lock.
 func (a *API) describe(w *wanted) (types.DBInstance, error) {
-	if err := w.check(); err != nil {
+	if err := checks(w.check(), a.fits(w.parameters, w.major)); err != nil {
 		return types.DBInstance{}, err
 	}
 	ca := or(w.ca, defaultCA)
@@ -82,12 +82,17 @@ func (a *API) describe(w *wanted) (types.DBInstance, error) {
 		CopyTagsToSnapshot: or(w.copyTags, false), AutoMinorVersionUpgrade: or(w.minor, true), PubliclyAccessible: or(w.public, false),
 		CACertificateIdentifier: ca, PendingModifiedValues: &types.PendingModifiedValues{}, TagList: sortTags(w.tags),
 		DBSubnetGroup: new(a.subnetGroup()), VpcSecurityGroups: memberships(groups), DBSecurityGroups: []types.DBSecurityGroupMembership{},
-		DBParameterGroups: []types.DBParameterGroupStatus{{DBParameterGroupName: new("default.postgres" + strconv.Itoa(w.major)), ParameterApplyStatus: new("in-sync")}},
-		NetworkType:       new("IPV4"), MonitoringInterval: new(int32(0)), PerformanceInsightsEnabled: new(false),
+		DBParameterGroups: []types.DBParameterGroupStatus{{
+			DBParameterGroupName: new(fold(*or(w.parameters, "default.postgres"+strconv.Itoa(w.major)))), ParameterApplyStatus: new("in-sync"),
+		}},
+		NetworkType: new("IPV4"), MonitoringInterval: new(int32(0)), PerformanceInsightsEnabled: new(false),
 		ReadReplicaDBInstanceIdentifiers: []string{}, AssociatedRoles: []types.DBInstanceRole{},
 	}
 	if w.database != "" {
 		db.DBName = &w.database
+	}
+	if value(w.encrypted) {
+		db.KmsKeyId = or(w.key, "arn:aws:kms:"+a.region+":"+a.keys.Account()+":key/aws-rds")
 	}
 	return db, nil
 }
@@ -117,10 +122,14 @@ func (a *API) newInstance(w *wanted) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	host, err := a.host(value(w.port))
+	if err != nil {
+		return nil, err
+	}
 	// A name may come back after its instance was deleted, while the backups of the old server are still there.
 	in := &instance{
 		DB: db, Major: w.major, ServerID: "rds-" + w.id + "-" + strings.ToLower(awsid.ID(6)),
-		Listen: net.JoinHostPort(a.listen, strconv.Itoa(int(value(w.port)))),
+		Listen: net.JoinHostPort(host, strconv.Itoa(int(value(w.port)))),
 	}
 	a.state.Instances[w.id] = in
 	return in, nil
@@ -160,6 +169,8 @@ func (a *API) created(in *rds.CreateDBInstanceInput) (*wanted, error) {
 		return nil, invalid("The parameters MasterUsername and MasterUserPassword must be provided and must not be blank.")
 	case in.DBInstanceClass == nil:
 		return nil, awsid.Newf(400, "MissingParameter", "The request must contain the parameter DBInstanceClass.")
+	case in.KmsKeyId != nil && !value(in.StorageEncrypted):
+		return nil, combination("Parameters KmsKeyId and StorageEncrypted=false cannot be used together.")
 	case in.AllocatedStorage == nil:
 		return nil, combination("Invalid storage size for engine name postgres and storage type gp3: null")
 	}
@@ -174,7 +185,7 @@ func (a *API) created(in *rds.CreateDBInstanceInput) (*wanted, error) {
 		backupWindow: in.PreferredBackupWindow, maintenanceWindow: in.PreferredMaintenanceWindow, parameters: in.DBParameterGroupName, subnets: in.DBSubnetGroupName,
 		storage: in.AllocatedStorage, maxStorage: in.MaxAllocatedStorage, retention: in.BackupRetentionPeriod, port: in.Port,
 		multiAZ: in.MultiAZ, protected: in.DeletionProtection, iam: in.EnableIAMDatabaseAuthentication, copyTags: in.CopyTagsToSnapshot,
-		minor: in.AutoMinorVersionUpgrade, public: in.PubliclyAccessible, encrypted: in.StorageEncrypted,
+		minor: in.AutoMinorVersionUpgrade, public: in.PubliclyAccessible, encrypted: in.StorageEncrypted, key: in.KmsKeyId,
 		tags: in.Tags, groups: in.VpcSecurityGroupIds,
 	}, err
 }

@@ -17,7 +17,7 @@ func (a *API) instanceOperations() []operation {
 			"DBInstanceIdentifier", "Filters", "Marker", "MaxRecords"),
 		op(a.createDBInstance, func(in *rds.CreateDBInstanceInput) about { return anInstance(in.DBInstanceIdentifier) },
 			"DBInstanceIdentifier", "Engine", "EngineVersion", "DBInstanceClass", "AllocatedStorage", "MaxAllocatedStorage", "StorageType",
-			"StorageEncrypted", "MasterUsername", "MasterUserPassword", "DBName", "Port", "MultiAZ", "AvailabilityZone", "BackupRetentionPeriod",
+			"StorageEncrypted", "KmsKeyId", "MasterUsername", "MasterUserPassword", "DBName", "Port", "MultiAZ", "AvailabilityZone", "BackupRetentionPeriod",
 			"PreferredBackupWindow", "PreferredMaintenanceWindow", "DeletionProtection", "EnableIAMDatabaseAuthentication",
 			"CACertificateIdentifier", "Tags", "CopyTagsToSnapshot", "AutoMinorVersionUpgrade", "PubliclyAccessible", "VpcSecurityGroupIds",
 			"DBSubnetGroupName", "DBParameterGroupName"),

@@ -19,6 +19,7 @@ import (
 type state struct {
 	Instances map[string]*instance `json:"instances"`
 	Snapshots map[string]*snapshot `json:"snapshots"`
+	Groups    map[string]*group    `json:"groups,omitempty"` // of parameters, that somebody made
 	Events    []event              `json:"events"`
 	Sequence  int64                `json:"sequence"` // of the last event
 }
@@ -78,6 +79,9 @@ func (s *state) load(dir string) error {
 	}
 	if s.Snapshots == nil {
 		s.Snapshots = map[string]*snapshot{}
+	}
+	if s.Groups == nil {
+		s.Groups = map[string]*group{}
 	}
 	for id, snap := range s.Snapshots {
 		if value(snap.DB.SnapshotType) == automated && value(snap.DB.Status) == "creating" {

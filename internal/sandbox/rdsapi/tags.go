@@ -37,7 +37,7 @@ func sortTags(tags []types.Tag) []types.Tag {
 	return out
 }
 
-// tagged returns the tags of the instance or snapshot with that ARN. The caller holds the lock.
+// tagged returns the tags of the instance, snapshot or parameter group with that ARN. The caller holds the lock.
 func (a *API) tagged(arn *string) (*[]types.Tag, error) {
 	if id, ok := strings.CutPrefix(value(arn), a.arn("db", "")); ok {
 		in, err := a.find(&id)
@@ -52,6 +52,13 @@ func (a *API) tagged(arn *string) (*[]types.Tag, error) {
 			return nil, snapshotMissing(id)
 		}
 		return &s.DB.TagList, nil
+	}
+	if name, ok := strings.CutPrefix(value(arn), a.arn("pg", "")); ok {
+		g, ok := a.state.Groups[name]
+		if !ok {
+			return nil, groupMissing(name)
+		}
+		return &g.Tags, nil
 	}
 	return nil, invalid("Invalid resource name: %s", value(arn))
 }
