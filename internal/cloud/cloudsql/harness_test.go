@@ -29,6 +29,15 @@ type played struct {
 
 func playGoogle(t *testing.T, pace play.Pace) *played {
 	t.Helper()
+	g := emptyGoogle(t, pace)
+	g.adopt(t, "main", 15, true)
+	g.adopt(t, "audit", 16, true)
+	return g
+}
+
+// emptyGoogle is one without instances.
+func emptyGoogle(t *testing.T, pace play.Pace) *played {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dbops-cloudsql-test-") // t.TempDir is closed to the servers' user
 	if err != nil {
 		t.Fatal(err)
@@ -70,8 +79,6 @@ func playGoogle(t *testing.T, pace play.Pace) *played {
 		server.Close()
 	})
 	g.url = server.URL
-	g.adopt(t, "main", 15, true)
-	g.adopt(t, "audit", 16, true)
 	return g
 }
 

@@ -56,7 +56,8 @@ type follow struct {
 
 func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 	switch f.receipt.Change {
-	case changeModify, changeFailover, changeBackup, changeRestore, changeDelete, changeAddCA, changeCA, changeClient, changeRevoke:
+	case changeModify, changeFailover, changeBackup, changeRestore, cloud.ChangeProvision, changeDelete, changeAddCA, changeCA, changeClient,
+		changeRevoke:
 	default:
 		return cloud.Progress{}, fault.Newf(fault.Invalid, f.q.Op, "the receipt is not one of Cloud SQL's: it is for the change %q", f.receipt.Change)
 	}

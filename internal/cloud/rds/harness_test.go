@@ -28,6 +28,15 @@ type played struct {
 
 func playAWS(t *testing.T) *played {
 	t.Helper()
+	a := emptyAWS(t)
+	a.adopt(t, "orders-prod", "14", true)
+	a.adopt(t, "billing-prod", "15", true)
+	return a
+}
+
+// emptyAWS is one without instances.
+func emptyAWS(t *testing.T) *played {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dbops-rds-test-") // t.TempDir is closed to the servers' user
 	if err != nil {
 		t.Fatal(err)
@@ -61,23 +70,28 @@ func playAWS(t *testing.T) *played {
 	server := httptest.NewServer(awsid.Front(map[string]http.Handler{"rds": a.api, "sts": a.keys.STS(a.faults)}))
 	t.Cleanup(server.Close)
 	a.url = server.URL
-	a.adopt(t, "orders-prod", "14", true)
-	a.adopt(t, "billing-prod", "15", true)
 	return a
 }
 
 // adopt makes an instance on a real server.
 func (a *played) adopt(t *testing.T, id, version string, protected bool) {
 	t.Helper()
-	_, err := a.api.Adopt(t.Context(), rdsapi.Seed{
+	a.adoptLike(t, id, version, protected, func(*sdk.CreateDBInstanceInput) {})
+}
+
+// adoptLike makes an instance with something changed.
+func (a *played) adoptLike(t *testing.T, id, version string, protected bool, change func(*sdk.CreateDBInstanceInput)) {
+	t.Helper()
+	seed := rdsapi.Seed{
 		Create: sdk.CreateDBInstanceInput{
 			DBInstanceIdentifier: &id, EngineVersion: &version, MasterUsername: new("orders_admin"), BackupRetentionPeriod: new(int32(7)),
 			MultiAZ: new(true), DeletionProtection: &protected, EnableIAMDatabaseAuthentication: new(true),
 			Tags: []types.Tag{{Key: new("environment"), Value: new("prod")}},
 		},
 		Password: secret.New("correct-horse-battery"),
-	})
-	if err != nil {
+	}
+	change(&seed.Create)
+	if _, err := a.api.Adopt(t.Context(), seed); err != nil {
 		t.Fatal(err)
 	}
 }

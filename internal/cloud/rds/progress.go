@@ -63,6 +63,8 @@ func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 		return f.judge(ctx, f.rotated)
 	case changeRestore:
 		return f.judge(ctx, f.restored)
+	case cloud.ChangeProvision:
+		return f.judge(ctx, f.provisioned)
 	case changeBackup:
 		return f.backedUp(ctx)
 	case changeRename:
