@@ -26,6 +26,7 @@ type changeFlags struct {
 	yes     bool
 	confirm string
 	detach  bool
+	queue   string // of the workers that a run is left to; empty: the default
 	key     string
 }
 
@@ -71,6 +72,12 @@ func (c *cli) change(ctx context.Context, f changeFlags, want app.Change) error 
 	}
 	defer a.Close()
 	want.Key = c.sshKey(f.key)
+	if f.queue != "" {
+		if _, err := a.Engine(ctx, app.EngineOptions{Queue: f.queue}); err != nil {
+			return err
+		}
+		f.detach = !f.plan
+	}
 	p, err := a.PlanChange(ctx, want)
 	if err != nil {
 		return err

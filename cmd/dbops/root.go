@@ -78,7 +78,7 @@ func newRootCmd(c *cli) *cobra.Command {
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(
 		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c),
-		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newMigrateCmd(c), newCertsCmd(c), newCredsCmd(c),
+		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newUpgradeCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newMigrateCmd(c), newCertsCmd(c), newCredsCmd(c),
 		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newStateCmd(c),
 		newEncoreCmd(c), newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
 	)

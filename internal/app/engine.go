@@ -58,6 +58,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	kinds = append(kinds, creds.New(a.credentials())...)
 	kinds = append(kinds, a.certificates()...)
 	kinds = append(kinds, migrate.New(a.migrations())...)
+	kinds = append(kinds, a.upgrades().Kinds()...)
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)

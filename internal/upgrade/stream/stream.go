@@ -190,6 +190,23 @@ func (c *copier) totals(ctx context.Context) error {
 	return c.book.totals(ctx, &c.res)
 }
 
+// Done tells whether a copy into the target came to its end, and its notes are still there.
+func Done(ctx context.Context, target Connect) (bool, error) {
+	conn, err := open(ctx, target, targetSettings)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var there, done bool
+	if err = conn.QueryRow(ctx, "select pg_catalog.to_regclass('"+bookSchema+".copy') is not null").Scan(&there); err == nil && there {
+		err = conn.QueryRow(ctx, "select exists (select from "+bookSchema+".copy where phase = '"+phaseDone+"')").Scan(&done)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read how far the copy is: %w", err)
+	}
+	return done, nil
+}
+
 // Finish drops the notes of what was done. It may be called twice.
 func Finish(ctx context.Context, target Connect) error {
 	conn, err := open(ctx, target, targetSettings)

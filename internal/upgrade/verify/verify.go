@@ -26,6 +26,10 @@ type Job struct {
 	Source, Target Connect
 	// SourceSnapshot names one that somebody exported and keeps: then the target is compared with what was copied, whatever was written since.
 	SourceSnapshot string
+	// TargetSnapshot is the same for the target.
+	TargetSnapshot string
+	// Part leaves some out. Defaults to PartAll.
+	Part Part
 	// Jobs is how many tables are read at once. Defaults to 2.
 	Jobs int
 	// Sample sums one row in so many of a large table, chosen by primary key, so that both sides choose the same. All are counted. 0 and 1 are all.
@@ -37,6 +41,18 @@ type Job struct {
 	// Progress is told of each table that is done, by one caller at a time.
 	Progress func(Progress)
 }
+
+// Part is what is compared.
+type Part string
+
+// The parts.
+const (
+	PartAll Part = ""
+	// PartSequences is what a snapshot does not hold: where sequences stand. It takes a moment.
+	PartSequences Part = "sequences"
+	// PartRows is everything else, all of which snapshots hold.
+	PartRows Part = "rows"
+)
 
 // Progress is how a comparison goes.
 type Progress struct {
@@ -154,12 +170,22 @@ func (c *comparison) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.from.close(ctx)
-	if c.to, err = openSide(ctx, "target", c.Target, ""); err != nil {
+	if c.to, err = openSide(ctx, "target", c.Target, c.TargetSnapshot); err != nil {
 		return err
 	}
 	defer c.to.close(ctx)
 	c.r.Source, c.r.Target = c.from.Side, c.to.Side
-	for _, step := range []func(context.Context) error{c.schema, c.owners, c.extensions, c.invalid, c.sequences, c.objects, c.tables} {
+	steps := []func(context.Context) error{c.schema, c.owners, c.extensions, c.invalid, c.objects, c.tables}
+	switch c.Part {
+	case PartSequences:
+		steps = nil
+		c.r.LargeObjects.Equal = true
+		fallthrough
+	case PartAll:
+		steps = append(steps, c.sequences)
+	case PartRows:
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -173,6 +199,11 @@ func (c *comparison) judge() {
 	r.Equal = r.LargeObjects.Equal && len(r.Sequences)+len(r.Schema)+len(r.Owners)+len(r.Extensions)+len(r.Invalid) == 0
 	for _, t := range r.Tables {
 		r.Equal = r.Equal && t.Equal
+	}
+	if c.Part == PartSequences {
+		r.Compared = []string{"where sequences stand"}
+		r.NotCompared = append(r.NotCompared, "everything else, as asked")
+		return
 	}
 	sums := fmt.Sprintf("the number of rows and the sum of all rows of %d tables", len(r.Tables))
 	switch {
@@ -190,8 +221,13 @@ func (c *comparison) judge() {
 	r.Compared = []string{
 		sums + ", " + seen,
 		"the schema: every object's definition and privileges", "who owns what",
-		"where sequences stand", fmt.Sprintf("%d large objects: number, owner and contents", r.LargeObjects.SourceRows),
+		fmt.Sprintf("%d large objects: number, owner and contents", r.LargeObjects.SourceRows),
 		"which extensions there are", "which indexes and constraints are not valid, and which materialised views not filled",
+	}
+	if c.Part == PartAll {
+		r.Compared = append(r.Compared, "where sequences stand")
+	} else {
+		r.NotCompared = append(r.NotCompared, "where sequences stand, as asked")
 	}
 	r.NotCompared = append(r.NotCompared, "rows of materialised views: they were computed anew", "rows of foreign tables: they are elsewhere",
 		"roles, settings of roles and databases: they do not belong to the database", "security labels")

@@ -1,0 +1,297 @@
+package upgrade
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/upgrade/quiesce"
+)
+
+// RollbackRequest asks to return service to the source of an upgrade that was switched.
+type RollbackRequest struct {
+	Run string `json:"run"` // of the upgrade
+	// LoseWrites goes back though what was written to the new instance stays there, and nowhere else.
+	LoseWrites bool `json:"lose_writes,omitempty"`
+}
+
+// CleanupRequest asks to give the way back up.
+type CleanupRequest struct {
+	Run string `json:"run"` // of the upgrade
+	// Remove removes the source as well, after a last backup where the cloud keeps one without its instance.
+	Remove bool `json:"remove,omitempty"`
+}
+
+// past is an upgrade that was run, as operations after it see it.
+type past struct {
+	Request Request         `json:"request"`
+	Facts   facts           `json:"facts"`
+	Before  *quiesce.Before `json:"before,omitempty"` // who could connect to the source
+	Mark    string          `json:"mark,omitempty"`
+	// Reversed: the source follows the new instance.
+	Reversed bool `json:"reversed,omitempty"`
+	// Switched, and not yet given up or taken back.
+	Switched bool `json:"switched"`
+	Ended    bool `json:"ended"`
+	// After is the operation that ended the way back: a rollback or a cleanup.
+	After string `json:"after,omitempty"`
+	// Written is what clients wrote to the new instance since. It changes all the time.
+	Written string `json:"written,omitempty"`
+	Source  string `json:"source,omitempty"` // the state of the source
+}
+
+func samePast(a, b past) bool {
+	a.Written, b.Written = "", ""
+	x, errx := json.Marshal(a)
+	y, erry := json.Marshal(b)
+	return errx == nil && erry == nil && string(x) == string(y)
+}
+
+// recall reads what became of an upgrade.
+func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *moving, err error) {
+	plan, state, journal, after, err := r.d.Journal(ctx, run)
+	if err != nil {
+		return p, nil, err
+	}
+	what := "find the upgrade " + run
+	if plan.Kind != RunKind || plan.Environment != t.Environment || plan.Instance != t.Instance {
+		return p, nil, fault.Newf(fault.Usage, what, "it is no upgrade of %s: it is %s of %s", t, plan.Kind, plan.Target).Hint("dbops upgrade status -e %s %s", t.Environment, t.Instance)
+	}
+	if err := json.Unmarshal(plan.Request, &p.Request); err == nil {
+		err = json.Unmarshal(plan.Facts, &p.Facts)
+	}
+	if err != nil {
+		return p, nil, fault.New(fault.Internal, what, err)
+	}
+	m = r.moving(t, p.Request, p.Facts)
+	m.run = run
+	p.Ended, p.After = state.State.Ended(), after
+	var b quiesce.Before
+	if ok, err := output(journal, noteStep, &b); err != nil {
+		return p, nil, err
+	} else if ok {
+		p.Before = &b
+	}
+	var o opened
+	if p.Switched, err = output(journal, switchStep, &o); err != nil {
+		return p, nil, err
+	}
+	p.Mark = o.Mark
+	p.Reversed = p.Switched && m.reversed()
+	return p, m, nil
+}
+
+func (p past) findings(t op.Target, run string) (out []op.Finding) {
+	switch {
+	case p.After != "":
+		out = append(out, block("ended", "there is nothing to do", "upgrade "+run+" was ended by "+p.After))
+	case !p.Switched || p.Before == nil:
+		out = append(out, block("not-switched", fmt.Sprintf("dbops runs decide %s undo", run), "upgrade "+run+" has not switched anybody"))
+	case !p.Ended:
+		out = append(out, block("running", fmt.Sprintf("wait for it, or dbops runs decide %s abandon", run), "upgrade "+run+" has not ended"))
+	}
+	if p.Source != "" && p.Source != string(cloud.Available) {
+		out = append(out, block("source", "start it in the provider's console", "the source is "+p.Source))
+	}
+	return out
+}
+
+func (r *Room) rollback() op.Operation[RollbackRequest, past] {
+	return op.Operation[RollbackRequest, past]{
+		Kind: RollbackKind, Same: samePast,
+		Observe: func(ctx context.Context, t op.Target, q RollbackRequest) (past, error) {
+			p, m, err := r.recall(ctx, t, q.Run)
+			if err != nil {
+				return p, err
+			}
+			if c, err := m.cloud(ctx); err != nil {
+				return p, err
+			} else if c != nil {
+				live, err := c.Get(ctx, m.from.Name)
+				if err != nil {
+					return p, err
+				}
+				p.Source = string(live.State)
+			}
+			if p.Switched && p.After == "" && !p.Reversed {
+				now, err := m.mark(ctx, m.to)
+				if err != nil {
+					p.Written = "not known: " + oneLine(err)
+				} else if now != p.Mark {
+					if p.Written, err = m.written(ctx); err != nil {
+						return p, err
+					}
+				}
+			}
+			return p, nil
+		},
+		Derive: deriveRollback,
+		Steps:  r.rollbackSteps,
+	}
+}
+
+func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
+	from, to := p.Facts.Source.Server.Name, p.Facts.Target.Server.Name
+	d := op.Draft{
+		Title:    fmt.Sprintf("return %s from %s, PostgreSQL %d, to %s, PostgreSQL %d", t, to, p.Request.To, from, p.Facts.Source.Major),
+		Findings: p.findings(t, q.Run),
+		Changes: []op.Change{
+			{Setting: "clients", From: to, To: from},
+			{Setting: "writers of " + to, From: "let in", To: "kept out"},
+			{Setting: "writers of " + from, From: "kept out", To: "let in"},
+		},
+		Downtime: op.Downtime{Expected: "brief", Text: "from when writers are kept out of " + to + " until clients are on " + from},
+		Also:     []string{t.Environment + "/" + from, t.Environment + "/" + to},
+		Notes:    []string{to + " stays as it is, closed to clients: remove it when nobody needs it"},
+	}
+	switch {
+	case p.Reversed:
+		d.Notes = append(d.Notes, "what was written to "+to+" is carried back: "+from+" follows it")
+	case p.Written == "":
+		d.Notes = append(d.Notes, "nothing was written to "+to+" since the switch")
+	case q.LoseWrites:
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Warn, Check: "lost-writes", Text: "what was written to " + to + " since the switch stays there, and is lost to clients", Evidence: p.Written,
+			Remedy: "copy what matters by hand: " + to + " is kept",
+		})
+	default:
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Block, Check: "lost-writes", Text: "what was written to " + to + " since the switch would be lost", Evidence: p.Written,
+			Remedy: "copy what matters by hand, then give --lose-writes",
+		})
+	}
+	return d
+}
+
+func (r *Room) rollbackSteps(t op.Target, q RollbackRequest, p past) []op.Step {
+	m := r.moving(t, p.Request, p.Facts)
+	m.run = q.Run
+	back := m.step("back", "keep writers out of "+m.to.Name+", bring back what they wrote, and make clients use "+m.from.Name,
+		func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+			if p.Before == nil {
+				return op.Result{}, fault.Newf(fault.Internal, "go back", "it is not known who could connect")
+			}
+			return m.goBack(ctx, s, p.Before, p.Reversed, q.LoseWrites, p.Mark)
+		})
+	steps := []op.Step{m.onward(back)}
+	if p.Reversed {
+		steps = append(steps, m.onward(m.step("end-reverse", "end the replication in reverse", (*moving).endReverse)))
+	}
+	return steps
+}
+
+func (r *Room) cleanup() op.Operation[CleanupRequest, past] {
+	return op.Operation[CleanupRequest, past]{
+		Kind: CleanupKind, Same: samePast,
+		Observe: func(ctx context.Context, t op.Target, q CleanupRequest) (past, error) {
+			p, _, err := r.recall(ctx, t, q.Run)
+			return p, err
+		},
+		Derive: deriveCleanup,
+		Steps:  r.cleanupSteps,
+	}
+}
+
+func deriveCleanup(t op.Target, q CleanupRequest, p past) op.Draft {
+	from := p.Facts.Source.Server.Name
+	d := op.Draft{
+		Title:    fmt.Sprintf("give up the way back of %s to %s, PostgreSQL %d", t, from, p.Facts.Source.Major),
+		Findings: p.findings(t, q.Run),
+		Changes:  []op.Change{{Setting: "way back", From: from, To: "none"}},
+		Downtime: op.Downtime{Expected: "none", Text: "clients use " + p.Facts.Target.Server.Name + ", which is not touched"},
+		Also:     []string{t.Environment + "/" + from},
+		Cost:     "none: " + from + " goes on costing what it costs",
+		Back:     "nothing: " + from + " is kept as it is, but what is written to " + p.Facts.Target.Server.Name + " from now on is not on it",
+	}
+	if q.Remove {
+		d.Changes = append(d.Changes, op.Change{Target: t.Environment + "/" + from, Setting: "instance", From: from, To: "removed"})
+		d.Cost = "down: one instance"
+		d.Back = "nothing brings the instance back; a backup that is restored makes a new one"
+		if p.Facts.Source.Provider == cloud.Postgres || p.Facts.Source.Server.Declared {
+			d.Findings = append(d.Findings, block("remove", "leave --remove-source out", "nobody but its owner removes a plain server"))
+		}
+		d.Findings = append(d.Findings, warn("remove", "leave --remove-source out to keep it", from+" is removed, with all that is in it"))
+		if p.Facts.Source.Provider == cloud.CloudSQL {
+			d.Findings = append(d.Findings, warn("backups", "export what has to be kept", "the backups of an instance of Cloud SQL are gone with it"))
+		}
+	}
+	return d
+}
+
+func (r *Room) cleanupSteps(t op.Target, q CleanupRequest, p past) []op.Step {
+	m := r.moving(t, p.Request, p.Facts)
+	m.run = q.Run
+	var steps []op.Step
+	if p.Reversed {
+		steps = append(steps, m.onward(m.step("end-reverse", "end the replication to "+m.from.Name, (*moving).endReverse)))
+	}
+	if q.Remove {
+		if p.Facts.Source.Provider == cloud.RDS {
+			steps = append(steps, m.onward(m.step("last-backup", "make a last backup of "+m.from.Name, (*moving).lastBackup)))
+		}
+		return append(steps, m.onward(m.step("remove-source", "remove "+m.from.Name, (*moving).removeSource)))
+	}
+	return append(steps, m.step("keep", "see that "+m.from.Name+" is protected", (*moving).keep))
+}
+
+func (m *moving) lastBackup(ctx context.Context, s *op.Session) (op.Result, error) {
+	c, err := m.cloud(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	label := "dbops-last-" + s.Run
+	return m.backUp(ctx, s, c, m.from.Name, label)
+}
+
+// backUp makes a backup of a label, once.
+func (m *moving) backUp(ctx context.Context, s *op.Session, c Cloud, name, label string) (out op.Result, err error) {
+	var receipt *cloud.Receipt
+	err = s.Poll(ctx, m.r.d.Pace, "back up "+name, func(ctx context.Context) (bool, string, error) {
+		if receipt != nil {
+			if p, err := c.Progress(ctx, *receipt); err != nil || !p.Done {
+				return false, says(name, p), err
+			}
+		}
+		all, err := c.Backups(ctx, name)
+		if err != nil {
+			return false, "", err
+		}
+		for _, b := range all {
+			if b.Kind == "manual" && (b.ID == label || b.Text == label) {
+				out.Output, out.Text = b, "backup "+b.ID+" is ready"
+				out.Changes = []op.Change{{Setting: "backups", To: b.ID + " (" + label + ")"}}
+				return b.Ready, "backup " + b.ID + ": " + b.State, nil
+			}
+		}
+		if receipt != nil {
+			return false, "the backup is not listed yet", nil
+		}
+		if err := s.Fence(); err != nil {
+			return false, "", err
+		}
+		got, err := c.CreateBackup(ctx, name, label)
+		if errors.Is(err, cloud.ErrExists) {
+			return false, "the backup is there", nil
+		}
+		if err == nil {
+			receipt, out.RequestID = &got, got.RequestID
+		}
+		return false, "", err
+	})
+	return out, err
+}
+
+func (m *moving) removeSource(ctx context.Context, s *op.Session) (op.Result, error) {
+	c, err := m.cloud(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	return m.remove(ctx, s, c, m.from.Name, func(_ context.Context, live *cloud.Instance) (bool, error) {
+		return live.Created.Truncate(time.Second).Equal(m.f.Source.Created.Truncate(time.Second)), nil // the one that was upgraded, and no later one of its name
+	})
+}

@@ -1,0 +1,300 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/upgrade/preflight"
+	"dbops/internal/upgrade/quiesce"
+	"dbops/internal/upgrade/stats"
+)
+
+// InPlaceRequest asks the cloud to upgrade the instance itself, or by a copy that takes its place.
+type InPlaceRequest struct {
+	To int `json:"to"` // the major
+	// BlueGreen has RDS make a copy of the new major that follows, and swap the two.
+	BlueGreen bool `json:"blue_green,omitempty"`
+	// Parameters is the parameter group of the new major's family (rds), where the instance has one that somebody made.
+	Parameters string `json:"parameters,omitempty"`
+	// Unattended goes through the gate.
+	Unattended bool `json:"unattended,omitempty"`
+}
+
+func (r *Room) inPlace() op.Operation[InPlaceRequest, facts] {
+	return op.Operation[InPlaceRequest, facts]{
+		Kind: InPlaceKind, Words: words(), Same: same, Observe: r.observeInPlace, Derive: deriveInPlace, Steps: r.inPlaceSteps,
+	}
+}
+
+func (r *Room) observeInPlace(ctx context.Context, t op.Target, q InPlaceRequest) (f facts, err error) {
+	c, src, err := r.source(ctx, t)
+	if err != nil {
+		return f, err
+	}
+	f.Source, f.Target = src, targetFacts{Server: src.Server}
+	if c == nil || q.To <= src.Major || src.State != cloud.Available {
+		return f, nil // the plan says so
+	}
+	if f.Offers, err = c.Majors(ctx, src.Server.Name); err != nil {
+		return f, err
+	}
+	names, err := r.databases(ctx, t, src.Server, nil)
+	if err != nil {
+		return f, err
+	}
+	report, err := r.look(ctx, t, src.Server, names, preflight.Target{Major: q.To}, preflight.Dump)
+	if err != nil {
+		return f, err
+	}
+	f.Preflight = summary{report.Checks, report.Took}
+	for _, d := range report.Facts.Databases {
+		one := database{Name: d.Name, Tables: d.Objects.Tables, Rows: d.Rows}
+		if d.Bytes != nil {
+			one.Bytes = *d.Bytes
+		}
+		f.Databases = append(f.Databases, one)
+	}
+	for _, x := range foundBy(report) {
+		if x.Check != "disk-space" { // nothing is copied
+			f.Found = append(f.Found, x)
+		}
+	}
+	problems, err := c.CanUpgrade(ctx, src.Server.Name, q.To)
+	if is(err, fault.Busy) {
+		f.Found = append(f.Found, found{Severity: op.Info, Check: "provider-check", Text: "the provider's own check of the databases goes on: the run waits for what it says"})
+		err = nil
+	}
+	for _, p := range problems {
+		f.Found = append(f.Found, found{Severity: op.Block, Check: "provider-check", Text: p, Remedy: "mend that, then plan again"})
+	}
+	return f, err
+}
+
+func deriveInPlace(t op.Target, q InPlaceRequest, f facts) op.Draft {
+	name := f.Source.Server.Name
+	d := op.Draft{
+		Title:    fmt.Sprintf("upgrade %s in place from PostgreSQL %d to %d", t, f.Source.Major, q.To),
+		Changes:  []op.Change{{Setting: "major", From: fmt.Sprint(f.Source.Major), To: fmt.Sprint(q.To)}},
+		Downtime: op.Downtime{Expected: "some", Text: "minutes to an hour, as long as the cloud needs: it says nothing beforehand, and nobody gets in meanwhile; a restored copy that is upgraded measures it"},
+		Cost:     "none: it stays one instance",
+		Back: fmt.Sprintf("there is no way back to PostgreSQL %d but a new instance of the backup that the run makes, without what was written since: dbops backup restore -e %s %s --backup ID --to NAME",
+			f.Source.Major, t.Environment, t.Instance),
+		Notes: []string{"point-in-time recovery does not reach back across the upgrade", "name, address, roles and passwords stay"},
+	}
+	if q.BlueGreen {
+		d.Title = fmt.Sprintf("upgrade %s by a blue/green deployment from PostgreSQL %d to %d", t, f.Source.Major, q.To)
+		d.Downtime = op.Downtime{Expected: "brief", Text: "the switchover, within five minutes or not at all; by what Amazon says usually under one"}
+		d.Cost = "up: one more instance like " + name + ", and the old one until somebody removes it"
+		d.Back = "the old instance stays under another name, without what was written since: nothing replicates back to it"
+		d.Notes = []string{"the copy takes over name and address", "tables without a primary key are copied once and then only insert: Amazon says so"}
+	}
+	switch {
+	case f.Source.Provider == cloud.Postgres:
+		d.Findings = append(d.Findings, block("provider", "dbops upgrade run --into INSTANCE", "a plain server has nobody who upgrades it in place"))
+	case q.BlueGreen && f.Source.Provider != cloud.RDS:
+		d.Findings = append(d.Findings, block("provider", "leave --blue-green out, or upgrade with --catch-up", "blue/green deployments are of RDS"))
+	}
+	if q.To <= f.Source.Major {
+		d.Findings = append(d.Findings, block("major", "choose a later major: an upgrade goes up", fmt.Sprintf("%s is PostgreSQL %d already, and %d is asked for", name, f.Source.Major, q.To)))
+	} else if f.Source.Provider != cloud.Postgres && f.Source.State == cloud.Available && !f.offersInPlace(q.To) {
+		d.Findings = append(d.Findings, block("offer", "choose one that it offers in place: "+f.inPlaceOffers(), fmt.Sprintf("the cloud does not upgrade this instance to PostgreSQL %d in one step", q.To)))
+	}
+	if f.Source.State != cloud.Available {
+		d.Findings = append(d.Findings, block("state", "start or mend it in the provider's console, then plan again", name+" is "+string(f.Source.State)+", and has to be available"))
+	}
+	for _, x := range f.Found {
+		text := x.Text
+		if x.Database != "" {
+			text = "database " + x.Database + ": " + text
+		}
+		d.Findings = append(d.Findings, op.Finding{Severity: x.Severity, Check: x.Check, Text: text, Evidence: x.Evidence, Remedy: x.Remedy})
+	}
+	if !q.BlueGreen {
+		d.Findings = append(d.Findings, warn("no-way-back", "dbops upgrade run keeps the old instance as the way back", "an upgrade in place cannot be undone"))
+	}
+	return d
+}
+
+func (f facts) offersInPlace(major int) bool {
+	for _, o := range f.Offers {
+		if o.Major == major && o.InPlace != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (f facts) inPlaceOffers() string {
+	var all []string
+	for _, o := range f.Offers {
+		if o.InPlace != "" {
+			all = append(all, fmt.Sprint(o.Major))
+		}
+	}
+	if len(all) == 0 {
+		return "it offers none"
+	}
+	return strings.Join(all, ", ")
+}
+
+func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
+	m := r.moving(t, Request{To: q.To, Unattended: q.Unattended}, f)
+	m.from, m.to = f.Source.Server, f.Source.Server
+	if q.BlueGreen {
+		return m.greenSteps(q)
+	}
+	steps := []op.Step{
+		m.step("precheck", "wait for what the provider's own check says", (*moving).precheck),
+		m.step("backup", "make a backup", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+			c, err := m.cloud(ctx)
+			if err != nil {
+				return op.Result{}, err
+			}
+			return m.backUp(ctx, s, c, m.from.Name, "before-"+s.Run)
+		}),
+	}
+	if !q.Unattended {
+		steps = append(steps, op.Step{Name: gateStep, Title: "wait for the word to upgrade", Gate: "from now on nobody writes to " + m.from.Name +
+			", and soon nobody gets in, until the cloud has upgraded it. There is no way back from that but a new instance of the backup. dbops upgrade cutover goes on"})
+	}
+	steps = append(steps, m.closeSteps()...)
+	return append(steps,
+		m.step("count", "count what is there", (*moving).count),
+		m.onward(m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+			return m.upgrade(ctx, s, cloud.UpgradeOptions{Parameters: q.Parameters})
+		})),
+		m.onward(m.step("extensions", "bring extensions to the versions of the new major", (*moving).extensions)),
+		m.onward(m.step("statistics", "give the planner its statistics", (*moving).reanalyze)),
+		m.onward(m.step(verifyStep, "compare with what was counted", (*moving).recount)),
+		m.onward(m.step(switchStep, "let writers in again", (*moving).letIn)))
+}
+
+func (m *moving) precheck(ctx context.Context, s *op.Session) (op.Result, error) {
+	c, err := m.cloud(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	var problems []string
+	err = s.Poll(ctx, m.r.d.Pace, "check "+m.from.Name, func(ctx context.Context) (bool, string, error) {
+		var err error
+		problems, err = c.CanUpgrade(ctx, m.from.Name, m.q.To)
+		return err == nil, "the provider checks the databases", err
+	})
+	if err == nil && len(problems) > 0 {
+		err = fault.Newf(fault.Blocked, "upgrade "+m.from.Name, "the provider refuses: %s", strings.Join(problems, "; ")).Hint("mend that, then dbops runs decide %s retry, or undo", s.Run)
+	}
+	return op.Result{Text: "the provider sees nothing in the way"}, err
+}
+
+func (m *moving) upgrade(ctx context.Context, s *op.Session, o cloud.UpgradeOptions) (out op.Result, err error) {
+	c, err := m.cloud(ctx)
+	if err != nil {
+		return out, err
+	}
+	what := fmt.Sprintf("upgrade %s to PostgreSQL %d", m.from.Name, m.q.To)
+	var receipt *cloud.Receipt
+	err = s.Poll(ctx, m.r.d.Pace, what, func(ctx context.Context) (bool, string, error) {
+		if receipt == nil {
+			if err := s.Fence(); err != nil {
+				return false, "", err
+			}
+			got, err := c.Upgrade(ctx, m.from.Name, m.q.To, o)
+			if err != nil {
+				return false, "", err
+			}
+			receipt, out.RequestID = &got, got.RequestID
+		}
+		p, err := c.Progress(ctx, *receipt)
+		return p.Done, says(m.from.Name, p), err
+	})
+	if err != nil {
+		if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Internal {
+			err = fault.New(fault.Failed, what, err).Hint("the instance is as before, closed to writers: mend that and dbops runs decide %s retry, or dbops upgrade rollback -e %s %s lets them in", s.Run, m.t.Environment, m.t.Instance)
+		}
+		return out, err
+	}
+	out.Changes = []op.Change{{Setting: "major", From: fmt.Sprint(m.f.Source.Major), To: fmt.Sprint(m.q.To)}}
+	out.Text = "it is upgraded"
+	return out, m.reach(ctx, s, m.from)
+}
+
+func (m *moving) extensions(ctx context.Context, s *op.Session) (op.Result, error) {
+	var changed []string
+	err := m.each(func(name string) error {
+		conn, err := m.r.d.Connect(ctx, m.t, m.to, name, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		rows, err := conn.Query(ctx, `select e.extname::text, e.extversion, a.default_version from pg_catalog.pg_extension e
+ join pg_catalog.pg_available_extensions a on a.name = e.extname where a.default_version <> e.extversion order by 1`)
+		if err != nil {
+			return err
+		}
+		type old struct{ name, from, to string }
+		var all []old
+		for rows.Next() {
+			var o old
+			if err := rows.Scan(&o.name, &o.from, &o.to); err != nil {
+				return err
+			}
+			all = append(all, o)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		for _, o := range all {
+			if err := s.Fence(); err != nil {
+				return err
+			}
+			if _, err := conn.Exec(ctx, "set transaction_read_only = off; alter extension "+ident(o.name)+" update"); err != nil {
+				return fmt.Errorf("update the extension %s from %s to %s: %w", o.name, o.from, o.to, err)
+			}
+			changed = append(changed, fmt.Sprintf("%s in %s from %s to %s", o.name, name, o.from, o.to))
+		}
+		return nil
+	})
+	text := "all are as the new major has them"
+	if len(changed) > 0 {
+		text = strings.Join(changed, "; ")
+	}
+	return op.Result{Text: text}, err
+}
+
+func (m *moving) reanalyze(ctx context.Context, s *op.Session) (op.Result, error) {
+	var out counted
+	err := m.each(func(name string) error {
+		res, err := stats.Analyze(ctx, stats.Job{
+			Source: m.in(m.to, name), Target: m.in(m.to, name), Jobs: m.q.Jobs, Tool: m.r.d.Tool, Dir: m.r.d.Dir,
+			Progress: func(done, of int, table string) {
+				s.Progress(ctx, "%s: statistics of %d of %d, %s", name, done, of, table)
+			},
+		})
+		out.Databases = append(out.Databases, countedIn{name, res})
+		return err
+	})
+	return op.Result{Output: out, Text: "the planner knows its tables"}, err
+}
+
+func (m *moving) letIn(ctx context.Context, s *op.Session) (op.Result, error) {
+	b, err := before(s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	if err := s.Fence(); err != nil {
+		return op.Result{}, err
+	}
+	if err := quiesce.Open(ctx, m.at(m.from), b); err != nil {
+		return op.Result{}, err
+	}
+	return op.Result{
+		Output: opened{At: time.Now().UTC()}, Text: "writers are let in",
+		Changes: []op.Change{{Setting: "writers", From: "kept out", To: "let in"}},
+	}, nil
+}

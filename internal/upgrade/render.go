@@ -1,0 +1,138 @@
+package upgrade
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+//go:embed page/report.html.tmpl
+var page string
+
+// HTML writes the report as one page that needs nothing else.
+func (r *Report) HTML(w io.Writer) error {
+	t, err := template.New("report").Funcs(template.FuncMap{
+		"bytes": size, "comma": humanize.Comma, "stamp": stamp, "verdict": r.verdict, "lower": strings.ToLower,
+	}).Parse(page)
+	if err != nil {
+		return err
+	}
+	return t.Execute(w, r)
+}
+
+func size(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// verdict is the report in a sentence.
+func (r *Report) verdict() string {
+	switch {
+	case len(r.Failures) > 0:
+		return fmt.Sprintf("%s: %s", r.Failures[0].Step, r.Failures[0].Text)
+	case r.Kind == RehearseKind && r.State == "done":
+		text := "everything worked, and both sides were the same"
+		if r.Forecast != nil {
+			text += fmt.Sprintf("; clients will be shut out for %s to %s", r.Forecast.Low, r.Forecast.High)
+		}
+		return text
+	case r.Downtime != nil:
+		return fmt.Sprintf("clients were shut out for %s", r.Downtime.Took)
+	}
+	return "it is " + string(r.State)
+}
+
+// Markdown writes the report as text.
+func (r *Report) Markdown(w io.Writer) error {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# %s", r.Title)
+	line("\n**%s**\n", cell(r.verdict()))
+	line("| | |\n| --- | --- |")
+	line("| run | %s, %s |", r.Run, r.State)
+	line("| from | %s, PostgreSQL %d |", cell(r.Source.Name), r.Source.Major)
+	line("| to | %s, PostgreSQL %d |", cell(r.Target.Name), r.Target.Major)
+	line("| began | %s |", stamp(r.Started))
+	line("| took | %s |", r.Took)
+	if r.Downtime != nil {
+		line("| clients shut out | %s, from %s to %s |", r.Downtime.Took, stamp(r.Downtime.From), stamp(r.Downtime.To))
+	}
+	if r.Forecast != nil {
+		line("| forecast of that | %s to %s |", r.Forecast.Low, r.Forecast.High)
+	}
+	if r.Back != "" {
+		line("| the way back | %s |", cell(r.Back))
+	}
+	if r.Forecast != nil {
+		line("\nThe forecast: %s.", r.Forecast.Rule)
+	}
+	if len(r.Failures) > 0 {
+		line("\n## What failed\n")
+		for _, f := range r.Failures {
+			line("- **%s**: %s", cell(f.Step), cell(f.Text))
+			if f.Hint != "" {
+				line("  %s", cell(f.Hint))
+			}
+		}
+	}
+	line("\n## Phases\n\n| phase | took | tries | clients | |\n| --- | ---: | ---: | --- | --- |")
+	for _, p := range r.Phases {
+		shut := ""
+		if p.Downtime {
+			shut = "shut out"
+		}
+		line("| %s | %s | %d | %s | %s |", cell(p.Title), p.Took, p.Attempts, shut, cell(p.Problem))
+	}
+	line("\n## Databases\n\n| database | tables | rows | copied | took | compared |\n| --- | ---: | ---: | ---: | ---: | --- |")
+	for _, d := range r.Databases {
+		line("| %s | %d | %s | %s | %s | %s |", cell(d.Name), d.Tables, humanize.Comma(d.Rows), size(d.Bytes), d.Took, cell(d.verdict()))
+	}
+	list := func(title string, all []string) {
+		if len(all) == 0 {
+			return
+		}
+		line("\n## %s\n", title)
+		for _, s := range all {
+			line("- %s", cell(s))
+		}
+	}
+	list("What was compared", r.Compared)
+	list("What was not", r.Not)
+	list("Settings that were not carried over", r.Lost)
+	list("Roles and settings that were left out", r.LeftOut)
+	list("Sessions that were ended", r.Sessions)
+	var findings []string
+	for _, f := range r.Findings {
+		findings = append(findings, fmt.Sprintf("%s, %s: %s", f.Severity, f.Check, f.Text))
+	}
+	list("Findings of the plan", findings)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (d ReportData) verdict() string {
+	if d.Equal {
+		return fmt.Sprintf("the same, %d tables", d.Sums)
+	}
+	if d.Why != "" {
+		return d.Why
+	}
+	return "not compared"
+}
+
+// Verdict is how a database came out of the comparison.
+func (d ReportData) Verdict() string { return d.verdict() }
+
+// cell keeps text within a line of a table.
+func cell(s string) string {
+	return strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;").Replace(s)
+}

@@ -1,0 +1,346 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/upgrade/follow"
+	"dbops/internal/upgrade/quiesce"
+	"dbops/internal/upgrade/verify"
+)
+
+// freeze compares where sequences stand, and keeps both sides as they are for the comparison that comes when clients are served again.
+func (m *moving) freeze(ctx context.Context, s *op.Session) (op.Result, error) {
+	var out verified
+	err := m.each(func(name string) error {
+		j := m.comparison(ctx, s, name, "")
+		j.Part = verify.PartSequences
+		report, err := verify.Compare(ctx, j)
+		out.Databases = append(out.Databases, verifiedIn{name, report})
+		if err == nil {
+			err = report.Err()
+		}
+		if err == nil {
+			err = m.hold(ctx, s.Run, name)
+		}
+		return err
+	})
+	return op.Result{Output: out, Text: "sequences are the same; rows are compared as they are now, when clients are served again"}, err
+}
+
+// reverse lets the source follow the target, so that going back loses nothing.
+func (m *moving) reverse(ctx context.Context, s *op.Session) (op.Result, error) {
+	err := m.each(func(name string) error {
+		j, err := m.follow(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := s.Fence(); err != nil {
+			return err
+		}
+		if err := follow.Detach(ctx, j); err != nil {
+			return err
+		}
+		return follow.Reverse(ctx, j)
+	})
+	return op.Result{
+		Text:    m.from.Name + " follows " + m.to.Name,
+		Changes: []op.Change{{Target: m.t.Environment + "/" + m.from.Name, Setting: "replication", To: "from " + m.to.Name}},
+	}, err
+}
+
+func (m *moving) endReverse(ctx context.Context, s *op.Session) (op.Result, error) {
+	err := m.each(func(name string) error {
+		j, err := m.follow(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := s.Fence(); err != nil {
+			return err
+		}
+		return follow.ReverseEnd(ctx, j)
+	})
+	return op.Result{Text: "nothing of the replication in reverse is left"}, err
+}
+
+// moveClients makes clients use the target.
+func (m *moving) moveClients(ctx context.Context, s *op.Session) (op.Result, error) {
+	mark, err := m.mark(ctx, m.to)
+	if err != nil {
+		return op.Result{}, err
+	}
+	if err := s.Fence(); err != nil {
+		return op.Result{}, err
+	}
+	out, err := m.switchTo(ctx, s, m.from, m.to)
+	if err != nil {
+		return out, err
+	}
+	out.Output = opened{At: time.Now().UTC(), Mark: mark, Detail: out.Output}
+	return out, nil
+}
+
+func (m *moving) switchTo(ctx context.Context, s *op.Session, from, to Server) (op.Result, error) {
+	if m.r.d.Clients == nil || m.rehearse {
+		return op.Result{Text: "there is nobody to switch"}, nil
+	}
+	return m.r.d.Clients.Switch(ctx, s, from, to)
+}
+
+// marked is what changes when somebody writes to a database and stays when only the server does: how many rows were written, as sessions that have
+// ended have told, and the definitions of everything, with the files of tables, which TRUNCATE changes.
+const marked = `select (select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) from pg_catalog.pg_stat_all_tables
+  where schemaname !~ '^pg_' and schemaname <> 'information_schema' or relname = 'pg_largeobject') || ' ' || md5(string_agg(x, ',' order by x)) from (
+ select format('%s %s %s', oid, xmin, relfilenode) x from pg_catalog.pg_class where relnamespace <> 'pg_catalog'::regnamespace and relkind <> 'S' and relpersistence <> 't'
+ union all select format('%s %s %s', attrelid, attnum, xmin) from pg_catalog.pg_attribute where attrelid >= 16384
+ union all select format('%s %s', oid, xmin) from pg_catalog.pg_proc where oid >= 16384
+ union all select format('%s %s', oid, xmin) from pg_catalog.pg_constraint where oid >= 16384) x`
+
+// mark is the state of a server's databases, so that a later one tells whether anybody wrote. While clients are on it, it is behind by seconds.
+func (m *moving) mark(ctx context.Context, at Server) (string, error) {
+	var all []string
+	err := m.each(func(name string) error {
+		conn, err := m.r.d.Connect(ctx, m.t, at, name, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		var one string
+		if err := conn.QueryRow(ctx, marked).Scan(&one); err != nil {
+			return fmt.Errorf("look whether somebody wrote to %s: %w", at.Name, err)
+		}
+		all = append(all, fmt.Sprintf("%q %s", name, one))
+		return nil
+	})
+	return strings.Join(all, "; "), err
+}
+
+// goBack makes clients use the source again. What was written to the target is carried back where the source follows it; else nothing may have
+// been written, unless lose says that it may be lost.
+func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, reversed, lose bool, mark string) (op.Result, error) {
+	shut, err := quiesce.Look(ctx, m.at(m.to), m.names)
+	if err != nil {
+		return op.Result{}, err
+	}
+	if err := s.Fence(); err != nil {
+		return op.Result{}, err
+	}
+	if _, err := quiesce.Close(ctx, m.at(m.to), shut, quiesce.Options{Grace: m.q.Grace, Keep: m.replicas(), Roles: m.replicas(), Tell: closing(ctx, s)}); err != nil {
+		return op.Result{}, err
+	}
+	lost, err := m.carryBack(ctx, s, reversed, lose, mark)
+	if err != nil {
+		return op.Result{}, errors.Join(err, quiesce.Open(ctx, m.at(m.to), shut))
+	}
+	if err := quiesce.Open(ctx, m.at(m.from), b); err != nil {
+		return op.Result{}, err
+	}
+	out, err := m.switchTo(ctx, s, m.to, m.from)
+	if err != nil {
+		return out, err
+	}
+	out.Text = "clients use " + m.from.Name + " again; " + lost
+	out.Output = wentBack{At: time.Now().UTC(), Text: lost}
+	return out, nil
+}
+
+// wentBack is the output of going back.
+type wentBack struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}
+
+func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bool, mark string) (string, error) {
+	if reversed {
+		err := m.each(func(name string) error {
+			j, err := m.follow(ctx, name)
+			if err != nil {
+				return err
+			}
+			if _, err := follow.ReverseDrain(ctx, j); err != nil {
+				return err
+			}
+			return follow.ReverseSequences(ctx, j)
+		})
+		return "what was written to " + m.to.Name + " was carried back", err
+	}
+	now, err := m.mark(ctx, m.to)
+	if err != nil {
+		return "", err
+	}
+	if now == mark {
+		return "nothing was written to " + m.to.Name, nil
+	}
+	written, err := m.written(ctx)
+	if err != nil {
+		return "", err
+	}
+	if lose {
+		return "lost, as asked: " + written, nil
+	}
+	return "", fault.Newf(fault.Blocked, "go back to "+m.from.Name, "what was written to %s since the switch would be lost, and nothing carries it back: %s", m.to.Name, written).
+		Hint("copy what matters by hand, then dbops upgrade rollback -e %s %s --lose-writes; or stay: dbops runs decide %s abandon", m.t.Environment, m.t.Instance, s.Run)
+}
+
+// written tells what clients wrote to the target, by the tables that were written to most since they were filled.
+func (m *moving) written(ctx context.Context) (string, error) {
+	var parts []string
+	err := m.each(func(name string) error {
+		conn, err := m.r.d.Connect(ctx, m.t, m.to, name, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		// A table that was only filled has as many rows inserted as it has; others were written to by somebody.
+		rows, err := conn.Query(ctx, `select format('%s.%s in %s: %s rows inserted with the copy''s, %s updated, %s deleted', quote_ident(schemaname), quote_ident(relname), current_database(), n_tup_ins, n_tup_upd, n_tup_del)
+ from pg_catalog.pg_stat_user_tables where n_tup_upd + n_tup_del > 0 or n_mod_since_analyze > 0 order by n_tup_upd + n_tup_del + n_mod_since_analyze desc limit 5`)
+		if err != nil {
+			return fmt.Errorf("look what was written to %s: %w", m.to.Name, err)
+		}
+		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		parts = append(parts, all...)
+		return err
+	})
+	if err == nil && len(parts) == 0 {
+		return "definitions, or rows that the server has not counted yet", nil
+	}
+	return strings.Join(parts, "; "), err
+}
+
+// switchBack undoes the switch.
+func (m *moving) switchBack(ctx context.Context, s *op.Session) (op.Result, error) {
+	b, err := before(s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	var done opened
+	ok, err := s.Output(switchStep, &done)
+	if err != nil {
+		return op.Result{}, err
+	}
+	mark := done.Mark
+	if !ok { // it failed in the middle: nobody knows who has written
+		mark = "not known"
+		if m.r.d.Clients == nil {
+			mark, err = m.mark(ctx, m.to)
+		}
+	}
+	if err != nil {
+		return op.Result{}, err
+	}
+	return m.goBack(ctx, s, b, m.reversed(), false, mark)
+}
+
+// reversed tells whether the source follows the target after the cut-over.
+func (m *moving) reversed() bool { return m.q.CatchUp && !m.q.NoWayBack && !m.rehearse }
+
+// compare compares all rows as they were at the cut-over.
+func (m *moving) compare(ctx context.Context, s *op.Session) (op.Result, error) {
+	defer m.r.held.drop(ctx, s.Run, m.names)
+	var out verified
+	err := m.each(func(name string) error {
+		p, ok := m.r.held.get(s.Run, name)
+		if !ok || !p.alive(ctx) {
+			out.Note = "rows were not compared as they were at the cut-over: the process that kept both sides ended. They were compared after the copy, and replication has not failed since"
+			return nil
+		}
+		j := m.comparison(ctx, s, name, p.from.name)
+		j.TargetSnapshot, j.Part = p.to.name, verify.PartRows
+		report, err := verify.Compare(ctx, j)
+		if err != nil {
+			return err
+		}
+		out.Databases = append(out.Databases, verifiedIn{name, report})
+		return report.Err()
+	})
+	if err != nil {
+		return op.Result{}, err
+	}
+	res, err := m.compareRoles(ctx, s, out)
+	if out.Note != "" {
+		res.Text = out.Note
+	}
+	return res, err
+}
+
+// observed is the output of step "observe".
+type observed struct {
+	Sessions []string `json:"sessions"` // of clients on the target
+	Left     []string `json:"left"`     // on the source
+	Lag      []string `json:"lag,omitempty"`
+}
+
+func (m *moving) observe(ctx context.Context, s *op.Session) (op.Result, error) {
+	until := time.Now().Add(m.q.Observe)
+	var out observed
+	for {
+		var err error
+		if out, err = m.see(ctx, s); err != nil {
+			return op.Result{}, err
+		}
+		left := time.Until(until)
+		s.Progress(ctx, "%d clients on %s, %d on %s, %s to go", len(out.Sessions), m.to.Name, len(out.Left), m.from.Name, left.Round(time.Second))
+		if left <= 0 {
+			return op.Result{Output: out, Text: fmt.Sprintf("%d clients on %s, %d on %s", len(out.Sessions), m.to.Name, len(out.Left), m.from.Name)}, nil
+		}
+		if err := op.Sleep(ctx, min(left, 2*time.Second)); err != nil {
+			return op.Result{}, err
+		}
+	}
+}
+
+func (m *moving) see(ctx context.Context, s *op.Session) (out observed, err error) {
+	if out.Sessions, err = m.sessions(ctx, m.to); err != nil {
+		return out, err
+	}
+	if out.Left, err = m.sessions(ctx, m.from); err != nil || !m.reversed() {
+		return out, err
+	}
+	return out, m.each(func(name string) error {
+		j, err := m.follow(ctx, name)
+		if err != nil {
+			return err
+		}
+		lag, err := follow.ReverseLag(ctx, j)
+		out.Lag = append(out.Lag, name+": "+lagText(lag))
+		return err
+	})
+}
+
+// sessions are the clients in the databases of a server.
+func (m *moving) sessions(ctx context.Context, at Server) ([]string, error) {
+	conn, err := m.r.d.Connect(ctx, m.t, at, maintenance, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows, err := conn.Query(ctx, `select format('%s in %s (%s): %s', usename, datname, application_name, count(*)) from pg_catalog.pg_stat_activity
+ where backend_type = 'client backend' and datname = any($1) and application_name not like 'dbops%' group by usename, datname, application_name order by 1`, m.names)
+	if err != nil {
+		return nil, fmt.Errorf("look who uses %s: %w", at.Name, err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// keep protects the source, which nobody needs and which is the way back.
+func (m *moving) keep(ctx context.Context, s *op.Session) (op.Result, error) {
+	c, err := m.cloud(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	text := m.from.Name + " is kept as it is, closed to clients, until dbops upgrade cleanup"
+	if c == nil {
+		return op.Result{Text: text}, nil
+	}
+	out, err := m.modify(ctx, s, c, m.from.Name, cloud.Settings{DeletionProtection: new(true)})
+	out.Text = text + ", and protected from deletion"
+	return out, err
+}
