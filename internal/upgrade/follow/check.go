@@ -2,12 +2,15 @@ package follow
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/op"
+	"dbops/internal/pg"
+	"dbops/internal/secret"
 )
 
 // Problem is one thing that forbids replication, or that somebody should know before it begins.
@@ -130,7 +133,11 @@ func (l *looking) publisher(ctx context.Context, conn *pgx.Conn) error {
 
 // role tries to make the login of the replication.
 func (l *looking) role(ctx context.Context, conn *pgx.Conn) error {
-	sql, err := l.w.createLoginSQL(ctx, conn, "")
+	verifier, err := pg.Verifier(secret.New(rand.Text()))
+	if err != nil {
+		return err
+	}
+	sql, err := l.w.createLoginSQL(ctx, conn, verifier)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 )
 
 func TestCheckNamesWhatForbidsIt(t *testing.T) {
+	t.Parallel()
 	from := newBase(t, 14, `create extension hstore; create table bare (i int, h hstore); create table j (d json); alter table j replica identity full;
 create domain dom as json; create type comp as (a int, p point[]); create table jd (v dom[]); alter table jd replica identity full; create table cp (c comp); alter table cp replica identity full;
 create table fine (a text[], b varchar(3), c int4range, e regclass, f inet, g cidr, h jsonb, n numeric[]); alter table fine replica identity full;
@@ -49,7 +50,7 @@ select lo_from_bytea(0, 'x')`)
 		t.Errorf("begun all the same: %v", err)
 	}
 	from.exec("update bare set i = 1") // nobody's writes are stopped by what was tried
-	clean(t, to)
+	clean(t, j, to)
 
 	// Who may not, is told.
 	j = newJob(from, to)

@@ -53,7 +53,10 @@ func orSay(s, otherwise string) string {
 
 // unsubscribe works without the other server.
 func (w *way) unsubscribe(ctx context.Context, conn *pgx.Conn, identities []identity) error {
-	for _, kind := range []string{"subscription", "publication"} { // a copy of the schema has brought the publication along
+	if err := unseen(ctx, conn); err != nil {
+		return err
+	}
+	for _, kind := range []string{"subscription", "publication"} { // a copy of the schema has brought the publication along, and both sides are the same with it
 		st, _, err := noted(ctx, conn, kind, w.name)
 		if err != nil {
 			return err
@@ -85,6 +88,9 @@ func (w *way) unsubscribe(ctx context.Context, conn *pgx.Conn, identities []iden
 
 // unpublish keeps the list of altered tables, in the publication, if the other side needs it yet.
 func (w *way) unpublish(ctx context.Context, conn *pgx.Conn, all bool) error {
+	if err := unseen(ctx, conn); err != nil {
+		return err
+	}
 	if err := w.dropSlot(ctx, conn); err != nil {
 		return err
 	}
@@ -109,8 +115,7 @@ func (w *way) unpublish(ctx context.Context, conn *pgx.Conn, all bool) error {
 
 // emptyPublication takes the tables out of it, before they lose their identity: a client's UPDATE would fail otherwise.
 func (w *way) emptyPublication(ctx context.Context, conn *pgx.Conn) error {
-	names, err := column[string](ctx, conn, `select format('%I.%I', n.nspname, c.relname) from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
- join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace where p.pubname = $1`, w.name)
+	names, err := w.published(ctx, conn)
 	if err != nil || len(names) == 0 {
 		return err
 	}

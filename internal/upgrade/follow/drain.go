@@ -36,11 +36,8 @@ func (w *way) drained(ctx context.Context, from, to *pgx.Conn) (string, error) {
 	} else if !has {
 		return "", fault.Newf(fault.NotFound, "wait for the last that was written to the "+w.from.what, "the %s has no subscription %s", w.to.what, w.name).Hint("attach first")
 	}
-	// A commit that waits for its log to be written takes along those that did not wait for theirs.
-	if _, err := from.Exec(ctx, "select pg_logical_emit_message(true, 'dbops', 'drain')"); err != nil {
-		return "", err
-	}
-	lsn, err := one[string](ctx, from, "select pg_current_wal_flush_lsn()::text")
+	// All that was committed is before this record; and as its transaction waits for the log to be written, those that did not wait are written, too.
+	lsn, err := one[string](ctx, from, "select pg_logical_emit_message(true, 'dbops', 'drain')::text")
 	if err != nil {
 		return "", err
 	}

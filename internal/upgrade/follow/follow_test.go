@@ -97,8 +97,10 @@ func (l *load) more(t testing.TB, n int64) {
 }
 
 func TestNothingIsLostUnderLoadThereAndBack(t *testing.T) {
+	t.Parallel()
 	for _, majors := range [][2]int{{14, 17}, {15, 18}, {16, 18}} {
 		t.Run(fmt.Sprintf("%d to %d", majors[0], majors[1]), func(t *testing.T) {
+			t.Parallel()
 			from, to := newBase(t, majors[0], loadSchema), newBase(t, majors[1])
 			j := newJob(from, to)
 			j.FullIdentity = true
@@ -138,7 +140,7 @@ func TestNothingIsLostUnderLoadThereAndBack(t *testing.T) {
 			for range 2 {
 				must(t, Detach(t.Context(), j))
 			}
-			clean(t, from, to)
+			clean(t, j, from, to)
 
 			must(t, Reverse(t.Context(), j))
 			t.Cleanup(func() {
@@ -162,7 +164,7 @@ func TestNothingIsLostUnderLoadThereAndBack(t *testing.T) {
 			for range 2 {
 				must(t, ReverseEnd(t.Context(), j))
 			}
-			clean(t, from, to)
+			clean(t, j, from, to)
 			for _, b := range []*base{from, to} {
 				if now := b.text("select string_agg(oid::regclass || ' ' || relreplident::text, ', ' order by oid::regclass::text) from pg_class where relkind = 'r' and relnamespace = 'app'::regnamespace"); now != identities {
 					t.Errorf("identities: %s, were %s", now, identities)
@@ -174,7 +176,8 @@ func TestNothingIsLostUnderLoadThereAndBack(t *testing.T) {
 
 // A wait for what never comes ends with its context.
 func TestAWaitEndsWithItsContext(t *testing.T) {
-	from, to := newBase(t, 16, "create table t (i int primary key)"), newBase(t, 18)
+	t.Parallel()
+	from, to := pair(t, 16, 18, "create table t (i int primary key)")
 	j := newJob(from, to)
 	other := from.server.Superuser(t, from.db)
 	if err := script(t.Context(), other, "begin; insert into t values (1)"); err != nil {
@@ -194,5 +197,5 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 	}
 	must(t, script(t.Context(), other, "rollback"))
 	must(t, Detach(t.Context(), j))
-	clean(t, from, to)
+	clean(t, j, from, to)
 }

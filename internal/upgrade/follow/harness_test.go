@@ -84,7 +84,7 @@ func (b *base) address() Address {
 }
 
 func newJob(from, to *base) Job {
-	return Job{Name: "Upgrade of prod/main", Source: from.connect, Target: to.connect, From: from.address(), Back: to.address()}
+	return Job{Name: from.t.Name(), Source: from.connect, Target: to.connect, From: from.address(), Back: to.address()}
 }
 
 // copied copies what the slot's snapshot shows.
@@ -100,14 +100,18 @@ func copied(t testing.TB, j Job, s *Slot) {
 	s.Close()
 }
 
-// following begins, copies and attaches.
+// pair are two databases that hold the same.
+func pair(t testing.TB, from, to int, sql string) (a, b *base) {
+	t.Helper()
+	return newBase(t, from, sql), newBase(t, to, sql)
+}
+
+// following begins and attaches where nothing has to be copied.
 func following(t testing.TB, j Job) {
 	t.Helper()
 	s, err := Begin(t.Context(), j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied(t, j, s)
+	must(t, err)
+	s.Close()
 	must(t, Attach(t.Context(), j))
 }
 
@@ -136,18 +140,19 @@ func (b *base) content() string {
 }
 
 // traces are what is left of a replication.
-func (b *base) traces() string {
+func (b *base) traces(j Job) string {
 	b.t.Helper()
-	return b.text(`select coalesce(string_agg(x, ', '), '') from (
- select 'role ' || rolname as x from pg_roles where rolname like 'dbops\_%' union all select 'slot ' || slot_name from pg_replication_slots where database = current_database()
+	return b.text(strings.ReplaceAll(`select coalesce(string_agg(x, ', '), '') from (
+ select 'role ' || rolname as x from pg_roles where rolname ~ '$' union all select 'slot ' || slot_name from pg_replication_slots where slot_name ~ '$' or database = current_database()
  union all select 'publication ' || pubname from pg_publication union all select 'subscription ' || subname from pg_subscription s join pg_database d on d.oid = subdbid and datname = current_database()
- union all select 'identity of ' || oid::regclass from pg_class where relreplident = 'f' and relname not like '%full%' union all select 'origin ' || roname from pg_replication_origin) y`)
+ union all select 'identity of ' || oid::regclass from pg_class where relreplident = 'f' and relname not like '%full%'
+ union all select 'origin ' || roname from pg_replication_origin where not exists (select from pg_subscription where 'pg_' || oid = roname)) y`, "$", j.called("")))
 }
 
-func clean(t testing.TB, all ...*base) {
+func clean(t testing.TB, j Job, all ...*base) {
 	t.Helper()
 	for _, b := range all {
-		if left := b.traces(); left != "" {
+		if left := b.traces(j); left != "" {
 			t.Errorf("left on PostgreSQL %d: %s", b.server.Major, left)
 		}
 	}

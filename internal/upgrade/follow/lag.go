@@ -143,9 +143,8 @@ func Watch(ctx context.Context, j Job, below int64) (Lag, error) {
 
 // watch looks again and again until something is so.
 func (w *way) watch(ctx context.Context, from, to *pgx.Conn, until func(Lag) bool, every time.Duration) (Lag, error) {
-	var seen, told, ran time.Time
-	ran = time.Now()
-	at := ""
+	var seen, told time.Time
+	var s stuck
 	for {
 		l, err := w.lag(ctx, from, to)
 		if err == nil && time.Since(seen) > schemaEvery {
@@ -162,12 +161,9 @@ func (w *way) watch(ctx context.Context, from, to *pgx.Conn, until func(Lag) boo
 		if err := w.explained(ctx, from, to, &l); err != nil {
 			return l, err
 		}
-		if l.Running || l.Applied != at {
-			ran, at = time.Now(), l.Applied
-		}
-		if time.Since(ran) > workerGrace {
-			return l, fault.Newf(fault.Failed, "wait for the "+w.to.what+" to catch up", "the worker of subscription %s does not run, and did nothing for %s", w.name, workerGrace).
-				Hint("the log of the %s's server says why: often it cannot reach the %s", w.to.what, w.from.what)
+		if why := s.why(l); why != "" {
+			return l, fault.Newf(fault.Failed, "wait for the "+w.to.what+" to catch up", "the worker of subscription %s %s", w.name, why).
+				Hint("the log of the %s's server says why: a row in its way, or it cannot reach the %s", w.to.what, w.from.what)
 		}
 		if time.Since(told) >= watchEvery {
 			told = time.Now()
@@ -177,4 +173,29 @@ func (w *way) watch(ctx context.Context, from, to *pgx.Conn, until func(Lag) boo
 			return l, fmt.Errorf("%w, %d bytes behind", err, l.Bytes)
 		}
 	}
+}
+
+// stuck finds out that a follower does not go on, for logins that may not see why.
+type stuck struct {
+	at     string
+	ran    time.Time // when its worker was last seen
+	errors int64
+}
+
+const stuckErrors = 4 // in one place: it tries every five seconds
+
+func (s *stuck) why(l Lag) string {
+	if l.Applied != s.at || !l.Attached {
+		*s = stuck{at: l.Applied, ran: time.Now(), errors: l.Errors}
+	}
+	if l.Running {
+		s.ran = time.Now()
+	}
+	switch {
+	case l.Errors-s.errors >= stuckErrors:
+		return fmt.Sprintf("failed %d times in the same place", l.Errors-s.errors)
+	case time.Since(s.ran) > workerGrace:
+		return "was not seen for " + workerGrace.String()
+	}
+	return ""
 }

@@ -52,6 +52,9 @@ func noted(ctx context.Context, conn *pgx.Conn, kind, name string) (s state, fou
 
 // publish makes the publication of every table, or brings one that an earlier try left up to date.
 func (w *way) publish(ctx context.Context, conn *pgx.Conn) (state, error) {
+	if err := unseen(ctx, conn); err != nil {
+		return state{}, err
+	}
 	s, found, err := noted(ctx, conn, "publication", w.name)
 	if err != nil {
 		return s, err
@@ -93,6 +96,20 @@ func (w *way) publish(ctx context.Context, conn *pgx.Conn) (state, error) {
 		return s, err
 	}
 	return s, transaction(ctx, conn, w.comment("publication", s))
+}
+
+// published are the tables of the publication.
+func (w *way) published(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	rows, err := conn.Query(ctx, `select n.nspname::text, c.relname::text from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
+ join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace where p.pubname = $1`, w.name)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		var schema, name string
+		err := row.Scan(&schema, &name)
+		return ident(schema, name), err
+	})
 }
 
 // plan notes the tables whose identity has to be altered.

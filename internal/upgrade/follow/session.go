@@ -54,6 +54,17 @@ func (s side) open(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// unseen keeps what is altered from event triggers, whose rows would be on one side only. Not everybody may.
+func unseen(ctx context.Context, conn *pgx.Conn) error {
+	for _, set := range []string{"set event_triggers = off", "set session_replication_role = replica"} {
+		err := script(ctx, conn, set)
+		if _, ok := serverError(err); !ok {
+			return err
+		}
+	}
+	return nil
+}
+
 // both opens a session on either side.
 func (w *way) both(ctx context.Context) (from, to *pgx.Conn, err error) {
 	if from, err = w.from.open(ctx); err != nil {

@@ -174,14 +174,29 @@ func (w *way) since(ctx context.Context, conn *pgx.Conn, s *Slot, st state) ([]s
 	if err := script(ctx, conn, "begin isolation level repeatable read read only; set transaction snapshot "+literal(s.Snapshot)); err != nil {
 		return nil, err
 	}
-	c, err := catalog.ReadWithin(ctx, conn)
-	if rerr := script(ctx, conn, "rollback"); err == nil {
-		err = rerr
+	found, err := w.unpublished(ctx, conn)
+	if err == nil {
+		var c *catalog.Catalog
+		if c, err = catalog.ReadWithin(ctx, conn); err == nil {
+			found = append(found, altered(st.Schema, sums(c))...)
+		}
 	}
+	return found, errors.Join(err, script(ctx, conn, "rollback"))
+}
+
+// unpublished are tables that the publication does not have.
+func (w *way) unpublished(ctx context.Context, conn *pgx.Conn) (out []string, err error) {
+	all, err := tables(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	return altered(st.Schema, sums(c)), nil
+	published, err := w.published(ctx, conn)
+	for _, t := range all {
+		if !slices.Contains(published, t.String()) {
+			out = append(out, "table "+t.String()+" was created")
+		}
+	}
+	return out, err
 }
 
 // waitedFor names who held up the slot: it begins when all who write at that moment have ended.
@@ -199,7 +214,7 @@ func (w *way) waitedFor(ctx context.Context, conn *pgx.Conn, err error) error {
 // openSQL names transactions that have written and are open for longer than some time.
 const openSQL = `select format('session %s of %s since %s', a.pid, coalesce(a.usename, 'nobody'), coalesce(date_trunc('second', a.xact_start)::text, 'a while')) from pg_stat_activity a
  where exists (select from pg_locks l where l.pid = a.pid and l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted)
- and a.pid <> pg_backend_pid() and coalesce(a.xact_start <= now() - $1::interval, true)
+ and a.pid <> pg_backend_pid() and coalesce(a.xact_start <= now() - $1::interval, $1::interval = interval '0')
 union all select format('prepared transaction %L of %s since %s', gid, owner, date_trunc('second', prepared)) from pg_prepared_xacts where prepared <= now() - $1::interval`
 
 const slotPatience = 30 * time.Second

@@ -42,12 +42,11 @@ func (w *way) attach(ctx context.Context, from, to *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	exists, err := subscribed(ctx, to, w.name)
-	if err != nil {
+	if err := unseen(ctx, to); err != nil {
 		return err
 	}
-	// A copy of the schema has brought the publication along.
-	if err := transaction(ctx, to, "drop publication if exists "+ident(w.name)); err != nil {
+	exists, err := subscribed(ctx, to, w.name)
+	if err != nil {
 		return err
 	}
 	password, err := w.makeLogin(ctx, from)

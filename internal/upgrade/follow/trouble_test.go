@@ -43,6 +43,8 @@ func beginAndDie(spec string) {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
+const tSQL = "create table t (i int primary key, v int); insert into t select i, 0 from generate_series(1, 100) i; create table bare (i int); insert into bare values (1)"
+
 // customer makes a login as good as a cloud gives it: no superuser, but it replicates and owns its database.
 func customer(t testing.TB, b *base) {
 	t.Helper()
@@ -65,6 +67,7 @@ func (b *base) customer(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.C
 }
 
 func TestACustomerWithoutSuperuser(t *testing.T) {
+	t.Parallel()
 	from, to := newBase(t, 16), newBase(t, 18)
 	customer(t, from)
 	customer(t, to)
@@ -78,36 +81,48 @@ func TestACustomerWithoutSuperuser(t *testing.T) {
 	if err != nil || len(problems) != 1 || problems[0].Check != "replica-identity" {
 		t.Errorf("%+v, %v", problems, err)
 	}
-	following(t, j)
+	s, err := Begin(t.Context(), j)
+	must(t, err)
+	copied(t, j, s)
+	must(t, Attach(t.Context(), j))
 	must(t, script(t.Context(), conn, "insert into app.t values (2, 'b'); update app.bare set i = 2"))
 	_, err = Drain(t.Context(), j)
 	must(t, err)
 	same(t, "a customer's", from, to)
+	to.exec("insert into app.t values (3, 'in the way')")
+	must(t, script(t.Context(), conn, "insert into app.t values (3, 'c')"))
+	if _, err = Drain(t.Context(), j); fault.KindOf(err) != fault.Failed || !strings.Contains(err.Error(), "failed 4 times in the same place") {
+		t.Errorf("who may not see why: %v", err)
+	}
+	to.exec("delete from app.t where i = 3")
+	_, err = Drain(t.Context(), j)
+	must(t, err)
 	must(t, Detach(t.Context(), j))
-	clean(t, from, to)
+	clean(t, j, from, to)
 	must(t, Reverse(t.Context(), j))
 	to.exec("delete from app.t where i = 1; update app.bare set i = 3")
 	_, err = ReverseDrain(t.Context(), j)
 	must(t, err)
 	same(t, "a customer's, back", to, from)
 	must(t, ReverseEnd(t.Context(), j))
-	clean(t, from, to)
+	clean(t, j, from, to)
 }
 
 func TestWhatWasKilledIsBegunAgainOrEnded(t *testing.T) {
-	from, to := newBase(t, 15, "create table t (i int primary key, v int); insert into t select i, 0 from generate_series(1, 100) i; create table bare (i int); insert into bare values (1)"), newBase(t, 18)
+	t.Parallel()
+	from, to := pair(t, 15, 18, tSQL)
 	j := newJob(from, to)
 	j.Name, j.FullIdentity = "killed", true
-	customer(t, from)
-	from.exec("alter role replicator superuser")
-	to.exec("do $$ begin create role replicator login password 'x-1'; exception when duplicate_object then null; end $$; alter role replicator superuser")
-	t.Cleanup(func() { to.exec("alter role replicator nosuperuser"); from.exec("alter role replicator nosuperuser") })
+	for _, b := range []*base{from, to} {
+		b.exec("create role killed login superuser password 'x-1'")
+		t.Cleanup(func() { b.exec("drop role killed") })
+	}
 	killed := func() {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^$")
-		url := func(b *base) string { return strings.Replace(b.server.URL(b.db), "postgres@", "replicator@", 1) }
+		url := func(b *base) string { return strings.Replace(b.server.URL(b.db), "postgres@", "killed@", 1) }
 		cmd.Env = append(os.Environ(), dieIn+"="+strings.Join([]string{url(from), "x-1", from.db, url(to), "x-1", to.db}, "|"))
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -117,7 +132,7 @@ func TestWhatWasKilledIsBegunAgainOrEnded(t *testing.T) {
 	killed()
 	killed()
 	must(t, Detach(t.Context(), j))
-	clean(t, from, to)
+	clean(t, j, from, to)
 
 	killed()
 	kept, err := Begin(t.Context(), j) // of a process that was cut off
@@ -128,8 +143,8 @@ func TestWhatWasKilledIsBegunAgainOrEnded(t *testing.T) {
 	if s.Name != kept.Name || s.Snapshot == kept.Snapshot {
 		t.Errorf("%+v and %+v", s, kept)
 	}
+	s.Close()
 	from.exec("insert into t values (101, 1); update bare set i = 7")
-	copied(t, j, s)
 	// Between the login and the subscription.
 	conn, err := j.forward().from.open(t.Context())
 	must(t, err)
@@ -163,7 +178,7 @@ func TestWhatWasKilledIsBegunAgainOrEnded(t *testing.T) {
 			t.Errorf("without the source: %v", err)
 		}
 	}
-	clean(t, to)
+	clean(t, j, to)
 	from.exec("update bare set i = 8; delete from bare") // still has an identity
 	if err := Reverse(t.Context(), j); fault.KindOf(err) != fault.Blocked {
 		t.Errorf("back while a slot is left: %v", err)
@@ -177,12 +192,12 @@ func TestWhatWasKilledIsBegunAgainOrEnded(t *testing.T) {
 	}
 	from.exec("insert into bare values (9)")
 	must(t, Detach(t.Context(), j))
-	clean(t, from, to)
+	clean(t, j, from, to)
 }
 
 func TestCancelledAnywhereItGoesOn(t *testing.T) {
-	from := newBase(t, 14, "create table t (i int primary key, v int); insert into t select i, 0 from generate_series(1, 100) i; create table bare (i int); insert into bare values (1)")
-	to := newBase(t, 17)
+	t.Parallel()
+	from, to := pair(t, 14, 17, tSQL)
 	j := newJob(from, to)
 	j.FullIdentity = true
 	// Each session that is opened is the last one once.
@@ -219,37 +234,31 @@ func TestCancelledAnywhereItGoesOn(t *testing.T) {
 		s, err = Begin(ctx, k)
 		return err
 	})
-	copied(t, j, s)
+	s.Close()
 	from.exec("insert into t values (101, 1); update bare set i = 7")
 	cut(Attach)
 	cut(func(ctx context.Context, k Job) error { _, err := Drain(ctx, k); return err })
 	cut(Sequences)
 	same(t, "cancelled on the way", from, to)
 	cut(Detach)
-	clean(t, from, to)
+	clean(t, j, from, to)
 	cut(Reverse)
 	to.exec("update t set v = 9 where i < 5; update bare set i = 8")
 	cut(func(ctx context.Context, k Job) error { _, err := ReverseDrain(ctx, k); return err })
 	same(t, "cancelled on the way back", to, from)
 	cut(ReverseEnd)
-	clean(t, from, to)
+	clean(t, j, from, to)
 }
 
 func TestWhatTheTargetRefusesIsToldInItsWords(t *testing.T) {
+	t.Parallel()
 	for _, majors := range [][2]int{{15, 18}, {16, 14}} { // the second is a way back
 		t.Run(fmt.Sprintf("%d to %d", majors[0], majors[1]), func(t *testing.T) {
-			const schema = `create table "T t" (i int primary key, v text); create table child (i int primary key); insert into child values (1), (2)`
-			from, to := newBase(t, majors[0], schema), newBase(t, majors[1])
+			t.Parallel()
+			const sql = `create table "T t" (i int primary key, v text); create table child (i int primary key); insert into child values (1), (2)`
+			from, to := pair(t, majors[0], majors[1], sql)
 			j := newJob(from, to)
-			if majors[0] < majors[1] {
-				following(t, j)
-			} else {
-				to.exec(schema)
-				s, err := Begin(t.Context(), j)
-				must(t, err)
-				s.Close()
-				must(t, Attach(t.Context(), j))
-			}
+			following(t, j)
 			from.exec(`insert into "T t" values (1, 'before'); update "T t" set v = 'é' where i = 1; delete from child where i = 2`)
 			if _, err := Drain(t.Context(), j); err != nil {
 				t.Fatal(err)
@@ -276,13 +285,14 @@ func TestWhatTheTargetRefusesIsToldInItsWords(t *testing.T) {
 				t.Errorf("a table is missing: %v", err)
 			}
 			must(t, Detach(t.Context(), j))
-			clean(t, from, to)
+			clean(t, j, from, to)
 		})
 	}
 }
 
 func TestAnAlteredSchemaIsStale(t *testing.T) {
-	from, to := newBase(t, 16, "create table app_t (i int primary key); create function f() returns int language sql as 'select 1'"), newBase(t, 18)
+	t.Parallel()
+	from, to := pair(t, 16, 18, "create table app_t (i int primary key); create function f() returns int language sql as 'select 1'")
 	j := newJob(from, to)
 	following(t, j)
 	for _, c := range []struct{ sql, undo, says string }{
@@ -303,7 +313,7 @@ func TestAnAlteredSchemaIsStale(t *testing.T) {
 	_, err := Drain(t.Context(), j)
 	must(t, err)
 	must(t, Detach(t.Context(), j))
-	clean(t, from, to)
+	clean(t, j, from, to)
 	if _, err := Drain(t.Context(), j); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("drained when all is over: %v", err)
 	}
