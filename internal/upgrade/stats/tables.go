@@ -38,13 +38,15 @@ wanted as (
  union all
  select r.oid, r.nspname, x.relname, a.attname, false from rel r join pg_catalog.pg_index i on i.indrelid = r.oid and i.indexprs is not null and i.indisvalid join pg_catalog.pg_class x on x.oid = i.indexrelid
   join pg_catalog.pg_attribute a on a.attrelid = x.oid and a.attnum between 1 and i.indnkeyatts and i.indkey[a.attnum - 1] = 0 and a.attstattarget is distinct from 0 where r.relkind <> 'p' and r.reltuples <> 0),
+-- grouped rather than joined: nobody has told the planner yet how many there are
 missing as (
- select w.oid from wanted w where not exists (select from st where st.schemaname = w.nspname and st.tablename = w.relname and st.attname = w.attname and st.inherited = w.inherited)
+ select max(k.oid) from (select oid, nspname, relname, attname, inherited, false as there from wanted union all select null, schemaname, tablename, attname, inherited, true from st) k
+  group by k.nspname, k.relname, k.attname, k.inherited having not bool_or(k.there)
  union
  select r.oid from rel r join pg_catalog.pg_statistic_ext e on e.stxrelid = r.oid and e.stxstattarget is distinct from 0 join pg_catalog.pg_namespace n on n.oid = e.stxnamespace
   where r.reltuples <> 0 and not exists (select from pg_catalog.pg_stats_ext x where x.statistics_schemaname = n.nspname and x.statistics_name = e.stxname))
 select nspname::text, relname::text, relkind = 'p', coalesce(case when relkind = 'p' then (select sum(pg_catalog.pg_relation_size(p.relid)) from pg_catalog.pg_partition_tree(rel.oid) p where p.isleaf)
- else pg_catalog.pg_relation_size(rel.oid) end, 0)::bigint as bytes, rel.oid in (select oid from missing) from rel order by bytes desc, 1, 2`
+ else pg_catalog.pg_relation_size(rel.oid) end, 0)::bigint as bytes, rel.oid in (select * from missing) from rel order by bytes desc, 1, 2`
 
 func (r *run) tables(ctx context.Context) ([]table, error) {
 	rows, err := r.target.Query(ctx, tablesSQL, r.major >= carryFrom)
