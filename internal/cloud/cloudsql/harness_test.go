@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"dbops/internal/cloud/cloudtest"
 	"dbops/internal/sandbox/gcpapi"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/world"
@@ -25,6 +26,7 @@ type played struct {
 	url    string
 	api    *gcpapi.Server
 	faults *play.Faults
+	lost   cloudtest.Loser
 }
 
 func playGoogle(t *testing.T, pace play.Pace) *played {
@@ -72,7 +74,7 @@ func emptyGoogle(t *testing.T, pace play.Pace) *played {
 			t.Fatal(err)
 		}
 	}
-	server := httptest.NewServer(g.api)
+	server := httptest.NewServer(g.lost.Front(g.api))
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		server.CloseClientConnections()

@@ -91,6 +91,9 @@ func (r *request) blueprint(ctx context.Context, p cloud.Provision) (*blueprint,
 	if err != nil {
 		return nil, err
 	}
+	if source.MasterInstanceName != "" {
+		return nil, unsupported(r.q.Op, p.Source+" is a read replica", "upgrade what it is a replica of: "+source.MasterInstanceName)
+	}
 	flags, err := r.flags(ctx)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,7 @@ func TestThePlayedCloudSQLMakesAnInstanceOfANewerMajor(t *testing.T) {
 	}
 	cloudtest.RunProvisioner(t, stage, &cloudtest.Upgrade{
 		Major: 18, Admin: "postgres", Carried: carried, Lost: "database flag vacuum_defer_cleanup_age=100: POSTGRES_18 does not know it",
+		Lose:  func() { g.lost.Lose("POST /v1/projects/shop-prod/instances") },
 		Shown: map[string]string{"max_connections": "150", "statement_timeout": "1min", "log_statement": "ddl"},
 	})
 }

@@ -11,6 +11,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 
+	"dbops/internal/cloud/cloudtest"
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/rdsapi"
@@ -24,6 +25,7 @@ type played struct {
 	keys   *awsid.Keys
 	faults *play.Faults
 	api    *rdsapi.API
+	lost   cloudtest.Loser
 }
 
 func playAWS(t *testing.T) *played {
@@ -67,7 +69,7 @@ func emptyAWS(t *testing.T) *played {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.api.Close)
-	server := httptest.NewServer(awsid.Front(map[string]http.Handler{"rds": a.api, "sts": a.keys.STS(a.faults)}))
+	server := httptest.NewServer(a.lost.Front(awsid.Front(map[string]http.Handler{"rds": a.api, "sts": a.keys.STS(a.faults)})))
 	t.Cleanup(server.Close)
 	a.url = server.URL
 	return a

@@ -125,6 +125,9 @@ func (p *Provider) blueprint(ctx context.Context, op string, r cloud.Provision) 
 	if clustered(source) {
 		return nil, unsupported(op, r.Source+" belongs to a cluster, and dbops makes no clusters", "upgrade the cluster with the AWS CLI or console")
 	}
+	if primary := aws.ToString(source.ReadReplicaSourceDBInstanceIdentifier); primary != "" {
+		return nil, unsupported(op, r.Source+" is a read replica", "upgrade what it is a replica of: "+primary)
+	}
 	versions, err := p.versions(ctx)
 	if err != nil {
 		return nil, err

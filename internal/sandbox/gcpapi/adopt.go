@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	sqladmin "google.golang.org/api/sqladmin/v1"
 
@@ -81,6 +82,9 @@ func (a Attributes) instance() *sqladmin.DatabaseInstance {
 	db := emptyInstance(a.Project, a.Name, region, version(a.Major))
 	set := db.Settings
 	set.Tier = or(a.Tier, "db-custom-2-7680")
+	if strings.HasPrefix(set.Tier, "db-perf-optimized-") {
+		set.Edition = "ENTERPRISE_PLUS"
+	}
 	set.AvailabilityType = or(a.Availability, zonal)
 	set.LocationPreference.Zone = or(a.Zone, region+"-b")
 	set.DataDiskSizeGb = max(a.DiskGB, 10)
