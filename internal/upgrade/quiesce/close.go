@@ -64,7 +64,8 @@ func (c *closer) kept(ctx context.Context) error {
 			return err
 		}
 		if oid == 0 {
-			return fault.Newf(fault.NotFound, "stop the writers", "there is no role %s that could be let in still", name).Hint("name a role of the server")
+			c.r.Notes = append(c.r.Notes, fmt.Sprintf("there is no role %s that could be let in still", name))
+			continue
 		}
 		c.keep = append(c.keep, oid)
 	}

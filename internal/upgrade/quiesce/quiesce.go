@@ -68,7 +68,8 @@ type Options struct {
 	Wait time.Duration
 	// Keep names applications whose sessions stay: walsenders of any role, and other sessions of our own role.
 	Keep []string
-	// Roles keep the right to connect, such as the one a subscription logs in with. Their sessions are ended as others are, but come again.
+	// Roles keep the right to connect, such as the one a subscription logs in with. Their sessions are ended as
+	// others are, and may come again. One that is not there is noted.
 	Roles []string
 	// Tell is told how it goes.
 	Tell func(Progress)
