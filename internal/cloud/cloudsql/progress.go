@@ -56,7 +56,7 @@ type follow struct {
 
 func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 	switch f.receipt.Change {
-	case changeModify, changeFailover, changeBackup, changeRestore, cloud.ChangeProvision, changeDelete, changeAddCA, changeCA, changeClient,
+	case changeModify, changeFailover, changeBackup, changeRestore, cloud.ChangeProvision, cloud.ChangeUpgrade, changeDelete, changeAddCA, changeCA, changeClient,
 		changeRevoke:
 	default:
 		return cloud.Progress{}, fault.Newf(fault.Invalid, f.q.Op, "the receipt is not one of Cloud SQL's: it is for the change %q", f.receipt.Change)
@@ -172,6 +172,9 @@ func (f *follow) lacks(live *cloud.Instance) string {
 		for _, c := range f.want.Settings.Missing(live) {
 			all = append(all, fmt.Sprintf("%s is %q, not %q", c.Setting, c.From, c.To))
 		}
+	}
+	if v := f.want.Version; v != "" && live.Major < cloud.Major(v) {
+		all = append(all, fmt.Sprintf("it has PostgreSQL %d, not %d", live.Major, cloud.Major(v)))
 	}
 	if f.want.CA != "" && f.ca != f.want.CA {
 		all = append(all, "its server CA is "+f.ca+", not "+f.want.CA)

@@ -65,6 +65,8 @@ func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 		return f.judge(ctx, f.restored)
 	case cloud.ChangeProvision:
 		return f.judge(ctx, f.provisioned)
+	case cloud.ChangeUpgrade:
+		return f.judge(ctx, func() (cloud.Progress, error) { return f.upgraded(ctx) })
 	case changeBackup:
 		return f.backedUp(ctx)
 	case changeRename:

@@ -165,7 +165,8 @@ func TestAChangeIsRefused(t *testing.T) {
 		"a label in upper case":             {&sqladmin.DatabaseInstance{Settings: &settings{UserLabels: map[string]string{"Env": "a"}}}, 400, "invalidRequest", "Invalid label"},
 		"a flag with a wrong value":         {&sqladmin.DatabaseInstance{Settings: &settings{DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: "max_connections", Value: "few"}}}}, 400, "invalidRequest", "Invalid flag value"},
 		"a flag that is not played":         {&sqladmin.DatabaseInstance{Settings: &settings{DatabaseFlags: []*sqladmin.DatabaseFlags{{Name: "cloudsql.enable_pgaudit", Value: "on"}}}}, 501, "notImplemented", "database flag"},
-		"a major upgrade":                   {&sqladmin.DatabaseInstance{DatabaseVersion: "POSTGRES_16"}, 501, "notImplemented", "not emulated: change of databaseVersion"},
+		"an older major":                    {&sqladmin.DatabaseInstance{DatabaseVersion: "POSTGRES_14"}, 400, "invalidRequest", "is not supported"},
+		"a major together with settings":    {&sqladmin.DatabaseInstance{DatabaseVersion: "POSTGRES_18", Settings: &settings{Tier: "db-custom-1-3840"}}, 501, "notImplemented", "together with settings"},
 		"a setting that is not played":      {&sqladmin.DatabaseInstance{Settings: &settings{InsightsConfig: &sqladmin.InsightsConfig{QueryInsightsEnabled: true}}}, 501, "notImplemented", "field settings.insightsConfig"},
 		"another name":                      {&sqladmin.DatabaseInstance{Name: "other"}, 400, "invalidRequest", "cannot be changed"},
 	} {

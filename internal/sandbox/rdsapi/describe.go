@@ -25,7 +25,7 @@ func (a *API) instanceOperations() []operation {
 			"DBInstanceIdentifier", "NewDBInstanceIdentifier", "ApplyImmediately", "MultiAZ", "BackupRetentionPeriod", "PreferredBackupWindow", "PreferredMaintenanceWindow",
 			"DeletionProtection", "CACertificateIdentifier", "CertificateRotationRestart", "MasterUserPassword", "EnableIAMDatabaseAuthentication",
 			"DBInstanceClass", "AllocatedStorage", "MaxAllocatedStorage", "StorageType", "CopyTagsToSnapshot", "AutoMinorVersionUpgrade",
-			"PubliclyAccessible", "VpcSecurityGroupIds", "DBParameterGroupName", "EngineVersion"),
+			"PubliclyAccessible", "VpcSecurityGroupIds", "DBParameterGroupName", "EngineVersion", "AllowMajorVersionUpgrade"),
 		op(a.rebootDBInstance, func(in *rds.RebootDBInstanceInput) about { return anInstance(in.DBInstanceIdentifier) },
 			"DBInstanceIdentifier", "ForceFailover"),
 		op(a.stopDBInstance, func(in *rds.StopDBInstanceInput) about { return anInstance(in.DBInstanceIdentifier) },

@@ -317,12 +317,23 @@ func TestPrincipalsAndWhatIsNotPlayed(t *testing.T) {
 		"Iops":                 {Iops: new(int32(3000))},
 		"Domain":               {Domain: new("x")},
 		"DBParameterGroupName": {DBParameterGroupName: new("mine")},
-		"EngineVersion":        {EngineVersion: new("17.10"), ApplyImmediately: new(true)},
 	} {
 		in.DBInstanceIdentifier = new("orders")
 		_, err := c.ModifyDBInstance(ctx, in)
 		if code(err) != "InvalidParameterCombination" || !strings.Contains(err.Error(), "sandbox: not emulated: "+name) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for want, in := range map[string]*rds.ModifyDBInstanceInput{
+		"AllowMajorVersionUpgrade flag must be present": {EngineVersion: new("17.10")},
+		"Cannot upgrade postgres from":                  {EngineVersion: new("14.23"), AllowMajorVersionUpgrade: new(true)},
+		"Please use a Parameter Group with DBParameterGroupFamily postgres17": {
+			EngineVersion: new("17"), AllowMajorVersionUpgrade: new(true), DBParameterGroupName: new("default.postgres16"),
+		},
+	} {
+		in.DBInstanceIdentifier = new("orders")
+		if _, err := c.ModifyDBInstance(ctx, in); code(err) != "InvalidParameterCombination" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
 	for name, in := range map[string]*rds.ModifyDBInstanceInput{

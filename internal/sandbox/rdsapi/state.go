@@ -38,6 +38,10 @@ type instance struct {
 	// RotateAtReboot says that the pending certificate waits for the next reboot.
 	RotateAtReboot bool `json:"rotate_at_reboot,omitempty"`
 
+	// NextGroup is the parameter group that comes with a pending major version; empty: the default one.
+	NextGroup string    `json:"next_group,omitempty"`
+	Logs      []logFile `json:"logs,omitempty"`
+
 	// password is a master password that was asked for and is not set yet. It is not kept: a crash before it is set loses it.
 	password secret.Value
 }
