@@ -214,3 +214,25 @@ func TestTheGroupIsFoundAgainByTheLabels(t *testing.T) {
 		t.Errorf("got %s, %s, %s", name, groupName(again), groupName(other))
 	}
 }
+
+// A default group has no values of its own: what the new family decides otherwise is a change for clients.
+func TestAnotherDefaultOfTheNewFamilyIsTold(t *testing.T) {
+	t.Parallel()
+	const value = "<DescribeDBParametersResponse><DescribeDBParametersResult><Parameters><Parameter><ParameterName>rds.force_ssl</ParameterName>" +
+		"<ParameterValue>0</ParameterValue></Parameter></Parameters></DescribeDBParametersResult></DescribeDBParametersResponse>"
+	const defaults = "<DescribeEngineDefaultParametersResponse><DescribeEngineDefaultParametersResult><EngineDefaults><Parameters><Parameter>" +
+		"<ParameterName>rds.force_ssl</ParameterName><ParameterValue>1</ParameterValue><IsModifiable>true</IsModifiable>" +
+		"</Parameter></Parameters></EngineDefaults></DescribeEngineDefaultParametersResult></DescribeEngineDefaultParametersResponse>"
+	p, _ := provider(t, map[string]string{"DescribeDBParameters": value, "DescribeEngineDefaultParameters": defaults})
+	for group, want := range map[string]string{
+		"default.postgres14": "parameter rds.force_ssl: 1, the default of postgres17, not 0",
+		"orders-pg14":        "", // where it is set, it goes along
+	} {
+		db := model()
+		db.DBParameterGroups[0].DBParameterGroupName = &group
+		g, err := p.planGroup(t.Context(), db, cloud.Provision{Source: "orders", Target: "copy", Major: 17})
+		if err != nil || strings.Join(g.lost, "; ") != want || (g.name == "") != (want != "") || (g.set["rds.force_ssl"] == "0") != (want == "") {
+			t.Errorf("%s: %+v, %v", group, g, err)
+		}
+	}
+}
