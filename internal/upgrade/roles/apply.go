@@ -153,7 +153,9 @@ func (a *applier) finish(ctx context.Context, tx pgx.Tx) error {
 	return a.note.write(ctx, tx)
 }
 
-func (a *applier) leave(what, why string) { a.r.LeftOut = append(a.r.LeftOut, LeftOut{What: what, Why: why}) }
+func (a *applier) leave(what, why string) {
+	a.r.LeftOut = append(a.r.LeftOut, LeftOut{What: what, Why: why})
+}
 
 // role makes one, or changes it.
 func (a *applier) role(r *Role) {

@@ -238,12 +238,10 @@ func (c *comparison) databases() {
 				c.note("database", what+" of "+name, source, target, expected)
 			}
 		}
-		owner, why := d.Owner, ""
-		if o, err := c.from.owner(c.to, &d); err == nil && o != d.Owner {
-			owner, why = o, "the source's owner is its server's own"
-			differ("owner", d.Owner, is.Owner, why)
+		if owner, err := c.from.owner(c.to, &d); err == nil && owner != d.Owner {
+			differ("owner", d.Owner, is.Owner, "the source's owner is its server's own")
 		} else {
-			differ("owner", owner, is.Owner, "")
+			differ("owner", d.Owner, is.Owner, "")
 		}
 		if !d.alike(is) {
 			why := ""

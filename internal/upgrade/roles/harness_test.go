@@ -40,7 +40,6 @@ type side struct {
 func newSide(t testing.TB, major int, super bool) *side {
 	t.Helper()
 	s := &side{t: t, server: pgtest.Start(t, major), super: super}
-	s.wipe()
 	t.Cleanup(s.wipe)
 	return s
 }

@@ -49,10 +49,14 @@ const serverSQL = `select pg_catalog.current_setting('server_version_num')::int 
  (select rolname::text from pg_catalog.pg_roles where oid = 10), pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'select')
  from pg_catalog.pg_roles r where r.rolname = current_user`
 
+// chosen are the databases of those names; of none, all that are not a template or a cloud's own.
+const chosen = `case when pg_catalog.cardinality($1::text[]) = 0 then d.datallowconn and not d.datistemplate and d.datname not in ('rdsadmin', 'cloudsqladmin')
+ else d.datname = any ($1) end`
+
 const rolesSQL = `select rolname::text, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit,
  coalesce(rolvaliduntil::text, ''), coalesce(pg_catalog.shobj_description(oid, 'pg_authid'), ''),
  exists (select from pg_catalog.pg_shdepend s where s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and s.refobjid = r.oid and s.deptype = 'o'
-  and (s.dbid = 0 or s.dbid = any (array(select d.oid from pg_catalog.pg_database d where d.datname = any ($1)))))
+  and (s.dbid = 0 or s.dbid = any (array(select d.oid from pg_catalog.pg_database d where ` + chosen + `))))
  from pg_catalog.pg_roles r
  where rolname <> '` + noteRole + `' order by rolname collate "C"`
 
@@ -65,7 +69,7 @@ const membershipsSQL = `select r.rolname::text, u.rolname::text, %s, m.admin_opt
 const settingsSQL = `select coalesce(r.rolname, '')::text, coalesce(d.datname, '')::text, pg_catalog.split_part(s, '=', 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)
  from pg_catalog.pg_db_role_setting x left join pg_catalog.pg_roles r on r.oid = x.setrole left join pg_catalog.pg_database d on d.oid = x.setdatabase,
  pg_catalog.unnest(x.setconfig) s
- where x.setdatabase = 0 or d.datname = any ($1) order by 1, 2, 3`
+ where x.setdatabase = 0 or ` + chosen + ` order by 1, 2, 3`
 
 // %s are the provider, locale and rules.
 const databasesSQL = `select d.datname::text, o.rolname::text, pg_catalog.pg_encoding_to_char(d.encoding), %s, d.datcollate::text, d.datctype::text, %s, %s,
@@ -74,8 +78,7 @@ const databasesSQL = `select d.datname::text, o.rolname::text, pg_catalog.pg_enc
   'privilege', a.privilege_type, 'grantable', a.is_grantable) order by a.grantee, a.privilege_type)
   from pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a), '[]')::text
  from pg_catalog.pg_database d join pg_catalog.pg_roles o on o.oid = d.datdba join pg_catalog.pg_tablespace t on t.oid = d.dattablespace
- where case when pg_catalog.cardinality($1::text[]) = 0 then d.datallowconn and not d.datistemplate and d.datname not in ('rdsadmin', 'cloudsqladmin')
-  else d.datname = any ($1) end order by d.datname collate "C"`
+ where ` + chosen + ` order by d.datname collate "C"`
 
 // read reads everything in one session.
 func read(ctx context.Context, conn *pgx.Conn, databases []string) (*Model, error) {
@@ -86,32 +89,25 @@ func read(ctx context.Context, conn *pgx.Conn, databases []string) (*Model, erro
 	if databases == nil {
 		databases = []string{}
 	}
-	for _, part := range []func(context.Context, *pgx.Conn) error{
-		func(ctx context.Context, conn *pgx.Conn) error { return m.readDatabases(ctx, conn, databases) },
-		m.readRoles, m.readMemberships, m.readSettings, m.readVerifiers,
-	} {
-		if err := part(ctx, conn); err != nil {
-			return nil, err
-		}
+	b := &pgx.Batch{}
+	queue(b, &m.Databases, m.databasesSQL(), scanDatabase, databases)
+	queue(b, &m.Roles, rolesSQL, pgx.RowToStructByPos[Role], databases)
+	queue(b, &m.Memberships, m.membershipsSQL(), pgx.RowToStructByPos[Membership])
+	queue(b, &m.Settings, settingsSQL, pgx.RowToStructByPos[Setting], databases)
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return nil, err
 	}
-	return m, nil
+	return m, m.readVerifiers(ctx, conn)
 }
 
-func (m *Model) readRoles(ctx context.Context, conn *pgx.Conn) (err error) {
-	m.Roles, err = collect(ctx, conn, rolesSQL, pgx.RowToStructByPos[Role], m.names())
-	return err
-}
-
-func (m *Model) readMemberships(ctx context.Context, conn *pgx.Conn) (err error) {
-	sql := fmt.Sprintf(membershipsSQL, "''", "u.rolinherit, true")
+func (m *Model) membershipsSQL() string {
 	if m.Major >= 16 {
-		sql = fmt.Sprintf(membershipsSQL, "case when m.grantor = 10 then '' else coalesce(g.rolname, '') end::text", "m.inherit_option, m.set_option")
+		return fmt.Sprintf(membershipsSQL, "case when m.grantor = 10 then '' else coalesce(g.rolname, '') end::text", "m.inherit_option, m.set_option")
 	}
-	m.Memberships, err = collect(ctx, conn, sql, pgx.RowToStructByPos[Membership])
-	return err
+	return fmt.Sprintf(membershipsSQL, "''", "u.rolinherit, true")
 }
 
-func (m *Model) readDatabases(ctx context.Context, conn *pgx.Conn, names []string) (err error) {
+func (m *Model) databasesSQL() string {
 	provider, locale, rules := "'libc'", "''", "''"
 	if m.Major >= 15 {
 		provider, locale = "case d.datlocprovider when 'i' then 'icu' when 'b' then 'builtin' else 'libc' end", "coalesce(d.daticulocale, '')"
@@ -122,21 +118,17 @@ func (m *Model) readDatabases(ctx context.Context, conn *pgx.Conn, names []strin
 	if m.Major >= 17 {
 		locale = "coalesce(d.datlocale, '')"
 	}
-	m.Databases, err = collect(ctx, conn, fmt.Sprintf(databasesSQL, provider, locale, rules), func(r pgx.CollectableRow) (d Database, err error) {
-		var acl string
-		err = r.Scan(&d.Name, &d.Owner, &d.Encoding, &d.Provider, &d.Collate, &d.CType, &d.Locale, &d.ICURules, &d.Tablespace, &d.Limit, &d.Template,
-			&d.Closed, &d.Comment, &acl)
-		if err == nil {
-			err = json.Unmarshal([]byte(acl), &d.ACL)
-		}
-		return d, err
-	}, names)
-	return err
+	return fmt.Sprintf(databasesSQL, provider, locale, rules)
 }
 
-func (m *Model) readSettings(ctx context.Context, conn *pgx.Conn) (err error) {
-	m.Settings, err = collect(ctx, conn, settingsSQL, pgx.RowToStructByPos[Setting], m.names())
-	return err
+func scanDatabase(r pgx.CollectableRow) (d Database, err error) {
+	var acl string
+	err = r.Scan(&d.Name, &d.Owner, &d.Encoding, &d.Provider, &d.Collate, &d.CType, &d.Locale, &d.ICURules, &d.Tablespace, &d.Limit, &d.Template,
+		&d.Closed, &d.Comment, &acl)
+	if err == nil {
+		err = json.Unmarshal([]byte(acl), &d.ACL)
+	}
+	return d, err
 }
 
 // names are the databases'.
@@ -182,11 +174,13 @@ func (m *Model) collectVerifiers(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	var name, verifier string
-	_, err = pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {
+	if _, err = pgx.ForEachRow(rows, []any{&name, &verifier}, func() error {
 		m.verifiers[name] = secret.New(strings.Clone(verifier))
 		return nil
-	})
-	return err
+	}); err != nil {
+		return err
+	}
+	return rows.Err()
 }
 
 func collect[T any](ctx context.Context, conn *pgx.Conn, sql string, row pgx.RowToFunc[T], args ...any) ([]T, error) {
@@ -196,4 +190,11 @@ func collect[T any](ctx context.Context, conn *pgx.Conn, sql string, row pgx.Row
 	}
 	all, err := pgx.CollectRows(rows, row)
 	return slices.Clip(all), err
+}
+
+func queue[T any](b *pgx.Batch, into *[]T, sql string, row pgx.RowToFunc[T], args ...any) {
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, row)
+		return err
+	})
 }

@@ -72,8 +72,14 @@ func TestATargetGetsEverythingThatItsLoginMayGive(t *testing.T) {
 		fromSuper, toSuper bool
 		blind              bool // the source does not show verifiers
 	}{
-		{14, 17, true, true, false}, {14, 17, false, false, true}, {15, 18, true, false, false}, {15, 18, false, true, true}, {16, 18, true, true, false},
-		{16, 18, false, false, false}, {16, 18, false, true, true}, {17, 18, false, false, true}, {14, 15, true, false, false},
+		{14, 17, true, true, false},
+		{14, 17, false, false, true},
+		{15, 18, true, false, false},
+		{16, 18, true, true, false},
+		{16, 18, false, false, false},
+		{16, 18, false, true, true},
+		{17, 18, false, false, true},
+		{14, 15, true, false, false},
 	} {
 		t.Run(fmt.Sprintf("%d super %t to %d super %t", c.from, c.fromSuper, c.to, c.toSuper), func(t *testing.T) {
 			from, to := newSide(t, c.from, c.fromSuper), newSide(t, c.to, c.toSuper)

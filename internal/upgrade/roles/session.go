@@ -22,9 +22,16 @@ const settings = `select pg_catalog.set_config(s.name, v.value, false) from (val
 
 // What keeps verifiers out of the server's log and statistics, as far as the login may say so.
 var discreet = [][2]string{
-	{"log_statement", "none"}, {"log_min_duration_statement", "-1"}, {"log_min_duration_sample", "-1"}, {"log_transaction_sample_rate", "0"},
-	{"log_min_error_statement", "panic"}, {"log_parameter_max_length", "0"}, {"pgaudit.log", "none"}, {"pg_stat_statements.track", "none"},
-	{"auto_explain.log_min_duration", "-1"}, {"log_error_verbosity", "terse"},
+	{"log_statement", "none"},
+	{"log_min_duration_statement", "-1"},
+	{"log_min_duration_sample", "-1"},
+	{"log_transaction_sample_rate", "0"},
+	{"log_min_error_statement", "panic"},
+	{"log_parameter_max_length", "0"},
+	{"pgaudit.log", "none"},
+	{"pg_stat_statements.track", "none"},
+	{"auto_explain.log_min_duration", "-1"},
+	{"log_error_verbosity", "terse"},
 }
 
 func open(ctx context.Context, connect Connect, database string) (*pgx.Conn, error) {

@@ -69,7 +69,9 @@ func (m *Model) applySettings(ctx context.Context, tx pgx.Tx) (*Report, error) {
 	return s.r, s.note.write(ctx, tx)
 }
 
-func (s *setter) leave(what, why string) { s.r.LeftOut = append(s.r.LeftOut, LeftOut{What: what, Why: why}) }
+func (s *setter) leave(what, why string) {
+	s.r.LeftOut = append(s.r.LeftOut, LeftOut{What: what, Why: why})
+}
 
 type whose struct{ role, database, parameter string }
 
