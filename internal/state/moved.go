@@ -65,7 +65,7 @@ func (t *Tx) UndoMoves(ctx context.Context, env, instance, run string) error {
 		where run = $1 and environment = $2 and instance = $3 and undone_ms = 0`, run, env, instance)
 }
 
-// Moves are all that were ever recorded, the undone ones too.
+// Moves are those of all instances, the undone ones too: the last one from each coordinates.
 func (t *Tx) Moves(ctx context.Context) (all []Move, err error) {
 	err = db.Each(ctx, t.q, func(rows db.Rows) error {
 		var m Move
