@@ -49,7 +49,11 @@ grant connect on database %[1]s to %[1]s_plain; grant connect on database %[1]s 
 			if err := json.Unmarshal(stored, b); err != nil {
 				t.Fatal(err)
 			}
-			for _, phase := range []string{PhaseConnect, PhaseSessions, ""} { // where a Close is cut off
+			cuts := []string{PhaseSessions, ""} // where a Close is cut off
+			if c.major == 16 {
+				cuts = append([]string{PhaseConnect}, cuts...)
+			}
+			for i, phase := range cuts {
 				ctx, cancel := context.WithCancel(t.Context())
 				_, err := Close(ctx, connect, b, Options{Tell: func(g Progress) {
 					if g.Phase == phase {
@@ -63,7 +67,7 @@ grant connect on database %[1]s to %[1]s_plain; grant connect on database %[1]s 
 				if phase == "" && p.state() == before {
 					t.Error("nothing was changed")
 				}
-				for range 2 {
+				for range i + 1 { // it may be called twice, and more
 					if err := Open(t.Context(), connect, b); err != nil {
 						t.Fatal(err)
 					}
