@@ -37,12 +37,14 @@ type applier struct {
 	at     map[string]bool // roles that were made in one statement
 	ready  map[string]bool // roles that have the model's verifier
 	grants []Membership
-	r      *Report
+
+	granted map[pair]bool // of the grants, those that were made with others
+	r       *Report
 	batch
 }
 
 func (m *Model) apply(ctx context.Context, tx pgx.Tx, o Options) (*Report, error) {
-	a := &applier{Model: m, o: o, made: map[string]bool{}, at: map[string]bool{}, ready: map[string]bool{}}
+	a := &applier{Model: m, o: o, made: map[string]bool{}, at: map[string]bool{}, granted: map[pair]bool{}, ready: map[string]bool{}}
 	a.r = &Report{Created: []string{}, Changed: []Change{}, LeftOut: []LeftOut{}, NoPassword: []string{}}
 	var err error
 	if a.target, err = read(ctx, tx.Conn(), nil); err != nil {

@@ -125,7 +125,7 @@ func (a *applier) together() {
 	alike := map[Membership][]string{}
 	var order []Membership
 	for _, g := range a.grants {
-		if a.made[g.Member] && g.Grantor == "" && !g.Admin && g.Member != a.target.Login {
+		if a.plain(g) {
 			key := g
 			key.Member = ""
 			if alike[key] == nil {
@@ -142,11 +142,9 @@ func (a *applier) together() {
 			}
 			a.group++
 			a.items = append(a.items, item{Group: a.group, SQL: "grant " + quoted(key.Role) + " to " + strings.Join(names, ", ") + with(key, a.target.Major), hide: true, done: func() {
-				a.grants = slices.DeleteFunc(a.grants, func(g Membership) bool {
-					member := g.Member
-					g.Member = ""
-					return g == key && slices.Contains(some, member)
-				})
+				for _, member := range some {
+					a.granted[pair{key.Role, member}] = true
+				}
 			}})
 		}
 	}
@@ -155,8 +153,15 @@ func (a *applier) together() {
 // memberships are the grants that are left.
 func (a *applier) memberships() {
 	for _, g := range a.grants {
-		a.grant(g)
+		if !a.plain(g) || !a.granted[pair{g.Role, g.Member}] {
+			a.grant(g)
+		}
 	}
+}
+
+// plain tells a grant that can be made with others: nothing need be known of it to take it back.
+func (a *applier) plain(g Membership) bool {
+	return a.made[g.Member] && g.Grantor == "" && !g.Admin && g.Member != a.target.Login
 }
 
 func (a *applier) grant(g Membership) {
