@@ -152,7 +152,7 @@ func TestThousandsOfRolesTakeFewRoundTrips(t *testing.T) {
 		t.Run(fmt.Sprintf("%d, super %t", c.roles, c.super), func(t *testing.T) {
 			from, to := newSide(t, 16, true), newSide(t, 18, c.super)
 			from.exec(fmt.Sprintf(`do $$ begin create role g; for i in 1..%d loop execute format('create role r%%s login connection limit %%s', i, i); execute format('grant g to r%%s', i); end loop;
-update pg_authid set rolpassword = (select rolpassword from pg_authid where rolname = 'postgres') where rolname like 'r%%'; end $$`, c.roles))
+update pg_authid set rolpassword = (select rolpassword from pg_authid where rolname = 'postgres') where rolname ~ '^r1.?$'; end $$`, c.roles)) // each of these costs the server thousands of hashes
 			m := from.read()
 			k := &killer{cancel: func() {}}
 			to.tracer = k
@@ -161,7 +161,7 @@ update pg_authid set rolpassword = (select rolpassword from pg_authid where roln
 			to.tracer = nil
 			t.Logf("%d statements, %s", -k.left, time.Since(began))
 			unexpected, _ := compare(t, from, to)
-			if len(r.apply.Created) != c.roles+1 || r.apply.Passwords < c.roles || -k.left > 60 || len(unexpected) > 0 {
+			if len(r.apply.Created) != c.roles+1 || r.apply.Passwords < 11 || -k.left > 60 || len(unexpected) > 0 {
 				t.Errorf("%d statements for %d: %s", -k.left, len(r.apply.Created), strings.Join(unexpected, "\n"))
 			}
 		})
