@@ -58,35 +58,38 @@ func (l *looking) owners(ctx context.Context, from, to *pgx.Conn) error {
 	return err
 }
 
-// reach tries to subscribe with a login that there is not. How that is refused tells how far it came: who answers is the other server only if it names the login.
+// reach tries to subscribe, first without a connection, then with a login that there is not. How that is refused tells how far it came: only the
+// other server names the login.
 func (l *looking) reach(ctx context.Context, to *pgx.Conn) error {
-	if l.w.address.Host == "" {
-		l.add(op.Block, "address", "", "", "where the %s reaches the %s is not known", l.w.to.what, l.w.from.what)
+	what, other, at := l.w.to.what, l.w.from.what, l.w.address
+	if at.Host == "" {
+		l.add(op.Block, "address", "say where it is", "", "where the %s reaches the %s is not known", what, other)
 		return nil
 	}
-	password := secret.New(rand.Text())
-	nobody := "dbops_nobody_" + strings.ToLower(rand.Text()[:8])
 	name := ident(l.w.name + "_check")
-	create := func(options string) error {
-		return withConninfo(ctx, to, l.w.address.conninfo(nobody, password),
-			"'create subscription "+name+" connection %L publication "+name+" with (create_slot = false, copy_data = false, enabled = false"+options+")'", "do $$ begin raise 'taken back' using errcode = 'ZZ999'; end $$")
+	const options = "create_slot = false, copy_data = false, enabled = false"
+	said, err := l.tried(ctx, to, "create subscription "+name+" connection 'password=none' publication "+name+" with ("+options+", slot_name = none, connect = false)")
+	if err != nil {
+		return err
 	}
-	pe, ok := serverError(create(", slot_name = none, connect = false"))
-	if !ok {
-		return fmt.Errorf("try to subscribe on the %s: no answer", l.w.to.what)
-	}
-	if pe.Code != "ZZ999" {
-		l.add(op.Block, "subscription-right", "use a login that may subscribe: a superuser, from PostgreSQL 16 on one with pg_create_subscription and CREATE on the database, or as the cloud gives its customers", pe.Message, "the login on the %s may not make a subscription", l.w.to.what)
+	if said != "" {
+		l.add(op.Block, "subscription-right", "use a login that may subscribe: a superuser, from PostgreSQL 16 on one with pg_create_subscription and CREATE on the database, or as the cloud gives its customers", said, "the login on the %s may not make a subscription", what)
 		return nil
 	}
-	pe, ok = serverError(create(""))
-	if ok && (pe.Code == "ZZ999" || strings.Contains(pe.Message, nobody) && !strings.Contains(pe.Message, "pg_hba.conf")) {
+	nobody := "dbops_nobody_" + strings.ToLower(rand.Text()[:8])
+	err = withConninfo(ctx, to, at.conninfo(nobody, secret.New(rand.Text())), "'create subscription "+name+" connection %L publication "+name+" with ("+options+")'",
+		"do $$ begin raise 'taken back' using errcode = '"+takenBack+"'; end $$")
+	pe, ok := serverError(err)
+	if !ok {
+		return fmt.Errorf("try to subscribe on the %s: %w", what, err)
+	}
+	if pe.Code == takenBack || strings.Contains(pe.Message, nobody) && !strings.Contains(pe.Message, "pg_hba.conf") {
 		return nil // it got as far as the login
 	}
-	said := "no answer"
-	if ok {
-		said = strings.Join(strings.Fields(strings.ReplaceAll(pe.Message, nobody, l.w.name)), " ")
-	}
-	l.add(op.Block, "reachability", "open the network between the servers, and see that address, certificate and pg_hba.conf allow it", said, "the server of the %s cannot reach the %s at %s:%d", l.w.to.what, l.w.from.what, l.w.address.Host, l.w.address.Port)
+	said = strings.Join(strings.Fields(strings.ReplaceAll(pe.Message, nobody, l.w.name)), " ")
+	l.add(op.Block, "reachability", "open the network between the servers, and see that address, certificate and pg_hba.conf allow it", said, "the server of the %s cannot reach the %s at %s:%d", what, other, at.Host, at.Port)
 	return nil
 }
+
+// takenBack is what we raise ourselves.
+const takenBack = "ZZ999"

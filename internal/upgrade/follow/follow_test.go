@@ -29,7 +29,9 @@ create table app.deferred (id int primary key deferrable, v int); insert into ap
 create table app.keyed (a int not null, b text); create unique index keyed_a on app.keyed (a); alter table app.keyed replica identity using index keyed_a; insert into app.keyed select i, 'x' from generate_series(1, 9) i;
 create sequence app.alone increment 7; create sequence app.unused start 42;
 create function app.count_booking() returns trigger language plpgsql as $$ begin insert into app.audit_full values (jsonb_build_object('amount', new.amount)); return new; end $$;
-create trigger counted after insert on app.booking for each row execute function app.count_booking(); create materialized view app.mv as select count(*) from app.account`
+create trigger counted after insert on app.booking for each row execute function app.count_booking(); create materialized view app.mv as select count(*) from app.account;
+create table app.ddl (id int generated always as identity primary key, tag text); create function app.told() returns event_trigger language plpgsql as $$ begin insert into app.ddl (tag) values (tg_tag); end $$;
+create event trigger told on ddl_command_end when tag in ('ALTER TABLE', 'CREATE PUBLICATION', 'ALTER PUBLICATION', 'COMMENT') execute function app.told()`
 
 // load is a client that writes until it is stopped.
 type load struct {
@@ -137,6 +139,9 @@ func TestNothingIsLostUnderLoadThereAndBack(t *testing.T) {
 				must(t, Sequences(t.Context(), j))
 			}
 			same(t, "the source and the target", from, to)
+			if n := from.text("select count(*)::text from app.ddl"); n != "0" {
+				t.Errorf("event triggers saw %s statements", n)
+			}
 			for range 2 {
 				must(t, Detach(t.Context(), j))
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -243,6 +244,11 @@ func TestCancelledAnywhereItGoesOn(t *testing.T) {
 	cut(Detach)
 	clean(t, j, from, to)
 	cut(Reverse)
+	for _, again := range []error{Attach(t.Context(), j), func() error { _, err := Begin(t.Context(), j); return err }()} {
+		if fault.KindOf(again) != fault.Blocked || fault.HintOf(again) == "" {
+			t.Errorf("forth while it goes back: %v", again)
+		}
+	}
 	to.exec("update t set v = 9 where i < 5; update bare set i = 8")
 	cut(func(ctx context.Context, k Job) error { _, err := ReverseDrain(ctx, k); return err })
 	same(t, "cancelled on the way back", to, from)
@@ -288,6 +294,67 @@ func TestWhatTheTargetRefusesIsToldInItsWords(t *testing.T) {
 			clean(t, j, from, to)
 		})
 	}
+}
+
+func TestATableThatIsMadeMeanwhileIsNotLeftOut(t *testing.T) {
+	t.Parallel()
+	from, to := newBase(t, 16, "create table t (i int primary key)"), newBase(t, 18)
+	j := newJob(from, to)
+	made, most := 0, 1
+	j.Source = func(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+		return from.connect(ctx, func(c *pgx.ConnConfig) {
+			if tune(c); c.RuntimeParams["replication"] != "" && made < most {
+				made++
+				from.exec(fmt.Sprintf("create table late_%d (i int primary key)", made))
+			}
+		})
+	}
+	s, err := Begin(t.Context(), j)
+	must(t, err)
+	s.Close()
+	if n := from.text("select string_agg(tablename, ' ' order by tablename) from pg_publication_tables"); n != "late_1 t" {
+		t.Errorf("published: %s", n)
+	}
+	most = 100
+	if _, err := Begin(t.Context(), j); fault.KindOf(err) != fault.Stale || !strings.Contains(err.Error(), `table "public"."late_4" was created`) {
+		t.Errorf("a schema that never rests: %v", err)
+	}
+	must(t, Detach(t.Context(), j))
+	clean(t, j, from, to)
+}
+
+func TestThePasswordIsInNoErrorAndNoLog(t *testing.T) {
+	t.Parallel()
+	from, to := pair(t, 17, 18, "create table t (i int primary key)")
+	to.exec("alter database " + to.db + " set log_statement = 'ddl'; alter database " + to.db + " set log_min_duration_statement = -1")
+	j := newJob(from, to)
+	s, err := Begin(t.Context(), j)
+	must(t, err)
+	s.Close()
+	lost := j
+	lost.From.Port, lost.From.Database = 1, j.From.Database
+	if err := Attach(t.Context(), lost); fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "could not connect to the publisher") {
+		t.Errorf("nobody is there: %v", err)
+	}
+	must(t, Attach(t.Context(), j))
+	var password string
+	for _, kv := range strings.Fields(to.text("select subconninfo from pg_subscription s join pg_database d on d.oid = subdbid and datname = current_database()")) {
+		if v, ok := strings.CutPrefix(kv, "password="); ok {
+			password = strings.Trim(v, "'")
+		}
+	}
+	must(t, Attach(t.Context(), j))
+	_, err = Drain(t.Context(), j)
+	must(t, err)
+	must(t, Detach(t.Context(), j))
+	for _, b := range []*base{from, to} {
+		log, err := os.ReadFile(filepath.Join(filepath.Dir(b.text("show data_directory")), "postgres.log"))
+		must(t, err)
+		if len(password) < 20 || strings.Contains(string(log), password) || strings.Contains(string(log), "password='") || b == to && !strings.Contains(string(log), "current_setting('dbops.conninfo')") {
+			t.Errorf("the log of PostgreSQL %d holds the password, or not what was done", b.server.Major)
+		}
+	}
+	clean(t, j, from, to)
 }
 
 func TestAnAlteredSchemaIsStale(t *testing.T) {

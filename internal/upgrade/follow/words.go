@@ -23,7 +23,14 @@ func (w *way) words(ctx context.Context, from, to *pgx.Conn) (why, err error) {
 	if err != nil || next == nil {
 		return nil, err
 	}
-	return w.try(ctx, to, next)
+	if why, err = w.try(ctx, to, next); why == nil || err != nil {
+		return nil, err
+	}
+	// The follower may have come back in between: its own rows would be in the way. It moves its position before it shows them.
+	if now, err := w.origin(ctx, to); err != nil || now != done {
+		return nil, err
+	}
+	return why, nil
 }
 
 // origin is up to where the follower has applied; empty if that is not to be seen.
