@@ -415,6 +415,7 @@ func (c *cli) concluded(ctx context.Context, engine *op.Engine, r state.Run) err
 		var b bytes.Buffer
 		printEnd(&b, r, steps)
 		if r.State == state.Done {
+			printUpgraded(ctx, &b, engine, r, steps)
 			c.printBack(ctx, &b, engine, r)
 		}
 		if _, err := b.WriteTo(c.out); err != nil {

@@ -18,6 +18,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
+	"dbops/internal/upgrade"
 )
 
 func newRunsCmd(c *cli) *cobra.Command {
@@ -287,6 +288,9 @@ func isAvailability(kind string) bool {
 
 // judged is a finding where a run was done and what it found is bad.
 func judged(r state.Run, steps []state.Step) error {
+	if failed := upgrade.FailuresOf(steps); r.Kind == upgrade.RehearseKind && len(failed) > 0 {
+		return fault.Newf(fault.Findings, r.Title, "%s: %s", failed[0].Step, failed[0].Text).Hint("dbops upgrade report %s", r.ID)
+	}
 	report, ok, err := backup.ReportOf(steps)
 	if err != nil || !ok || report.Met {
 		return err

@@ -285,3 +285,13 @@ func runUpgradeReport(ctx context.Context, c *cli, run, format, file string) err
 	return nil
 }
 
+// printUpgraded is what an upgrade or its rehearsal came to, in a line.
+func printUpgraded(ctx context.Context, w io.Writer, engine *op.Engine, r state.Run, steps []state.Step) {
+	p, err := engine.PlanOf(ctx, r.PlanHash)
+	if err != nil {
+		return // of another version
+	}
+	if report, err := upgrade.ReportOf(p, r, steps); err == nil {
+		fmt.Fprintf(w, "%s: dbops upgrade report %s --out report.html\n", oneBlock(report.Verdict()), r.ID)
+	}
+}

@@ -59,6 +59,9 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 		return p, nil, err
 	}
 	what := "find the upgrade " + run
+	if plan.Kind == InPlaceKind {
+		return p, nil, fault.Newf(fault.Blocked, "go back before the upgrade "+run, "it was made in place, which nothing undoes").Hint("%s", plan.Back)
+	}
 	if plan.Kind != RunKind || plan.Environment != t.Environment || plan.Instance != t.Instance {
 		return p, nil, fault.Newf(fault.Usage, what, "it is no upgrade of %s: it is %s of %s", t, plan.Kind, plan.Target).Hint("dbops upgrade status -e %s %s", t.Environment, t.Instance)
 	}

@@ -51,16 +51,24 @@ func (m *moving) fillSteps() (steps []op.Step) {
 }
 
 // engine is how the rows go.
-func (m *moving) engine(run, database string) (stream.Engine, func()) {
+func (m *moving) engine(run, database string) (e stream.Engine, clear func(), err error) {
 	if m.q.Engine != EngineDump {
-		return stream.Copy, func() {}
+		return stream.Copy, func() {}, nil
 	}
 	base := m.r.d.Dir
 	if base == "" {
 		base = os.TempDir()
 	}
 	dir := filepath.Join(base, "dbops-"+run, fmt.Sprintf("%x", database))
-	return stream.Folder(dir), func() { _ = os.RemoveAll(filepath.Dir(dir)) }
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return nil, nil, fault.New(fault.Failed, "make a folder for the dump of "+database, err)
+	}
+	return stream.Folder(dir), func() {
+		for _, one := range []string{dir, dir + ".complete"} {
+			_ = os.RemoveAll(one) // what stays is only in the way
+		}
+		_ = os.Remove(filepath.Dir(dir))
+	}, nil
 }
 
 func (m *moving) job(ctx context.Context, s *op.Session, database string) stream.Job {
@@ -102,7 +110,10 @@ func (m *moving) copy(ctx context.Context, s *op.Session, database string) (op.R
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
-	engine, clear := m.engine(s.Run, database)
+	engine, clear, err := m.engine(s.Run, database)
+	if err != nil {
+		return op.Result{}, err
+	}
 	res, err := m.begunAgain(ctx, s, database, func() (stream.Result, error) { return engine(ctx, m.job(ctx, s, database)) })
 	if err != nil {
 		return op.Result{}, err

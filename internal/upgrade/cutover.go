@@ -158,6 +158,9 @@ func (m *moving) compareRoles(ctx context.Context, s *op.Session, out verified) 
 		if slices.ContainsFunc(m.replicas(), func(name string) bool { return strings.Contains(d.Name, name) }) {
 			continue
 		}
+		if d.Source == "" && d.Expected == "" && m.to.Declared {
+			d.Expected = "it is on a server that was there before"
+		}
 		out.Roles = append(out.Roles, d)
 		if d.Expected == "" {
 			bad = append(bad, fmt.Sprintf("%s %s: %q on the source, %q on the target", d.What, d.Name, d.Source, d.Target))

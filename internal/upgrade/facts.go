@@ -316,7 +316,7 @@ func (r *Room) preflight(ctx context.Context, t op.Target, q Request, names []st
 		}
 		f.Databases = append(f.Databases, one)
 	}
-	f.Found = foundBy(report)
+	f.Found = slices.DeleteFunc(foundBy(report), func(x found) bool { return q.FullIdentity && x.Check == "replica-identity" })
 	return nil
 }
 

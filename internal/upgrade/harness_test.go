@@ -116,6 +116,10 @@ func (c *clients) Look(context.Context, op.Target) (Switched, error) {
 	return Switched{Clients: []string{"container shop"}}, nil
 }
 
+func (c *clients) Passwords(context.Context, op.Target) (map[string]secret.Value, error) {
+	return map[string]secret.Value{}, nil
+}
+
 func (c *clients) Switch(_ context.Context, _ *op.Session, from, to Server) (op.Result, error) {
 	if c.fail != nil {
 		return op.Result{}, c.fail

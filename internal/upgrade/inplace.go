@@ -166,13 +166,13 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 	steps = append(steps, m.closeSteps()...)
 	return append(steps,
 		m.step("count", "count what is there", (*moving).count),
-		m.onward(m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+		m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			return m.upgrade(ctx, s, cloud.UpgradeOptions{Parameters: q.Parameters})
-		})),
-		m.onward(m.step("extensions", "bring extensions to the versions of the new major", (*moving).extensions)),
-		m.onward(m.step("statistics", "give the planner its statistics", (*moving).reanalyze)),
-		m.onward(m.step(verifyStep, "compare with what was counted", (*moving).recount)),
-		m.onward(m.step(switchStep, "let writers in again", (*moving).letIn)))
+		}),
+		m.step("extensions", "bring extensions to the versions of the new major", (*moving).extensions),
+		m.step("statistics", "give the planner its statistics", (*moving).reanalyze),
+		m.step(verifyStep, "compare with what was counted", (*moving).recount),
+		m.step(switchStep, "let writers in again", (*moving).letIn))
 }
 
 func (m *moving) precheck(ctx context.Context, s *op.Session) (op.Result, error) {

@@ -7,6 +7,8 @@ import (
 
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/pg"
+	"dbops/internal/secret"
 	"dbops/internal/upgrade/roles"
 )
 
@@ -24,7 +26,60 @@ func (m *moving) prepareSteps() []op.Step {
 		give = m.undone(give, "drop the roles that this run made on "+m.to.Name, (*moving).dropRoles)
 		create = m.undone(create, "drop the databases that this run made on "+m.to.Name, (*moving).dropDatabases)
 	}
-	return []op.Step{give, create}
+	return []op.Step{give, m.step("passwords", "give logins the passwords that dbops delivers, where they could not be read", (*moving).passwords), create}
+}
+
+// given is the output of step "passwords".
+type given struct {
+	Given   []string `json:"given,omitempty"`
+	Missing []string `json:"missing,omitempty"` // logins that nobody can use before somebody gives them a password
+}
+
+// passwords are given to logins whose verifiers a cloud does not show.
+func (m *moving) passwords(ctx context.Context, s *op.Session) (op.Result, error) {
+	var done globals
+	if _, err := s.Output("roles", &done); err != nil {
+		return op.Result{}, err
+	}
+	if done.Report == nil || len(done.Report.NoPassword) == 0 {
+		return op.Result{Text: "none is missing"}, nil
+	}
+	known := map[string]secret.Value{}
+	if m.r.d.Clients != nil {
+		var err error
+		if known, err = m.r.d.Clients.Passwords(ctx, m.t); err != nil {
+			return op.Result{}, err
+		}
+	}
+	conn, err := m.r.d.Connect(ctx, m.t, m.to, maintenance, nil)
+	if err != nil {
+		return op.Result{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var out given
+	for _, role := range done.Report.NoPassword {
+		password, ok := known[role]
+		if !ok || password.IsZero() {
+			out.Missing = append(out.Missing, role)
+			continue
+		}
+		verifier, err := pg.Verifier(password)
+		if err != nil {
+			return op.Result{}, err
+		}
+		if err := s.Fence(); err != nil {
+			return op.Result{}, err
+		}
+		if _, err := conn.Exec(ctx, "alter role "+ident(role)+" password "+literal(verifier)); err != nil {
+			return op.Result{}, fault.New(fault.Failed, "give "+role+" its password on "+m.to.Name, err).Hint("let the admin login alter that role, then try again")
+		}
+		out.Given = append(out.Given, role)
+	}
+	text := fmt.Sprintf("%d given", len(out.Given))
+	if n := len(out.Missing); n > 0 {
+		text += fmt.Sprintf("; %d logins have none until somebody gives them one: %s", n, strings.Join(out.Missing[:min(n, 8)], ", "))
+	}
+	return op.Result{Output: out, Text: text, Changes: []op.Change{{Target: m.t.Environment + "/" + m.to.Name, Setting: "passwords", To: strings.Join(out.Given, ", ")}}}, nil
 }
 
 func (m *moving) giveRoles(ctx context.Context, s *op.Session) (op.Result, error) {

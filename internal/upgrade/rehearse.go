@@ -139,7 +139,10 @@ func (m *moving) copyAndCompare(ctx context.Context, s *op.Session, database str
 		return op.Result{}, err
 	}
 	defer func() { _ = h.conn.Close(context.WithoutCancel(ctx)) }()
-	engine, clear := m.engine(s.Run, database)
+	engine, clear, err := m.engine(s.Run, database)
+	if err != nil {
+		return op.Result{}, err
+	}
 	defer clear()
 	job := m.job(ctx, s, database)
 	job.Snapshot = h.name

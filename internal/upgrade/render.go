@@ -17,7 +17,7 @@ var page string
 // HTML writes the report as one page that needs nothing else.
 func (r *Report) HTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"bytes": size, "comma": humanize.Comma, "stamp": stamp, "verdict": r.verdict, "lower": strings.ToLower,
+		"bytes": size, "comma": humanize.Comma, "stamp": stamp, "verdict": r.Verdict, "lower": strings.ToLower,
 	}).Parse(page)
 	if err != nil {
 		return err
@@ -34,8 +34,8 @@ func stamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// verdict is the report in a sentence.
-func (r *Report) verdict() string {
+// Verdict is the report in a sentence.
+func (r *Report) Verdict() string {
 	switch {
 	case len(r.Failures) > 0:
 		return fmt.Sprintf("%s: %s", r.Failures[0].Step, r.Failures[0].Text)
@@ -56,7 +56,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# %s", r.Title)
-	line("\n**%s**\n", cell(r.verdict()))
+	line("\n**%s**\n", cell(r.Verdict()))
 	line("| | |\n| --- | --- |")
 	line("| run | %s, %s |", r.Run, r.State)
 	line("| from | %s, PostgreSQL %d |", cell(r.Source.Name), r.Source.Major)

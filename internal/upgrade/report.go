@@ -221,12 +221,22 @@ func output(journal []state.Step, name string, into any) (ok bool, err error) {
 	return false, nil
 }
 
-func (r *Report) outputs(journal []state.Step) error {
+// FailuresOf are what a rehearsal found that would fail.
+func FailuresOf(journal []state.Step) (out []Failure) {
 	for _, s := range journal {
 		var t tried
 		if s.Phase == state.Do && s.State == state.StepDone && json.Unmarshal(s.Output, &t) == nil && t.Failed != "" {
-			r.Failures = append(r.Failures, Failure{s.Name, t.Failed, t.Hint})
+			out = append(out, Failure{s.Name, t.Failed, t.Hint})
 		}
+	}
+	return out
+}
+
+func (r *Report) outputs(journal []state.Step) error {
+	r.Failures = append(r.Failures, FailuresOf(journal)...)
+	for _, s := range journal {
+		var t tried
+		_ = json.Unmarshal(s.Output, &t) // of a step that did not fail it is something else
 		if s.Phase != state.Do || s.State != state.StepDone || !strings.HasPrefix(s.Name, "copy ") || t.Failed != "" {
 			continue
 		}
@@ -288,15 +298,19 @@ func (r *Report) outputs(journal []state.Step) error {
 		return err
 	}
 	r.Lost = m.Lost
+	var passwords given
+	if _, err := output(journal, "passwords", &passwords); err != nil {
+		return err
+	}
+	for _, role := range passwords.Missing {
+		r.LeftOut = append(r.LeftOut, "the password of "+role+": it cannot be read, and dbops does not know it: give it one on the new instance")
+	}
 	for _, name := range []string{"roles", "settings"} {
 		var g globals
 		if _, err := output(journal, name, &g); err != nil {
 			return err
 		}
 		if g.Report != nil {
-			for _, n := range g.Report.NoPassword {
-				r.LeftOut = append(r.LeftOut, "the password of "+n+": it cannot be read; dbops creds rotate gives a new one to a container")
-			}
 			for _, x := range g.Report.LeftOut {
 				r.LeftOut = append(r.LeftOut, x.What+": "+x.Why)
 			}

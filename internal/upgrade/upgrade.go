@@ -80,6 +80,8 @@ type Deps struct {
 type Clients interface {
 	// Look tells who will be switched, in words, and what stands in the way. It changes nothing.
 	Look(ctx context.Context, t op.Target) (Switched, error)
+	// Passwords are those of logins that are known because dbops delivers them or logs in with them: by the names of the roles.
+	Passwords(ctx context.Context, t op.Target) (map[string]secret.Value, error)
 	// Switch makes them use a server in place of another one, and waits until they do. It may be called twice.
 	Switch(ctx context.Context, s *op.Session, from, to Server) (op.Result, error)
 }
