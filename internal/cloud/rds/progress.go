@@ -67,6 +67,8 @@ func (f *follow) look(ctx context.Context) (cloud.Progress, error) {
 		return f.judge(ctx, f.provisioned)
 	case cloud.ChangeUpgrade:
 		return f.judge(ctx, func() (cloud.Progress, error) { return f.upgraded(ctx) })
+	case cloud.ChangeGreen, cloud.ChangeSwitchover, cloud.ChangeRemoveGreen:
+		return f.green(ctx)
 	case changeBackup:
 		return f.backedUp(ctx)
 	case changeRename:

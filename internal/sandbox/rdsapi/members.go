@@ -9,9 +9,12 @@ import "reflect"
 var memberOfType = map[string]string{
 	"AdditionalStorageVolume":       "member",
 	"AdditionalStorageVolumeOutput": "member",
+	"BlueGreenDeployment":           "member",
+	"BlueGreenDeploymentTask":       "member",
 	"DBParameterGroupStatus":        "DBParameterGroup",
 	"DBSecurityGroupMembership":     "DBSecurityGroup",
 	"ModifyAdditionalStorageVolume": "member",
+	"SwitchoverDetail":              "member",
 	"TagSpecification":              "item",
 }
 

@@ -50,6 +50,7 @@ func parameters() []parameter {
 		until(16, static(integer("old_snapshot_threshold", "-1-86400"))),
 		{name: "password_encryption", kind: "string", fixed: "scram-sha-256"},
 		{name: "random_page_cost", kind: "float", allowed: "0-1.79769e+308"},
+		static(parameter{name: "rds.logical_replication", kind: "boolean", allowed: flag, own: true}),
 		{name: "rds.force_ssl", kind: "boolean", fixed: "1", own: true},
 		static(parameter{name: "shared_preload_libraries", kind: "list", allowed: libraries}),
 		integer("statement_timeout", number),

@@ -76,7 +76,7 @@ func notEmulated(what string) error {
 // operations is the table of what is played.
 func (a *API) operations() map[string]operation {
 	table := map[string]operation{}
-	for _, o := range slices.Concat(a.instanceOperations(), a.backupOperations(), a.catalogueOperations(), a.groupOperations(), a.logOperations()) {
+	for _, o := range slices.Concat(a.instanceOperations(), a.backupOperations(), a.catalogueOperations(), a.groupOperations(), a.logOperations(), a.greenOperations()) {
 		table[o.name] = o
 	}
 	return table

@@ -21,7 +21,10 @@ type state struct {
 	Snapshots map[string]*snapshot `json:"snapshots"`
 	Groups    map[string]*group    `json:"groups,omitempty"` // of parameters, that somebody made
 	Events    []event              `json:"events"`
-	Sequence  int64                `json:"sequence"` // of the last event
+
+	Deployments map[string]*deployment `json:"deployments,omitempty"` // blue/green, by identifier
+
+	Sequence int64 `json:"sequence"` // of the last event
 }
 
 // instance is a DB instance: its description, and what only the sandbox knows.
@@ -84,6 +87,10 @@ func (s *state) load(dir string) error {
 	if s.Snapshots == nil {
 		s.Snapshots = map[string]*snapshot{}
 	}
+	if s.Deployments == nil {
+		s.Deployments = map[string]*deployment{}
+	}
+	s.settleGreens()
 	if s.Groups == nil {
 		s.Groups = map[string]*group{}
 	}

@@ -83,6 +83,11 @@ func (w *World) Upgrade(ctx context.Context, id string, major int, settings map[
 	return w.upgrade(ctx, id, major, settings)
 }
 
+// Exchange gives two servers each other's address. Their sessions end, and both are new [Server]s afterwards.
+func (w *World) Exchange(ctx context.Context, one, other string) error {
+	return w.exchange(ctx, one, other)
+}
+
 // Backup makes a base backup of a running server while it serves. The same id again returns the first backup.
 func (w *World) Backup(ctx context.Context, server, id string) (Backup, error) {
 	return w.backup(ctx, server, id)
