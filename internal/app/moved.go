@@ -50,7 +50,7 @@ func (a *App) Unmove(ctx context.Context, t op.Target, run string) error {
 	})
 }
 
-// Moves asks the state for every move that was recorded, the undone ones too.
+// Moves asks the state for the moves of all instances, the undone ones too: the last one from each coordinates.
 func (a *App) Moves(ctx context.Context) ([]state.Move, error) { return a.readMoves(ctx) }
 
 // declared is an instance as dbops.yaml has it.
