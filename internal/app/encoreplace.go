@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"slices"
 
 	"dbops/internal/config"
@@ -77,22 +78,40 @@ func (s encoreStore) Probe(ctx context.Context, r secret.Ref) error {
 }
 
 // Redirect implements [creds.Redirector].
-func (s encoreStore) Redirect(ctx context.Context, databases []string, to func(host string) (string, bool)) error {
+func (s encoreStore) Redirect(ctx context.Context, databases []string, to func(host string) (string, bool), ca string) error {
 	c, err := encore.Look(s.at.Path, encore.Language(s.at.Language))
 	if err != nil {
 		return err
 	}
+	if s.at.Language == string(encore.TypeScript) {
+		ca = firstCertificate(ca) // that runtime knows no more than one
+	}
 	var all []encore.Delivery
 	for _, d := range c.Databases() {
-		if host, ok := to(d.Host); ok && slices.Contains(databases, d.Encore) {
-			all = append(all, encore.Delivery{Database: d.Encore, Change: encore.Change{Host: host}})
+		host, ok := to(d.Host)
+		if !ok || !slices.Contains(databases, d.Encore) {
+			continue
 		}
+		change := encore.Change{Host: host}
+		if d.CAs > 0 {
+			change.CA = ca
+		}
+		all = append(all, encore.Delivery{Database: d.Encore, Change: change})
 	}
 	if len(all) == 0 {
 		return nil
 	}
 	_, err = encore.Deliver(ctx, s.at.Path, encore.Language(s.at.Language), all...)
 	return err
+}
+
+// firstCertificate is the first one of several.
+func firstCertificate(ca string) string {
+	block, _ := pem.Decode([]byte(ca))
+	if block == nil {
+		return ca
+	}
+	return string(pem.EncodeToMemory(block))
 }
 
 // Mirrored implements [creds.Mirror].

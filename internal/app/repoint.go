@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -121,6 +123,34 @@ func (r reached) address(like []cloud.Endpoint) creds.Address {
 	return cloudAddress(r.inst.Kind(), first, all)
 }
 
+// caOf are the certificates by which clients know a server that has its own; "" for one of RDS, whose region has them.
+func (a *App) caOf(ctx context.Context, t op.Target, inst *config.Instance) (string, error) {
+	switch {
+	case inst.Kind() == cloud.CloudSQL:
+		p, err := a.cloudsqlProvider(ctx, t.Environment, t.Instance, inst)
+		if err != nil {
+			return "", err
+		}
+		told, err := p.Certificates(ctx, inst.CloudSQL.Instance)
+		if err != nil {
+			return "", err
+		}
+		all := ""
+		for _, ca := range told.CAs {
+			all += strings.TrimSpace(ca.PEM) + "\n"
+		}
+		return strings.TrimSpace(all), nil
+	case inst.Kind() == cloud.Postgres && inst.Postgres.CAFile != "":
+		text, err := os.ReadFile(inst.Postgres.CAFile)
+		if err != nil {
+			return "", fault.New(fault.Config, "read the CA of "+inst.Coordinates(), err).Hint("check postgres.ca_file of the instance")
+		}
+		return strings.TrimSpace(string(text)), nil
+	default:
+		return "", nil
+	}
+}
+
 // connectionAsTo is [App.connectionAs] to an instance by the provider's name.
 func (a *App) connectionAsTo(ctx context.Context, t op.Target, at reached, database string, l creds.Login) (*pgconn.Config, error) {
 	what := "log in to " + at.inst.Coordinates() + " as " + l.User
@@ -143,8 +173,12 @@ func (a *App) repointing(ctx context.Context, t op.Target, from, to upgrade.Serv
 	if err != nil {
 		return creds.Repointing{}, nil, err
 	}
+	at := now.address(old.endpoints)
+	if at.CA, err = a.caOf(ctx, t, now.inst); err != nil {
+		return creds.Repointing{}, nil, err
+	}
 	return creds.Repointing{
-		Target: t, From: old.address(nil), To: now.address(old.endpoints),
+		Target: t, From: old.address(nil), To: at,
 		Login: func(ctx context.Context, database string, l creds.Login) (*pgx.Conn, error) {
 			cfg, err := a.connectionAsTo(ctx, t, now, database, l)
 			if err != nil {

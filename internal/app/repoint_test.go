@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/x509/pkix"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,16 +11,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/cloud"
 	"dbops/internal/config"
 	"dbops/internal/creds"
+	"dbops/internal/encore"
 	"dbops/internal/op"
 	"dbops/internal/pg"
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/gcpapi"
+	"dbops/internal/sandbox/pki"
 	"dbops/internal/sandbox/rdsapi"
 	"dbops/internal/sandbox/secretsapi/awssm"
 	"dbops/internal/sandbox/secretsapi/gcpsm"
@@ -216,18 +221,34 @@ func TestASwitchOnBothClouds(t *testing.T) {
 	}
 }
 
-// The infra config of an app of Encore names another host, and nothing else in it changes.
+// The infra config of an app of Encore names another host, with the CA of that where it had one, and nothing else in it changes.
 func TestAnInfraConfigIsRedirected(t *testing.T) {
 	t.Parallel()
-	at := config.EncorePlace{Path: filepath.Join(t.TempDir(), "infra.config.json"), Language: "go"}
-	place := encoreStore{secret.File{}, at}
-	const text = `{"sql_servers": [{"host": "old:5432", "databases": {"shop": {"username": "u", "password": "p"}}}, {"host": "old:1", "databases": {"other": {"username": "u", "password": "p"}}}]}`
-	must(t, os.WriteFile(at.Path, []byte(text), 0o600))
-	for range 2 {
-		must(t, place.Redirect(t.Context(), []string{"shop"}, func(host string) (string, bool) { return "new:6543", strings.HasPrefix(host, "old:") }))
-		got, err := os.ReadFile(at.Path)
-		if want := strings.Replace(text, "old:5432", "new:6543", 1); err != nil || string(got) != want {
-			t.Errorf("%s, %v", got, err)
+	authority, err := pki.NewCA(pkix.Name{CommonName: "new"}, time.Hour)
+	must(t, err)
+	old, err := pki.NewCA(pkix.Name{CommonName: "old"}, time.Hour)
+	must(t, err)
+	quote := func(ca *pki.CA) string {
+		b, err := json.Marshal(string(ca.CertPEM))
+		must(t, err)
+		return string(b)
+	}
+	for _, language := range []string{string(encore.Go), string(encore.TypeScript)} {
+		at := config.EncorePlace{Path: filepath.Join(t.TempDir(), "infra.config.json"), Language: language}
+		place := encoreStore{secret.File{}, at}
+		text := `{"sql_servers": [{"host": "old:5432", "tls_config": {"ca": ` + quote(old) + `}, "databases": {"shop": {"username": "u", "password": "p"}}},
+			{"host": "old:1", "databases": {"other": {"username": "u", "password": "p"}}}]}`
+		must(t, os.WriteFile(at.Path, []byte(text), 0o600))
+		given := string(authority.CertPEM)
+		if language == string(encore.TypeScript) {
+			given += string(old.CertPEM)
+		}
+		for range 2 {
+			must(t, place.Redirect(t.Context(), []string{"shop"}, func(host string) (string, bool) { return "new:6543", strings.HasPrefix(host, "old:") }, given))
+			got, err := os.ReadFile(at.Path)
+			if want := strings.NewReplacer("old:5432", "new:6543", quote(old), quote(authority)).Replace(text); err != nil || string(got) != want {
+				t.Errorf("%s: %s, %v", language, got, err)
+			}
 		}
 	}
 }

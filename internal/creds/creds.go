@@ -50,6 +50,7 @@ type Address struct {
 	Port    int
 	SSLMode string   // that a client of its own should use: verify-full, verify-ca
 	Also    []string // other hosts that are the same server
+	CA      string   // certificates (PEM) by which clients know it, where it has its own; "" if that is not known, or is no concern
 }
 
 // Login is a login role and its password.

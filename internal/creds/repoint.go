@@ -31,9 +31,9 @@ type Repointing struct {
 
 // Redirector is a [Mirror] whose text has addresses of its own.
 type Redirector interface {
-	// Redirect makes the text name another host, host:port as it is written there, for the databases of which to says so. Again it changes
-	// nothing.
-	Redirect(ctx context.Context, databases []string, to func(host string) (string, bool)) error
+	// Redirect makes the text name another host, host:port as it is written there, for the databases of which to says so, and where it has
+	// certificates for that host have ca in their place, unless that is "". Again it changes nothing.
+	Redirect(ctx context.Context, databases []string, to func(host string) (string, bool), ca string) error
 }
 
 // Repoint makes the containers of an instance log in at another address, with the credentials they have: each place whose credential names From
@@ -299,7 +299,7 @@ func (w *repointing) deliver(ctx context.Context, s *op.Session, c *ContainerFac
 			host, port := splitAddress(written)
 			toHost, toPort, hit := to(host, port)
 			return withPort(toHost, toPort, port != 0), hit
-		})
+		}, w.r.To.CA)
 		if err != nil {
 			return err
 		}
