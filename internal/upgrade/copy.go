@@ -181,7 +181,9 @@ func (m *moving) copyAndFollow(ctx context.Context, s *op.Session, database stri
 	if err != nil {
 		return op.Result{}, err
 	}
-	if out.Verified, err = verify.Compare(ctx, m.comparison(ctx, s, database, slot.Snapshot)); err != nil {
+	compare := m.comparison(ctx, s, database, slot.Snapshot)
+	compare.Part = verify.PartRows // sequences go on
+	if out.Verified, err = verify.Compare(ctx, compare); err != nil {
 		return op.Result{}, err
 	}
 	if err := out.Verified.Err(); err != nil {
@@ -273,7 +275,7 @@ type countedIn struct {
 
 func (m *moving) statistics(ctx context.Context, s *op.Session) (op.Result, error) {
 	var out counted
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		if err := s.Fence(); err != nil {
 			return err
 		}

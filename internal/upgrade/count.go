@@ -32,7 +32,7 @@ const there = `select format('%s %s', c.relkind, c.oid::regclass), case when c.r
 // tallied counts every database.
 func (m *moving) tallied(ctx context.Context, s *op.Session) (tally, error) {
 	out := tally{}
-	return out, m.each(func(name string) error {
+	return out, m.inTurn(func(name string) error {
 		conn, err := m.r.d.Connect(ctx, m.t, m.from, name, func(c *pgx.ConnConfig) { c.RuntimeParams["search_path"] = "pg_catalog" })
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"dbops/internal/fault"
@@ -100,8 +101,12 @@ func (m *moving) quiesce(ctx context.Context, s *op.Session) (op.Result, error) 
 	if err != nil {
 		return op.Result{}, err
 	}
+	text := fmt.Sprintf("nobody writes to %s, %d sessions ended", m.from.Name, len(report.Ended))
+	if n := len(report.Still); n > 0 {
+		text += fmt.Sprintf("; %d are there, or may come, whom rights do not keep out: %s", n, report.Still[0])
+	}
 	return op.Result{
-		Output: closed{began, report}, Text: fmt.Sprintf("nobody writes to %s, %d sessions ended", m.from.Name, len(report.Ended)),
+		Output: closed{began, report}, Text: text,
 		Changes: []op.Change{{Target: m.t.Environment + "/" + m.from.Name, Setting: "writers", From: "let in", To: "kept out"}},
 	}, nil
 }
@@ -129,7 +134,7 @@ func (m *moving) reopen(ctx context.Context, s *op.Session) (op.Result, error) {
 // verify compares everything, now that nobody writes.
 func (m *moving) verify(ctx context.Context, s *op.Session) (op.Result, error) {
 	var out verified
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		report, err := verify.Compare(ctx, m.comparison(ctx, s, name, ""))
 		out.Databases = append(out.Databases, verifiedIn{name, report})
 		if err != nil {
@@ -218,7 +223,7 @@ func (m *moving) catchUp(ctx context.Context, s *op.Session) (op.Result, error) 
 	err := s.Poll(ctx, pace, "catch up", func(ctx context.Context) (bool, string, error) {
 		last = last[:0]
 		near := true
-		err := m.each(func(name string) error {
+		err := m.inTurn(func(name string) error {
 			j, err := m.follow(ctx, name)
 			if err != nil {
 				return err
@@ -247,6 +252,7 @@ func lagText(l follow.Lag) string {
 
 // drain waits for the last writes, and brings the sequences.
 func (m *moving) drain(ctx context.Context, s *op.Session) (op.Result, error) {
+	var mu sync.Mutex
 	at := map[string]string{}
 	err := m.each(func(name string) error {
 		j, err := m.follow(ctx, name)
@@ -257,7 +263,9 @@ func (m *moving) drain(ctx context.Context, s *op.Session) (op.Result, error) {
 		if err != nil {
 			return err
 		}
+		mu.Lock()
 		at[name] = lsn
+		mu.Unlock()
 		if err := s.Fence(); err != nil {
 			return err
 		}

@@ -100,7 +100,7 @@ func (m *moving) analyzeGreen(ctx context.Context, s *op.Session) (op.Result, er
 	}
 	at := Server{Name: g.Target}
 	var out counted
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		res, err := stats.Analyze(ctx, stats.Job{Source: m.in(at, name), Target: m.in(at, name), Jobs: m.q.Jobs, Tool: m.r.d.Tool, Dir: m.r.d.Dir})
 		out.Databases = append(out.Databases, countedIn{name, res})
 		return err

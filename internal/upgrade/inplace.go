@@ -226,7 +226,7 @@ func (m *moving) upgrade(ctx context.Context, s *op.Session, o cloud.UpgradeOpti
 
 func (m *moving) extensions(ctx context.Context, s *op.Session) (op.Result, error) {
 	var changed []string
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		conn, err := m.r.d.Connect(ctx, m.t, m.to, name, nil)
 		if err != nil {
 			return err
@@ -269,7 +269,7 @@ func (m *moving) extensions(ctx context.Context, s *op.Session) (op.Result, erro
 
 func (m *moving) reanalyze(ctx context.Context, s *op.Session) (op.Result, error) {
 	var out counted
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		res, err := stats.Analyze(ctx, stats.Job{
 			Source: m.in(m.to, name), Target: m.in(m.to, name), Jobs: m.q.Jobs, Tool: m.r.d.Tool, Dir: m.r.d.Dir,
 			Progress: func(done, of int, table string) {

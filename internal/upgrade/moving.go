@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"dbops/internal/cloud"
 	"dbops/internal/op"
@@ -85,8 +86,26 @@ func (m *moving) replicas() (out []string) {
 	return out
 }
 
-// each does something in every database, and says in which one it failed.
+// atOnce is how many databases are worked on at a time where it is sessions that take the time, and not the work.
+const atOnce = 4
+
+// each does something in every database, some at a time, and says in which one it failed.
 func (m *moving) each(do func(database string) error) error {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for _, name := range m.names {
+		g.Go(func() error {
+			if err := do(name); err != nil {
+				return fmt.Errorf("database %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// inTurn is each, one after the other.
+func (m *moving) inTurn(do func(database string) error) error {
 	for _, name := range m.names {
 		if err := do(name); err != nil {
 			return fmt.Errorf("database %s: %w", name, err)

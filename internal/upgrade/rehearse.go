@@ -149,7 +149,9 @@ func (m *moving) copyAndCompare(ctx context.Context, s *op.Session, database str
 	if out.Result, err = m.begunAgain(ctx, s, database, func() (stream.Result, error) { return engine(ctx, job) }); err != nil {
 		return op.Result{}, err
 	}
-	if out.Verified, err = verify.Compare(ctx, m.comparison(ctx, s, database, h.name)); err != nil {
+	compare := m.comparison(ctx, s, database, h.name)
+	compare.Part = verify.PartRows // sequences go on
+	if out.Verified, err = verify.Compare(ctx, compare); err != nil {
 		return op.Result{}, err
 	}
 	return m.copied(out), out.Verified.Err()

@@ -271,6 +271,9 @@ func (r *Report) outputs(journal []state.Step) error {
 		for _, s := range shut.Report.Ended {
 			r.Sessions = append(r.Sessions, s.String())
 		}
+		for _, s := range shut.Report.Still {
+			r.Not = append(r.Not, "what these may have written after writers were kept out, whom rights do not: "+s.String())
+		}
 	}
 	for _, name := range []string{verifyStep, compareStep} {
 		var v verified

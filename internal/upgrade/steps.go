@@ -32,11 +32,13 @@ func (m *moving) online() []op.Step {
 		m.step("drain", "wait for the last writes, and bring the sequences", (*moving).drain),
 		m.step(verifyStep, "compare the sequences, and keep both sides as they are, to be compared", (*moving).freeze))
 	if m.reversed() {
-		steps = append(steps, m.undone(m.step(reverseStep, "let "+m.from.Name+" follow "+m.to.Name+", as the way back", (*moving).reverse),
+		steps = append(steps, m.undone(m.step(reverseStep, "keep what will be written to "+m.to.Name+", as the way back", (*moving).keepBack),
 			"end the replication in reverse", (*moving).endReverse))
 	}
 	steps = append(steps, m.switching())
-	if !m.reversed() {
+	if m.reversed() {
+		steps = append(steps, m.onward(m.step("follow-back", "let "+m.from.Name+" follow "+m.to.Name, (*moving).reverse)))
+	} else {
 		steps = append(steps, m.onward(m.step("detach", "end the replication, with its slot on "+m.from.Name, (*moving).detach)))
 	}
 	return append(steps, m.onward(m.step(compareStep, "compare all rows as they were at the cut-over", (*moving).compare)))

@@ -17,23 +17,59 @@ import (
 	"dbops/internal/upgrade/verify"
 )
 
-// freeze compares where sequences stand, and keeps both sides as they are for the comparison that comes when clients are served again.
+// freeze keeps both sides as they are for the comparison that comes when clients are served again, and compares now what no snapshot holds.
 func (m *moving) freeze(ctx context.Context, s *op.Session) (op.Result, error) {
-	var out verified
 	err := m.each(func(name string) error {
-		j := m.comparison(ctx, s, name, "")
-		j.Part = verify.PartSequences
-		report, err := verify.Compare(ctx, j)
-		out.Databases = append(out.Databases, verifiedIn{name, report})
-		if err == nil {
-			err = report.Err()
+		if err := m.hold(ctx, s.Run, name); err != nil {
+			return err
 		}
-		if err == nil {
-			err = m.hold(ctx, s.Run, name)
-		}
-		return err
+		return m.sequencesAlike(ctx, s.Run, name)
 	})
-	return op.Result{Output: out, Text: "sequences are the same; rows are compared as they are now, when clients are served again"}, err
+	return op.Result{Text: "sequences are the same; rows are compared as they are now, when clients are served again"}, err
+}
+
+// sequencesAlike compares where sequences stand.
+func (m *moving) sequencesAlike(ctx context.Context, run, database string) error {
+	p, ok := m.r.held.get(run, database)
+	if !ok {
+		return fault.Newf(fault.Internal, "compare sequences", "nothing is kept")
+	}
+	const stand = `select coalesce(string_agg(format('%I.%I %s', schemaname, sequencename, coalesce(last_value::text, 'unused')), e'\n' order by schemaname, sequencename), '') from pg_catalog.pg_sequences`
+	var from, to string
+	if err := p.from.conn.QueryRow(ctx, stand).Scan(&from); err != nil {
+		return fmt.Errorf("read the sequences of %s: %w", m.from.Name, err)
+	}
+	if err := p.to.conn.QueryRow(ctx, stand).Scan(&to); err != nil {
+		return fmt.Errorf("read the sequences of %s: %w", m.to.Name, err)
+	}
+	if from == to {
+		return nil
+	}
+	a, b := strings.Split(from, "\n"), strings.Split(to, "\n")
+	for i := range a {
+		if i >= len(b) || a[i] != b[i] {
+			return fault.Newf(fault.Findings, "compare the sequences of "+database, "%s on %s is otherwise on %s", a[i], m.from.Name, m.to.Name).Hint("undo; or mend it on %s, and try again", m.to.Name)
+		}
+	}
+	return fault.Newf(fault.Findings, "compare the sequences of "+database, "%s has more of them", m.to.Name).Hint("undo, or mend it on %s, and try again", m.to.Name)
+}
+
+// keepBack has the target keep what clients will write, for the source. Where tables were lent an identity, everything is done now.
+func (m *moving) keepBack(ctx context.Context, s *op.Session) (op.Result, error) {
+	if m.q.FullIdentity {
+		return m.reverse(ctx, s)
+	}
+	err := m.each(func(name string) error {
+		j, err := m.follow(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := s.Fence(); err != nil {
+			return err
+		}
+		return follow.ReverseSlot(ctx, j)
+	})
+	return op.Result{Text: m.to.Name + " keeps what is written to it"}, err
 }
 
 // reverse lets the source follow the target, so that going back loses nothing.
@@ -107,7 +143,7 @@ const marked = `select (select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 
 // mark is the state of a server's databases, so that a later one tells whether anybody wrote. While clients are on it, it is behind by seconds.
 func (m *moving) mark(ctx context.Context, at Server) (string, error) {
 	var all []string
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		conn, err := m.r.d.Connect(ctx, m.t, at, name, nil)
 		if err != nil {
 			return err
@@ -160,6 +196,9 @@ type wentBack struct {
 
 func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bool, mark string) (string, error) {
 	if reversed {
+		if _, err := m.reverse(ctx, s); err != nil { // of a run that was killed after the switch
+			return "", err
+		}
 		err := m.each(func(name string) error {
 			j, err := m.follow(ctx, name)
 			if err != nil {
@@ -193,7 +232,7 @@ func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bo
 // written tells what clients wrote to the target, by the tables that were written to most since they were filled.
 func (m *moving) written(ctx context.Context) (string, error) {
 	var parts []string
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		conn, err := m.r.d.Connect(ctx, m.t, m.to, name, nil)
 		if err != nil {
 			return err
@@ -246,7 +285,7 @@ func (m *moving) reversed() bool { return m.q.CatchUp && !m.q.NoWayBack && !m.re
 func (m *moving) compare(ctx context.Context, s *op.Session) (op.Result, error) {
 	defer m.r.held.drop(ctx, s.Run, m.names)
 	var out verified
-	err := m.each(func(name string) error {
+	err := m.inTurn(func(name string) error {
 		p, ok := m.r.held.get(s.Run, name)
 		if !ok || !p.alive(ctx) {
 			out.Note = "rows were not compared as they were at the cut-over: the process that kept both sides ended. They were compared after the copy, and replication has not failed since"
@@ -304,7 +343,7 @@ func (m *moving) see(ctx context.Context, s *op.Session) (out observed, err erro
 	if out.Left, err = m.sessions(ctx, m.from); err != nil || !m.reversed() {
 		return out, err
 	}
-	return out, m.each(func(name string) error {
+	return out, m.inTurn(func(name string) error {
 		j, err := m.follow(ctx, name)
 		if err != nil {
 			return err

@@ -50,7 +50,11 @@ func start(t testing.TB, b *base, first int) *load {
 	go func() {
 		defer conn.Close(ctx)
 		for i := first; !l.stop.Load(); i++ {
-			if err := l.write(ctx, conn, i); err != nil {
+			err := l.write(ctx, conn, i)
+			if err == nil {
+				err = pause(ctx, 3*time.Millisecond) // its pace: servers have other things to do
+			}
+			if err != nil {
 				l.ended <- err
 				return
 			}

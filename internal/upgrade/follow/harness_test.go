@@ -2,6 +2,7 @@ package follow
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -20,6 +21,8 @@ func TestMain(m *testing.M) {
 		beginAndDie(spec)
 		os.Exit(1)
 	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "3") // they wait for servers; each of those runs no more than four subscriptions
 	code := pgtest.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -49,7 +52,7 @@ func newBase(t testing.TB, major int, sql ...string) *base {
  PERFORM pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE database = current_database() AND active; END $$`,
 			"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()")
 	})
-	b.exec("alter system set wal_retrieve_retry_interval = '500ms'", "select pg_reload_conf()") // how soon a worker that failed tries again
+	b.exec("alter system set wal_retrieve_retry_interval = '250ms'", "select pg_reload_conf()") // how soon a worker that failed tries again
 	b.exec(sql...)
 	return b
 }

@@ -36,7 +36,28 @@ func (w *way) gone(ctx context.Context, from, to *pgx.Conn) error {
 	return err
 }
 
+// ReverseSlot has the target keep what is written to it for the source, and is all of [Reverse] that has to be done before anybody writes to the
+// target: [Detach] and [Reverse] may follow when clients are served. Not with Job.FullIdentity, where Detach gives tables their identity back.
+// It may be called again.
+func ReverseSlot(ctx context.Context, j Job) error {
+	w := j.back()
+	from, err := w.from.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer shut(ctx, from)
+	return failed("keep what is written to the target", w.keepFrom(ctx, from))
+}
+
 func (w *way) reverse(ctx context.Context, from, to *pgx.Conn) error {
+	if err := w.keepFrom(ctx, from); err != nil {
+		return err
+	}
+	return w.attach(ctx, from, to)
+}
+
+// keepFrom publishes and makes the slot, unless it is there.
+func (w *way) keepFrom(ctx context.Context, from *pgx.Conn) error {
 	has, err := one[bool](ctx, from, "select exists (select from pg_replication_slots where slot_name = $1 and confirmed_flush_lsn is not null)", w.name)
 	if err != nil {
 		return err
@@ -55,7 +76,7 @@ func (w *way) reverse(ctx context.Context, from, to *pgx.Conn) error {
 			return err
 		}
 	}
-	return w.attach(ctx, from, to)
+	return nil
 }
 
 // waitedForAnew is for a session that was lost by waiting.
