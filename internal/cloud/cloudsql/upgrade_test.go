@@ -56,7 +56,7 @@ func TestThePlayedCloudSQLUpgradesInPlace(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a check that hangs is told as one that goes on", func(t *testing.T) {
+	t.Run("a check that fails is told", func(t *testing.T) {
 		g.faults.Add(play.Fault{Service: "cloudsql", Action: "instances.preCheckMajorVersionUpgrade", Effect: play.Fail, Count: 1})
 		if _, err := p.CanUpgrade(t.Context(), "main", 18); fault.KindOf(err) != fault.Internal {
 			t.Errorf("got %v", err)
