@@ -1,15 +1,9 @@
 package backup
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"errors"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -71,7 +65,7 @@ func newStage(t *testing.T, kind cloud.Kind) *stage {
 	})
 	p := clouds.Get(t, kind)
 	g := &stage{kind: kind, faults: p.Faults, server: p.Server, cloud: p.Client, played: p, place: place{Kind: kind, URL: p.URL, Keys: p.Keys}}
-	g.relay(t)
+	g.Relay = p.Relay(t)
 	g.spare(t, source)
 	g.query(t, source, `create table item (id int primary key, name text not null); insert into item select i, 'item ' || i from generate_series(1, 200) i;
 		create table note (id int references item, at timestamptz default now()); create unlogged table cache (id int); insert into cache values (1);
@@ -108,94 +102,11 @@ func (p place) open(ctx context.Context) (Cloud, error) {
 	return theatre.Client(ctx, p.Kind, p.URL, &http.Transport{})
 }
 
-// relay lets clients reach the servers of the world, whose own clients prove themselves with a certificate: a line with the instance's
-// name, then PostgreSQL in the clear.
-func (g *stage) relay(t *testing.T) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Relay = l.Addr().String()
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-				_ = g.pass(ctx, conn)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		_ = l.Close()
-		wg.Wait()
-	})
-}
-
-func (g *stage) pass(ctx context.Context, conn net.Conn) error {
-	defer conn.Close()
-	in := bufio.NewReader(conn)
-	name, err := in.ReadString('\n')
-	if err != nil {
-		return err
-	}
-	s := g.server(strings.TrimSpace(name))
-	if s == nil {
-		return errors.New("there is no such server")
-	}
-	known, err := s.DB(ctx, "postgres")
-	if err != nil {
-		return err
-	}
-	cfg := known.Config()
-	_ = known.Close(ctx)
-	raw, err := net.Dial("tcp", net.JoinHostPort(cfg.Host, itoa(int(cfg.Port))))
-	if err != nil {
-		return err
-	}
-	defer raw.Close()
-	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
-	if _, err := raw.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil { // SSLRequest
-		return err
-	}
-	if _, err := io.ReadFull(raw, make([]byte, 1)); err != nil {
-		return err
-	}
-	out := tls.Client(raw, cfg.TLSConfig)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = io.Copy(out, in)
-		_ = raw.Close()
-	}()
-	_, err = io.Copy(conn, out)
-	_ = conn.Close()
-	<-done
-	return err
-}
-
 // connect logs in to a database of an instance.
 func (p place) connect(ctx context.Context, _ op.Target, instance, database string) (*pgx.Conn, error) {
-	host, port, err := net.SplitHostPort(p.Relay)
+	cfg, err := theatre.Through(p.Relay, instance, database)
 	if err != nil {
 		return nil, err
-	}
-	cfg, err := pgx.ParseConfig("host=" + host + " port=" + port + " user=sandbox_super password='' sslmode=disable dbname=" + database)
-	if err != nil {
-		return nil, err
-	}
-	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		if err == nil {
-			_, err = conn.Write([]byte(instance + "\n"))
-		}
-		return conn, err
 	}
 	return pgx.ConnectConfig(ctx, cfg)
 }

@@ -163,8 +163,8 @@ func (m *moving) compareRoles(ctx context.Context, s *op.Session, out verified) 
 		if slices.ContainsFunc(m.replicas(), func(name string) bool { return strings.Contains(d.Name, name) }) {
 			continue
 		}
-		if d.Source == "" && d.Expected == "" && m.to.Declared {
-			d.Expected = "it is on a server that was there before"
+		if d.Source == "" && d.Expected == "" { // no upgrade gives what the source does not have
+			d.Expected = "the new server has it of its own"
 		}
 		out.Roles = append(out.Roles, d)
 		if d.Expected == "" {
