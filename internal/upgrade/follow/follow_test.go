@@ -208,3 +208,26 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 	must(t, Detach(t.Context(), j))
 	clean(t, j, from, to)
 }
+
+// The slot for the way back is enough before clients are served: what they write is kept for it.
+func TestTheWayBackMayBeginWithItsSlot(t *testing.T) {
+	t.Parallel()
+	from, to := pair(t, 15, 18, "create table t (i int primary key, v int)")
+	j := newJob(from, to)
+	following(t, j)
+	from.exec("insert into t values (1, 1), (2, 2)")
+	_, err := Drain(t.Context(), j)
+	must(t, err)
+	for range 2 {
+		must(t, ReverseSlot(t.Context(), j))
+	}
+	to.exec("update t set v = 7 where i = 1; insert into t values (3, 3)")
+	must(t, Detach(t.Context(), j))
+	must(t, Reverse(t.Context(), j))
+	to.exec("delete from t where i = 2")
+	_, err = ReverseDrain(t.Context(), j)
+	must(t, err)
+	same(t, "the target and the source", to, from)
+	must(t, ReverseEnd(t.Context(), j))
+	clean(t, j, from, to)
+}
