@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"dbops/internal/cloud"
 	"dbops/internal/config"
@@ -35,7 +36,6 @@ func (a *App) upgrades() *upgrade.Room {
 		},
 		Plain:     a.plainServer,
 		Connect:   a.connectServer,
-		ConnectAs: a.connectServerAs,
 		Address:   a.serverAddress,
 		Admin:     a.adminLogin,
 		Clients:   clients{a},
@@ -80,7 +80,7 @@ func (a *App) connectServer(ctx context.Context, t op.Target, s upgrade.Server, 
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := a.connectionTo(ctx, t.Environment, serverKey(t, s), inst, database, config.Admin, a.serverEndpoint(t, s, inst))
+	cfg, err := a.serverLogin(ctx, t, s, inst, database)
 	if err != nil {
 		return nil, err
 	}
@@ -91,17 +91,18 @@ func (a *App) connectServer(ctx context.Context, t op.Target, s upgrade.Server, 
 	return a.tuned(ctx, t, cfg, tune)
 }
 
-func (a *App) connectServerAs(ctx context.Context, t op.Target, s upgrade.Server, database, user string, password secret.Value) (*pgx.Conn, error) {
-	inst, err := a.server(t, s)
+func (a *App) serverLogin(ctx context.Context, t op.Target, s upgrade.Server, inst *config.Instance, database string) (*pgconn.Config, error) {
+	endpoint := a.serverEndpoint(t, s, inst)
+	if s.Login == "" {
+		return a.connectionTo(ctx, t.Environment, serverKey(t, s), inst, database, config.Admin, endpoint)
+	}
+	_, password, err := a.adminLogin(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	what := "log in to " + s.Name + " as " + user
-	cfg, err := a.reach(ctx, what, t.Environment, serverKey(t, s), inst, &config.Login{User: user}, pg.Params{Database: database, User: user, Password: password}, a.serverEndpoint(t, s, inst))
-	if err != nil {
-		return nil, err
-	}
-	return a.session(ctx, t, cfg)
+	what := "log in to " + s.Name + " as " + s.Login
+	p := pg.Params{Database: database, User: s.Login, Password: password}
+	return a.reach(ctx, what, t.Environment, serverKey(t, s), inst, &config.Login{User: s.Login}, p, endpoint)
 }
 
 // serverKey is what the addresses and clients of a server are remembered by.

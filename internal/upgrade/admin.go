@@ -12,95 +12,103 @@ import (
 	"dbops/internal/op"
 	"dbops/internal/pg"
 	"dbops/internal/secret"
+	"dbops/internal/upgrade/roles"
 )
 
-// admin lets the admin login of dbops.yaml into the new instance, which the provider made with a login of its own only. That one is given a
-// password that nobody knows when it is not needed any more.
-func (m *moving) admin(ctx context.Context, s *op.Session) (op.Result, error) {
-	user, password, err := m.r.d.Admin(ctx, m.t)
+// observeAdmin finds out who logs in to the new instance while it is filled: the provider's own login, which may do there what the admin login of
+// dbops.yaml need not be allowed to. It is given that one's password for the time.
+func (r *Room) observeAdmin(ctx context.Context, t op.Target, q Request, c Cloud, f *facts) error {
+	user, _, err := r.d.Admin(ctx, t)
+	if is(err, fault.Config) {
+		f.Target.NoAdmin = oneLine(err) + ": " + fault.HintOf(err)
+		return nil
+	}
 	if err != nil {
-		return op.Result{}, err
+		return err
 	}
-	c, err := m.cloud(ctx)
+	prospect, err := c.Prospect(ctx, (&moving{r: r, t: t, q: q, from: f.Source.Server, to: f.Target.Server}).wanted("plan"))
+	if is(err, fault.Invalid) { // the plan says why
+		return nil
+	}
 	if err != nil {
-		return op.Result{}, err
+		return err
 	}
-	p, err := m.wanted(ctx, s, false)
-	if err != nil {
-		return op.Result{}, err
+	f.Target.Lost = prospect.Lost
+	if prospect.Admin != user {
+		f.Target.Server.Login = prospect.Admin
 	}
-	prospect, err := c.Prospect(ctx, p)
-	if err != nil {
-		return op.Result{}, err
-	}
-	if prospect.Admin == user {
-		return op.Result{Text: user + " is the provider's own admin login"}, m.reach(ctx, s, m.to)
-	}
-	var first *pgx.Conn
-	pace := m.r.d.Pace
-	pace.Patience = m.r.d.Reach
-	err = s.Poll(ctx, pace, "log in to "+m.to.Name, func(ctx context.Context) (bool, string, error) {
-		if conn, err := m.r.d.Connect(ctx, m.t, m.to, maintenance, nil); err == nil { // an earlier try came so far
-			_ = conn.Close(context.WithoutCancel(ctx))
-			return true, "", nil
-		}
-		var err error
-		if first, err = m.r.d.ConnectAs(ctx, m.t, m.to, maintenance, prospect.Admin, password); err != nil {
-			return false, "it cannot be logged in to yet: " + oneLine(err), nil
-		}
-		return true, "", nil
-	})
-	if err != nil || first == nil {
-		return op.Result{Text: user + " may log in"}, err
-	}
-	defer func() { _ = first.Close(context.WithoutCancel(ctx)) }()
-	if err := s.Fence(); err != nil {
-		return op.Result{}, err
-	}
-	if err := m.makeAdmin(ctx, first, user, password); err != nil {
-		return op.Result{}, err
-	}
-	return op.Result{
-		Text:    fmt.Sprintf("%s may log in; nobody knows the password of %s, set one where it is needed", user, prospect.Admin),
-		Changes: []op.Change{{Target: m.t.Environment + "/" + m.to.Name, Setting: "admin login", To: user}},
-	}, nil
+	return nil
 }
 
-// makeAdmin makes the login with what it may on the source, as far as the provider's own login may give it.
-func (m *moving) makeAdmin(ctx context.Context, first *pgx.Conn, user string, password secret.Value) error {
+// administer lets the admin login of dbops.yaml alter the roles that another login has made for it, as it may on the source: before PostgreSQL
+// 16 CREATEROLE was enough for that.
+func (m *moving) administer(ctx context.Context, made []string) error {
+	if m.to.Login == "" || m.q.To < 16 {
+		return nil
+	}
+	user, _, err := m.r.d.Admin(ctx, m.t)
+	if err != nil {
+		return err
+	}
 	source, err := m.r.d.Connect(ctx, m.t, m.from, maintenance, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = source.Close(context.WithoutCancel(ctx)) }()
-	var attributes string
-	var groups []string
-	err = source.QueryRow(ctx, `select concat_ws(' ', case when rolcreaterole then 'createrole' end, case when rolcreatedb then 'createdb' end),
- array(select b.rolname::text from pg_catalog.pg_auth_members x join pg_catalog.pg_roles b on b.oid = x.roleid
- where x.member = r.oid and (b.rolname ~ '^pg_|^rds_|^cloudsql') order by 1)
- from pg_catalog.pg_roles r where rolname = $1`, user).Scan(&attributes, &groups)
-	if err != nil {
-		return fault.New(fault.Unavailable, "read what "+user+" may on "+m.from.Name, err)
+	var may bool
+	err = source.QueryRow(ctx, "select rolcreaterole and current_setting('server_version_num')::int < 160000 from pg_catalog.pg_roles where rolname = $1", user).Scan(&may)
+	if err != nil || !may {
+		return err
 	}
-	verifier, err := pg.Verifier(password)
+	conn, err := m.r.d.Connect(ctx, m.t, m.to, maintenance, nil)
 	if err != nil {
 		return err
 	}
-	nobodys, err := pg.Verifier(secret.New(rand.Text()))
-	if err != nil {
-		return err
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var sql []string
+	for _, role := range made {
+		if role != user {
+			sql = append(sql, fmt.Sprintf("grant %s to %s with admin true, inherit false, set false", ident(role), ident(user)))
+		}
 	}
-	sql := []string{"create role " + ident(user) + " login " + attributes + " password " + literal(verifier)}
-	for _, g := range groups {
-		sql = append(sql, fmt.Sprintf("grant %s to %s", ident(g), ident(user)))
+	if len(sql) == 0 {
+		return nil
 	}
-	// The last, for it shuts the way that this came in by; in one transaction with the rest, so that one login works at any time.
-	sql = append(sql, "alter role current_user password "+literal(nobodys))
-	if _, err := first.Exec(ctx, "begin; "+strings.Join(sql, "; ")+"; commit", pgx.QueryExecModeSimpleProtocol); err != nil {
-		return fault.New(fault.Failed, "make the login "+user+" on "+m.to.Name, err).
-			Hint("make it by hand with what it may on %s, then try again", m.from.Name)
+	if _, err := conn.Exec(ctx, strings.Join(sql, "; "), pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fault.New(fault.Failed, "let "+user+" administer the roles on "+m.to.Name, err).Hint("grant them by hand WITH ADMIN OPTION, then try again")
 	}
 	return nil
+}
+
+// seal ends the memberships that the upgrade needed, and gives the provider's own login a password that nobody knows: it had that of another one.
+func (m *moving) seal(ctx context.Context, s *op.Session) (op.Result, error) {
+	const done = "the memberships are ended"
+	if m.to.Login == "" {
+		return op.Result{Text: done}, roles.Finish(ctx, m.at(m.to))
+	}
+	text := done + "; " + fmt.Sprintf("nobody knows the password of %s: set one in the provider's console where it is needed", m.to.Login)
+	conn, err := m.r.d.Connect(ctx, m.t, m.to, maintenance, nil)
+	if is(err, fault.Denied) && s.Attempt > 1 { // an earlier try came so far
+		return op.Result{Text: text}, nil
+	}
+	if err != nil {
+		return op.Result{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := roles.Finish(ctx, m.at(m.to)); err != nil {
+		return op.Result{}, err
+	}
+	verifier, err := pg.Verifier(secret.New(rand.Text()))
+	if err != nil {
+		return op.Result{}, err
+	}
+	if err := s.Fence(); err != nil {
+		return op.Result{}, err
+	}
+	if _, err := conn.Exec(ctx, "alter role current_user password "+literal(verifier)); err != nil {
+		return op.Result{}, fault.New(fault.Failed, "change the password of "+m.to.Login+" on "+m.to.Name, err).Hint("change it in the provider's console: it is that of the admin login in dbops.yaml")
+	}
+	return op.Result{Text: text, Changes: []op.Change{{Target: m.t.Environment + "/" + m.to.Name, Setting: "password of " + m.to.Login, To: "one that nobody knows"}}}, nil
 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -35,6 +35,8 @@ type past struct {
 	Mark    string          `json:"mark,omitempty"`
 	// Reversed: the source follows the new instance.
 	Reversed bool `json:"reversed,omitempty"`
+	// Sealed: the provider's own login has another password than it had.
+	Sealed bool `json:"sealed,omitempty"`
 	// Switched, and not yet given up or taken back.
 	Switched bool `json:"switched"`
 	Ended    bool `json:"ended"`
@@ -71,8 +73,6 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	if err != nil {
 		return p, nil, fault.New(fault.Internal, what, err)
 	}
-	m = r.moving(t, p.Request, p.Facts)
-	m.run = run
 	p.Ended, p.After = state.State.Ended(), after
 	var b quiesce.Before
 	if ok, err := output(journal, noteStep, &b); err != nil {
@@ -85,8 +85,22 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 		return p, nil, err
 	}
 	p.Mark = o.Mark
+	for _, s := range journal {
+		p.Sealed = p.Sealed || s.Name == sealStep
+	}
+	m = r.again(t, run, p)
 	p.Reversed = p.Switched && m.reversed()
 	return p, m, nil
+}
+
+// again is what an upgrade was, for who goes on after it.
+func (r *Room) again(t op.Target, run string, p past) *moving {
+	m := r.moving(t, p.Request, p.Facts)
+	m.run = run
+	if p.Sealed {
+		m.to.Login = ""
+	}
+	return m
 }
 
 func (p past) findings(t op.Target, run string) (out []op.Finding) {
@@ -172,8 +186,7 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 }
 
 func (r *Room) rollbackSteps(t op.Target, q RollbackRequest, p past) []op.Step {
-	m := r.moving(t, p.Request, p.Facts)
-	m.run = q.Run
+	m := r.again(t, q.Run, p)
 	back := m.step("back", "keep writers out of "+m.to.Name+", bring back what they wrote, and make clients use "+m.from.Name,
 		func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			if p.Before == nil {
@@ -227,8 +240,7 @@ func deriveCleanup(t op.Target, q CleanupRequest, p past) op.Draft {
 }
 
 func (r *Room) cleanupSteps(t op.Target, q CleanupRequest, p past) []op.Step {
-	m := r.moving(t, p.Request, p.Facts)
-	m.run = q.Run
+	m := r.again(t, q.Run, p)
 	var steps []op.Step
 	if p.Reversed {
 		steps = append(steps, m.onward(m.step("end-reverse", "end the replication to "+m.from.Name, (*moving).endReverse)))

@@ -14,6 +14,7 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/op"
 	"dbops/internal/sandbox/gcpapi"
+	"dbops/internal/sandbox/pgtest"
 	"dbops/internal/sandbox/rdsapi"
 	theatre "dbops/internal/sandbox/stage"
 	"dbops/internal/secret"
@@ -42,7 +43,7 @@ func stage(t *testing.T, kind cloud.Kind, major int, sql string) (played, *theat
 		}
 	})
 	g := clouds.Get(t, kind)
-	p := played{Kind: kind, URL: g.URL, Relay: g.Relay(t), Source: "shop-main", Dir: t.TempDir()}
+	p := played{Kind: kind, URL: g.URL, Relay: g.Relay(t), Source: "shop-main", Dir: pgtest.Dir(t)}
 	var err error
 	if kind == cloud.RDS {
 		_, err = g.RDS.Adopt(t.Context(), rdsapi.Seed{
@@ -107,9 +108,6 @@ func (p played) deps(ctx context.Context) (Deps, error) {
 	return Deps{
 		Cloud:   func(context.Context, op.Target) (Cloud, string, error) { return c, p.Source, nil },
 		Connect: p.connect,
-		ConnectAs: func(ctx context.Context, t op.Target, s Server, database, _ string, _ secret.Value) (*pgx.Conn, error) {
-			return p.connect(ctx, t, s, database, nil)
-		},
 		Address: func(ctx context.Context, _ op.Target, s Server, database string) (follow.Address, error) {
 			live, err := c.Get(ctx, s.Name)
 			if err != nil {

@@ -14,7 +14,6 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/upgrade/follow"
-	"dbops/internal/upgrade/roles"
 	"dbops/internal/upgrade/stats"
 	"dbops/internal/upgrade/stream"
 	"dbops/internal/upgrade/verify"
@@ -252,9 +251,6 @@ func (m *moving) settings(ctx context.Context, s *op.Session) (op.Result, error)
 	}
 	report, err := model.ApplySettings(ctx, m.at(m.to))
 	if err != nil {
-		return op.Result{}, err
-	}
-	if err := roles.Finish(ctx, m.at(m.to)); err != nil {
 		return op.Result{}, err
 	}
 	return op.Result{

@@ -26,6 +26,7 @@ const (
 	compareStep = "compare"
 	reverseStep = "reverse"
 	observeStep = "observe"
+	sealStep    = "seal"
 )
 
 // closed is the output of step "quiesce".

@@ -130,8 +130,13 @@ func (f facts) targetFindings(q Request) (out []op.Finding) {
 	case q.Into == "" && f.Source.Provider == cloud.Postgres:
 		return []op.Finding{block("target", "make a server of the new major, name it in dbops.yaml, and give it with --into",
 			"nobody makes a new instance of a plain server")}
+	case t.NoAdmin != "":
+		out = append(out, block("admin", "name a login with a password under logins.admin of the instance in dbops.yaml", t.NoAdmin))
 	case t.Taken:
 		out = append(out, block("name-taken", "choose another --name", "there is an instance "+t.Server.Name+" already"))
+	}
+	for _, text := range t.Lost {
+		out = append(out, op.Finding{Severity: op.Info, Check: "settings", Text: text})
 	}
 	if q.Into != "" && t.Major != 0 && t.Major != q.To {
 		out = append(out, block("target-major", fmt.Sprintf("give --to %d, or another instance", t.Major), fmt.Sprintf("%s is PostgreSQL %d, and %d is asked for", t.Server.Name, t.Major, q.To)))

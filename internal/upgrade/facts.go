@@ -61,6 +61,9 @@ type targetFacts struct {
 	Major  int    `json:"major,omitempty"` // of one that is there
 	Holds  string `json:"holds,omitempty"` // something already
 	Same   bool   `json:"same,omitempty"`  // it is the source
+	// NoAdmin says why nobody could log in to a new instance; Lost are settings that it would lack.
+	NoAdmin string   `json:"no_admin,omitempty"`
+	Lost    []string `json:"lost,omitempty"`
 }
 
 // found is a finding of the preflight, or of another look at what is there.
@@ -253,7 +256,10 @@ func (r *Room) observeTarget(ctx context.Context, t op.Target, c Cloud, q Reques
 		if is(err, fault.NotFound, fault.Invalid) {
 			err = nil
 		}
-		return err
+		if err != nil || f.Target.Taken || q.To <= f.Source.Major {
+			return err
+		}
+		return r.observeAdmin(ctx, t, q, c, f)
 	}
 	f.Target.Server = Server{Name: q.Into, Declared: true}
 	if f.Target.Same = q.Into == t.Instance; f.Target.Same {

@@ -42,7 +42,7 @@ func (m *moving) bind(s *op.Session) *moving {
 		b.run = s.Run
 	}
 	if b.rehearse && !b.to.Declared {
-		b.from, b.to = Server{Name: scratch(s.Run)}, Server{Name: scratch(s.Run) + "-new"}
+		b.from, b.to = Server{Name: scratch(s.Run)}, Server{Name: scratch(s.Run) + "-new", Login: b.to.Login}
 	}
 	return &b
 }

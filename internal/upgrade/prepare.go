@@ -99,6 +99,9 @@ func (m *moving) giveRoles(ctx context.Context, s *op.Session) (op.Result, error
 		return op.Result{}, err
 	}
 	report.LeftOut = append(report.LeftOut, joined...)
+	if err := m.administer(ctx, report.Created); err != nil {
+		return op.Result{}, err
+	}
 	return op.Result{
 		Output: globals{report, model}, Text: told(report),
 		Changes: []op.Change{{Target: m.t.Environment + "/" + m.to.Name, Setting: "roles", To: "those of " + m.from.Name}},

@@ -32,20 +32,15 @@ func (m *moving) provisionSteps() []op.Step {
 	return []op.Step{
 		m.undone(m.step("provision", fmt.Sprintf("make %s of PostgreSQL %d, with the settings of %s", m.to.Name, m.q.To, m.from.Name), (*moving).provision),
 			"remove "+m.to.Name+" with all that is in it, if this run made it", (*moving).unprovision),
-		m.step("wait", "wait until "+m.to.Name+" is there", (*moving).waitMade),
-		m.step("admin", "let the admin login of dbops.yaml into "+m.to.Name, (*moving).admin),
+		m.step("wait", "wait until "+m.to.Name+" is there and answers", (*moving).waitMade),
 		m.step("conform", "give "+m.to.Name+" the settings that it still lacks", (*moving).conform),
 		m.step("target", "see that "+m.to.Name+" is empty and has what the source needs", (*moving).target),
 	}
 }
 
 // wanted is the new instance as the cloud is asked for it.
-func (m *moving) wanted(ctx context.Context, s *op.Session, password bool) (p cloud.Provision, err error) {
-	p = cloud.Provision{Source: m.from.Name, Target: m.to.Name, Major: m.q.To, Labels: map[string]string{RunLabel: s.Run}, Unprotected: m.rehearse}
-	if password {
-		_, p.Password, err = m.r.d.Admin(ctx, m.t)
-	}
-	return p, err
+func (m *moving) wanted(run string) cloud.Provision {
+	return cloud.Provision{Source: m.from.Name, Target: m.to.Name, Major: m.q.To, Labels: map[string]string{RunLabel: run}, Unprotected: m.rehearse}
 }
 
 func (m *moving) provision(ctx context.Context, s *op.Session) (op.Result, error) {
@@ -53,8 +48,8 @@ func (m *moving) provision(ctx context.Context, s *op.Session) (op.Result, error
 	if err != nil {
 		return op.Result{}, err
 	}
-	p, err := m.wanted(ctx, s, true)
-	if err != nil {
+	p := m.wanted(s.Run)
+	if _, p.Password, err = m.r.d.Admin(ctx, m.t); err != nil {
 		return op.Result{}, err
 	}
 	var receipt cloud.Receipt
@@ -116,7 +111,7 @@ func (m *moving) waitMade(ctx context.Context, s *op.Session) (op.Result, error)
 	if err := m.progress(ctx, s, c, receipt); err != nil {
 		return op.Result{}, err
 	}
-	return op.Result{Text: m.to.Name + " is there"}, nil
+	return op.Result{Text: m.to.Name + " answers"}, m.reach(ctx, s, m.to)
 }
 
 // reach waits until a server can be logged in to.
@@ -147,10 +142,7 @@ func (m *moving) conform(ctx context.Context, s *op.Session) (op.Result, error) 
 	if err != nil {
 		return op.Result{}, err
 	}
-	p, err := m.wanted(ctx, s, false)
-	if err != nil {
-		return op.Result{}, err
-	}
+	p := m.wanted(s.Run)
 	left, ok, lost, err := c.Provisioned(ctx, p)
 	if err != nil {
 		return op.Result{}, err
@@ -204,10 +196,7 @@ func (m *moving) unprovision(ctx context.Context, s *op.Session) (op.Result, err
 	if err != nil {
 		return op.Result{}, err
 	}
-	p, err := m.wanted(ctx, s, false)
-	if err != nil {
-		return op.Result{}, err
-	}
+	p := m.wanted(s.Run)
 	var done made
 	if _, err := s.Output("conform", &done); err != nil {
 		return op.Result{}, err

@@ -77,7 +77,7 @@ func (r *Room) rehearsalSteps(t op.Target, q Request, f facts) []op.Step {
 			}
 		}
 	} else {
-		m.from, m.to = Server{Name: "the copy"}, Server{Name: "its upgrade"}
+		m.from, m.to = Server{Name: "the copy"}, Server{Name: "its upgrade", Login: m.to.Login}
 		copying := m.undone(m.step("clone", "make a copy of "+f.Source.Server.Name+" by point-in-time recovery", (*moving).clone), "remove the copy", (*moving).unclone)
 		steps = []op.Step{copying, m.step("wait-clone", "wait until the copy is there and answers", (*moving).waitClone)}
 		steps = append(steps, m.provisionSteps()...)

@@ -17,7 +17,12 @@ func (r *Room) runSteps(t op.Target, q Request, f facts) []op.Step {
 		steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify), m.switching())
 	}
 	steps = append(steps, m.onward(m.step(observeStep, "watch who logs in where", (*moving).observe)))
-	return append(steps, m.onward(m.step("keep", "keep "+m.from.Name+", the way back", (*moving).keep)))
+	steps = append(steps, m.onward(m.step("keep", "keep "+m.from.Name+", the way back", (*moving).keep)))
+	title := "take back what the upgrade was allowed on " + m.to.Name
+	if m.to.Login != "" {
+		title += ", and give " + m.to.Login + " a password that nobody knows: it had that of the admin login"
+	}
+	return append(steps, m.onward(m.step(sealStep, title, (*moving).seal)))
 }
 
 // online are the steps of a catch-up, from the copy beside running clients to the comparison of the moment of the cut-over.

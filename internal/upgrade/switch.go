@@ -162,19 +162,21 @@ func (m *moving) mark(ctx context.Context, at Server) (string, error) {
 // goBack makes clients use the source again. What was written to the target is carried back where the source follows it; else nothing may have
 // been written, unless lose says that it may be lost.
 func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, reversed, lose bool, mark string) (op.Result, error) {
-	shut, err := quiesce.Look(ctx, m.at(m.to), m.names)
+	to := m.to
+	to.Login = "" // what closes the source closes the target
+	shut, err := quiesce.Look(ctx, m.at(to), m.names)
 	if err != nil {
 		return op.Result{}, err
 	}
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
-	if _, err := quiesce.Close(ctx, m.at(m.to), shut, quiesce.Options{Grace: m.q.Grace, Keep: m.replicas(), Roles: m.replicas(), Tell: closing(ctx, s)}); err != nil {
+	if _, err := quiesce.Close(ctx, m.at(to), shut, quiesce.Options{Grace: m.q.Grace, Keep: m.replicas(), Roles: m.replicas(), Tell: closing(ctx, s)}); err != nil {
 		return op.Result{}, err
 	}
 	lost, err := m.carryBack(ctx, s, reversed, lose, mark)
 	if err != nil {
-		return op.Result{}, errors.Join(err, quiesce.Open(ctx, m.at(m.to), shut))
+		return op.Result{}, errors.Join(err, quiesce.Open(ctx, m.at(to), shut))
 	}
 	if err := quiesce.Open(ctx, m.at(m.from), b); err != nil {
 		return op.Result{}, err

@@ -44,6 +44,8 @@ type Server struct {
 	Name string `json:"name"` // the provider's, or with Declared that of an instance of dbops.yaml in the target's environment
 	// Declared: dbops.yaml has an instance of that name, which need not be of a cloud.
 	Declared bool `json:"declared,omitempty"`
+	// Login is who logs in, with the password of the admin login: the provider's own, while a new instance is filled. Empty: the admin login.
+	Login string `json:"login,omitempty"`
 }
 
 // Deps are what the operations need.
@@ -55,8 +57,6 @@ type Deps struct {
 	Plain func(t op.Target) (Server, error)
 	// Connect logs in for admin to a database of a server that is the target or like it. The caller closes it.
 	Connect func(ctx context.Context, t op.Target, s Server, database string, tune func(*pgx.ConnConfig)) (*pgx.Conn, error)
-	// ConnectAs is Connect as somebody else.
-	ConnectAs func(ctx context.Context, t op.Target, s Server, database, user string, password secret.Value) (*pgx.Conn, error)
 	// Address is where one server reaches another one, for replication.
 	Address func(ctx context.Context, t op.Target, s Server, database string) (follow.Address, error)
 	// Admin is the login that a new instance gets as its own, which is that of the target for admin.

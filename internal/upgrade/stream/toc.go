@@ -85,6 +85,11 @@ func (e *entry) pass() pass {
 	switch e.desc {
 	case "ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES":
 		return passNone
+	}
+	if strings.HasPrefix(e.tag, "DATABASE ") && (e.desc == "ACL" || e.desc == "COMMENT" || e.desc == "SECURITY LABEL") {
+		return passNone // the database is not ours to make: its rights may be those of a source that is closed to writers
+	}
+	switch e.desc {
 	case "ACL", "ACL LANGUAGE", "DEFAULT ACL":
 		return passACL
 	case "EVENT TRIGGER", "MATERIALIZED VIEW DATA":
