@@ -86,11 +86,14 @@ func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance
 		return err
 	}
 	if !run.State.Ended() {
-		switched, err := beyondSwitch(ctx, c, run)
+		switched, err := beyondSwitch(ctx, c, run, o.loseWrites)
 		if err != nil {
 			return err
 		}
 		verb := state.UndoRun
+		if run.State == state.Parked && !slices.Contains(run.Verbs, string(state.UndoRun)) && slices.Contains(run.Verbs, string(state.Retry)) && !switched {
+			verb = state.Retry // of an undo that failed half-way
+		}
 		if switched { // from here on it is an operation of its own, which says what it costs
 			verb = state.Abandon
 		}
@@ -112,8 +115,8 @@ func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance
 	})
 }
 
-// beyondSwitch tells whether a run has switched clients.
-func beyondSwitch(ctx context.Context, c *cli, run state.Run) (bool, error) {
+// beyondSwitch tells whether a run has switched clients, or some of them.
+func beyondSwitch(ctx context.Context, c *cli, run state.Run, some bool) (bool, error) {
 	a, err := c.app()
 	if err != nil {
 		return false, err
@@ -123,7 +126,7 @@ func beyondSwitch(ctx context.Context, c *cli, run state.Run) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return report.Switched(), nil
+	return report.Switched(some), nil
 }
 
 func newUpgradeCleanupCmd(c *cli) *cobra.Command {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -170,8 +171,10 @@ func (s *Sandbox) trust(i instance) containers.Trust {
 		case playedRDS:
 			pems = s.rds.CABundle()
 		case playedCloud:
-			// A certificate of Cloud SQL names the instance and no address: that is what Google's own clients compare.
-			pems, name = s.google.CABundle(i.project, i.id), i.project+":"+i.id
+			// A deployment brings the CA of the instance that its credential names: each has its own. A certificate of Cloud SQL names the
+			// instance and no address: that is what Google's own clients compare.
+			id := cmp.Or(s.google.At(i.project, host), i.id)
+			pems, name = s.google.CABundle(i.project, id), i.project+":"+id
 		default:
 			var err error
 			if pems, err = os.ReadFile(filepath.Join(s.opts.Dir, caDir, "local.pem")); err != nil {

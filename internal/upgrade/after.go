@@ -10,6 +10,7 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/state"
 	"dbops/internal/upgrade/quiesce"
 )
 
@@ -37,7 +38,7 @@ type past struct {
 	Reversed bool `json:"reversed,omitempty"`
 	// Sealed: the provider's own login has another password than it had.
 	Sealed bool `json:"sealed,omitempty"`
-	// Switched, and not yet given up or taken back.
+	// Switched: clients were, or some of them.
 	Switched bool `json:"switched"`
 	Ended    bool `json:"ended"`
 	// After is the operation that ended the way back: a rollback or a cleanup.
@@ -56,7 +57,7 @@ func samePast(a, b past) bool {
 
 // recall reads what became of an upgrade.
 func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *moving, err error) {
-	plan, state, journal, after, err := r.d.Journal(ctx, run)
+	plan, ended, journal, after, err := r.d.Journal(ctx, run)
 	if err != nil {
 		return p, nil, err
 	}
@@ -73,20 +74,21 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	if err != nil {
 		return p, nil, fault.New(fault.Internal, what, err)
 	}
-	p.Ended, p.After = state.State.Ended(), after
+	p.Ended, p.After = ended.State.Ended(), after
 	var b quiesce.Before
 	if ok, err := output(journal, noteStep, &b); err != nil {
 		return p, nil, err
 	} else if ok {
 		p.Before = &b
 	}
-	var o opened
-	if p.Switched, err = output(journal, switchStep, &o); err != nil {
+	var was untouched
+	if _, err = output(journal, markStep, &was); err != nil {
 		return p, nil, err
 	}
-	p.Mark = o.Mark
+	p.Mark = was.Mark
 	for _, s := range journal {
 		p.Sealed = p.Sealed || s.Name == sealStep
+		p.Switched = p.Switched || s.Name == switchStep && s.Phase == state.Do
 	}
 	m = r.again(t, run, p)
 	p.Reversed = p.Switched && m.reversed()

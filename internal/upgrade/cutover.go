@@ -22,6 +22,7 @@ const (
 	noteStep    = "note"
 	quiesceStep = "quiesce"
 	verifyStep  = "verify"
+	markStep    = "mark"
 	switchStep  = "switch"
 	compareStep = "compare"
 	reverseStep = "reverse"
@@ -37,9 +38,13 @@ type closed struct {
 
 // opened is the output of step "switch".
 type opened struct {
-	At     time.Time `json:"at"`   // the end of the downtime
-	Mark   string    `json:"mark"` // of the target, as [moving.mark] has it
+	At     time.Time `json:"at"` // the end of the downtime
 	Detail any       `json:"detail,omitempty"`
+}
+
+// untouched is the output of step "mark".
+type untouched struct {
+	Mark string `json:"mark"` // of the target, as [moving.mark] has it
 }
 
 // verified is the output of steps that compare.

@@ -95,6 +95,9 @@ func (f facts) findings(q Request) (out []op.Finding) {
 		if x.Database != "" {
 			text = "database " + x.Database + ": " + text
 		}
+		if x.Check == "role-passwords" {
+			x.Remedy = "those of containers and of dbops itself are given by the run; give others new ones on the new instance before the cut-over"
+		}
 		out = append(out, op.Finding{Severity: x.Severity, Check: x.Check, Text: text, Evidence: x.Evidence, Remedy: x.Remedy})
 	}
 	for _, c := range f.Clients.Cannot {
@@ -137,6 +140,10 @@ func (f facts) targetFindings(q Request) (out []op.Finding) {
 	}
 	for _, text := range t.Lost {
 		out = append(out, op.Finding{Severity: op.Info, Check: "settings", Text: text})
+	}
+	if q.Into == "" && f.Source.Provider == cloud.CloudSQL {
+		out = append(out, warn("server-ca", "give them the CA of the new instance before the cut-over: dbops certs fetch",
+			"clients that check the server's certificate by a CA of the old instance will refuse the new one: by default each has its own"))
 	}
 	if q.Into != "" && t.Major != 0 && t.Major != q.To {
 		out = append(out, block("target-major", fmt.Sprintf("give --to %d, or another instance", t.Major), fmt.Sprintf("%s is PostgreSQL %d, and %d is asked for", t.Server.Name, t.Major, q.To)))

@@ -86,6 +86,15 @@ func (m *moving) replicas() (out []string) {
 	return out
 }
 
+// ours are the logins of the upgrade that a closed target lets in.
+func (m *moving) ours() []string {
+	out := m.replicas()
+	if m.to.Login != "" {
+		out = append(out, m.to.Login)
+	}
+	return out
+}
+
 // atOnce is how many databases are worked on at a time where it is sessions that take the time, and not the work.
 const atOnce = 4
 

@@ -87,7 +87,8 @@ func (r *Room) rehearsalSteps(t op.Target, q Request, f facts) []op.Step {
 		} else {
 			steps = append(steps, m.closeSteps()...)
 			steps = append(steps, m.fillSteps()...)
-			steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify), m.switching())
+			steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify))
+			steps = append(steps, m.switching()...)
 		}
 		after = []op.Step{m.step("remove", "remove the upgraded copy", (*moving).unprovision), m.step("remove-clone", "remove the copy", (*moving).unclone)}
 	}

@@ -362,7 +362,7 @@ func (r *Report) judge(kind string, q Request, run state.Run) {
 	r.Forecast = &Forecast{Low: low, High: Span(float64(low)*margin) + Span(q.Grace), Rule: rule}
 }
 
-// Switched tells whether clients were switched, or may have been.
-func (r *Report) Switched() bool {
-	return slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Name == switchStep && p.State == state.StepDone })
+// Switched tells whether clients were switched, or with some whether that has begun.
+func (r *Report) Switched(some bool) bool {
+	return slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Name == switchStep && (some || p.State == state.StepDone) })
 }

@@ -14,7 +14,8 @@ func (r *Room) runSteps(t op.Target, q Request, f facts) []op.Step {
 		steps = append(steps, m.gate()...)
 		steps = append(steps, m.closeSteps()...)
 		steps = append(steps, m.fillSteps()...)
-		steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify), m.switching())
+		steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify))
+		steps = append(steps, m.switching()...)
 	}
 	steps = append(steps, m.onward(m.step(observeStep, "watch who logs in where", (*moving).observe)))
 	steps = append(steps, m.onward(m.step("keep", "keep "+m.from.Name+", the way back", (*moving).keep)))
@@ -40,7 +41,7 @@ func (m *moving) online() []op.Step {
 		steps = append(steps, m.undone(m.step(reverseStep, "keep what will be written to "+m.to.Name+", as the way back", (*moving).keepBack),
 			"end the replication in reverse", (*moving).endReverse))
 	}
-	steps = append(steps, m.switching())
+	steps = append(steps, m.switching()...)
 	if m.reversed() {
 		steps = append(steps, m.onward(m.step("follow-back", "let "+m.from.Name+" follow "+m.to.Name, (*moving).reverse)))
 	} else {
@@ -49,12 +50,15 @@ func (m *moving) online() []op.Step {
 	return append(steps, m.onward(m.step(compareStep, "compare all rows as they were at the cut-over", (*moving).compare)))
 }
 
-func (m *moving) switching() op.Step {
+func (m *moving) switching() []op.Step {
 	back := "make clients use " + m.from.Name + " again; nothing that was written to " + m.to.Name + " may be lost by that"
 	if m.reversed() {
 		back = "carry back what was written to " + m.to.Name + ", and make clients use " + m.from.Name + " again"
 	}
-	return m.undone(m.step(switchStep, "make clients use "+m.to.Name, (*moving).moveClients), back, (*moving).switchBack)
+	return []op.Step{
+		m.step(markStep, "note how "+m.to.Name+" is before anybody writes to it", (*moving).noteMark),
+		m.undone(m.step(switchStep, "make clients use "+m.to.Name, (*moving).moveClients), back, (*moving).switchBack),
+	}
 }
 
 // onward is a step behind the switch: going back is an operation of its own from there on, which says what it costs.

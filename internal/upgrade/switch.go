@@ -109,10 +109,6 @@ func (m *moving) endReverse(ctx context.Context, s *op.Session) (op.Result, erro
 
 // moveClients makes clients use the target.
 func (m *moving) moveClients(ctx context.Context, s *op.Session) (op.Result, error) {
-	mark, err := m.mark(ctx, m.to)
-	if err != nil {
-		return op.Result{}, err
-	}
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
@@ -120,8 +116,13 @@ func (m *moving) moveClients(ctx context.Context, s *op.Session) (op.Result, err
 	if err != nil {
 		return out, err
 	}
-	out.Output = opened{At: time.Now().UTC(), Mark: mark, Detail: out.Output}
+	out.Output = opened{At: time.Now().UTC(), Detail: out.Output}
 	return out, nil
+}
+
+func (m *moving) noteMark(ctx context.Context, _ *op.Session) (op.Result, error) {
+	mark, err := m.mark(ctx, m.to)
+	return op.Result{Output: untouched{mark}, Text: "noted"}, err
 }
 
 func (m *moving) switchTo(ctx context.Context, s *op.Session, from, to Server) (op.Result, error) {
@@ -171,7 +172,9 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
-	if _, err := quiesce.Close(ctx, m.at(to), shut, quiesce.Options{Grace: m.q.Grace, Keep: m.replicas(), Roles: m.replicas(), Tell: closing(ctx, s)}); err != nil {
+	if _, err := quiesce.Close(ctx, m.at(to), shut, quiesce.Options{
+		Grace: m.q.Grace, Keep: m.replicas(), Roles: m.ours(), Tell: closing(ctx, s),
+	}); err != nil {
 		return op.Result{}, err
 	}
 	lost, err := m.carryBack(ctx, s, reversed, lose, mark)
@@ -262,22 +265,11 @@ func (m *moving) switchBack(ctx context.Context, s *op.Session) (op.Result, erro
 	if err != nil {
 		return op.Result{}, err
 	}
-	var done opened
-	ok, err := s.Output(switchStep, &done)
-	if err != nil {
+	var was untouched
+	if _, err := s.Output(markStep, &was); err != nil {
 		return op.Result{}, err
 	}
-	mark := done.Mark
-	if !ok { // it failed in the middle: nobody knows who has written
-		mark = "not known"
-		if m.r.d.Clients == nil {
-			mark, err = m.mark(ctx, m.to)
-		}
-	}
-	if err != nil {
-		return op.Result{}, err
-	}
-	return m.goBack(ctx, s, b, m.reversed(), false, mark)
+	return m.goBack(ctx, s, b, m.reversed(), false, was.Mark)
 }
 
 // reversed tells whether the source follows the target after the cut-over.

@@ -155,5 +155,5 @@ select kind, name, coalesce("on", ''), case when length(def) > 400 then left(def
  where proacl is not null and not exists (select 1 from aclexplode(proacl) a where a.grantee <> proowner)
 
  union all select 'privileges', concat_ws(' ', 'new', case defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' when 'T' then 'types' when 'n' then 'schemas' else 'objects' end, 'of', defaclrole::regrole::text,
-  'in schema ' || nullif(defaclnamespace, 0)::regnamespace::text), null, defaclacl::text from pg_catalog.pg_default_acl
+  'in schema ' || nullif(defaclnamespace, 0)::regnamespace::text), null, array(select i from unnest(defaclacl::text[]) i order by i)::text from pg_catalog.pg_default_acl
 ) all_objects

@@ -34,6 +34,18 @@ func (s *Server) CABundle(project, name string) []byte {
 	return pems
 }
 
+// At names the instance of a project that listens on an address; "" if none does.
+func (s *Server) At(project, address string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, inst := range s.state.Instances {
+		if inst.DB.Project == project && inst.IP == address {
+			return inst.DB.Name
+		}
+	}
+	return ""
+}
+
 func (s *Server) listServerCas(c *call) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,3 +15,17 @@ func TestTheDatabaseItselfIsLeftAlone(t *testing.T) {
 		t.Errorf("%v: rights %v, comment %v", err, rights, comment)
 	}
 }
+
+func TestAnExtensionBelongsToWhomItBelonged(t *testing.T) {
+	from, to := newSide(t, 16), newSide(t, 18)
+	for _, s := range []*side{from, to} {
+		s.exec("grant create on database " + s.db + " to app_owner")
+	}
+	from.exec("set role app_owner; create extension citext; reset role; create extension hstore; create table t (v citext)")
+	if _, err := Copy(t.Context(), job(from, to)); err != nil {
+		t.Fatal(err)
+	}
+	if got := to.text("select pg_get_userbyid(extowner) from pg_extension where extname = 'citext'"); got != "app_owner" {
+		t.Errorf("citext belongs to %s", got)
+	}
+}

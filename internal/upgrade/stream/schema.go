@@ -76,6 +76,18 @@ func (c *copier) makeAll(ctx context.Context, kind string, all []*item) error {
 	defer l.close(ctx)
 	for len(all) > 0 {
 		some := all[:min(batch, len(all))]
+		switch i := slices.IndexFunc(some, c.lent); i {
+		case -1:
+		case 0:
+			if err := l.one(ctx, kind, some[0]); err != nil {
+				return err
+			}
+			c.tell.item(some[0].name())
+			all = all[1:]
+			continue
+		default:
+			some = some[:i]
+		}
 		all = all[len(some):]
 		var sql []string
 		for _, it := range some {
@@ -98,7 +110,30 @@ func (c *copier) makeAll(ctx context.Context, kind string, all []*item) error {
 	return nil
 }
 
+// lent tells whether an entry is made as somebody else than who copies: no statement gives an extension another owner.
+func (c *copier) lent(it *item) bool { return it.desc == "EXTENSION" && c.owners[it.tag] != "" }
+
+// readOwners reads whose extensions are, but for those of the superuser that the source was made with.
+func (c *copier) readOwners(ctx context.Context) error {
+	conn, err := c.source.reader(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	c.owners = map[string]string{}
+	var name, owner string
+	return each(ctx, conn, "select extname::text, pg_catalog.pg_get_userbyid(extowner)::text from pg_catalog.pg_extension where extowner <> 10", nil, []any{&name, &owner}, func() {
+		c.owners[name] = owner
+	})
+}
+
 func (l *line) one(ctx context.Context, kind string, it *item) error {
+	if l.lent(it) { // not every owner may make it again, nor may everybody act as its owner
+		err := l.do(ctx, kind, it.key, "set local role "+ident(l.owners[it.tag]), it.sql(), "reset role", note(kind, it.key, 0, 0))
+		if _, refused := serverError(err); err == nil || !refused {
+			return failed("make", it.name(), err)
+		}
+	}
 	err := l.do(ctx, kind, it.key, it.sql(), note(kind, it.key, 0, 0))
 	pe, ok := serverError(err)
 	if ok && spared(it, pe.Code) {

@@ -84,6 +84,7 @@ type copier struct {
 	major  int // of the target
 	toc    *toc
 	tables []*table
+	owners map[string]string // of extensions
 	res    Result
 }
 
@@ -159,6 +160,9 @@ func (c *copier) readSchema(ctx context.Context) error {
 	}
 	if c.tables, err = c.source.tables(ctx, c.toc); err != nil {
 		return fmt.Errorf("read what tables there are: %w", err)
+	}
+	if err := c.readOwners(ctx); err != nil {
+		return fmt.Errorf("read whose extensions are: %w", err)
 	}
 	c.res.Tables = len(c.tables)
 	return c.checkTarget(ctx)

@@ -56,6 +56,9 @@ func (c *comparison) owners(ctx context.Context) (err error) {
 		if d.Name == "schema public" && (d.Source == "" || d.Target == "") {
 			return "schema public belongs to pg_database_owner where it was not changed, since PostgreSQL 15"
 		}
+		if strings.HasPrefix(d.Name, "extension ") && d.Source != "" && d.Target != "" {
+			return fmt.Sprintf("%s belongs to %s on the source, and to %s on the target, which made it: nothing gives an extension another owner", d.Name, d.Source, d.Target)
+		}
 		return ""
 	})
 	c.r.Owners = slices.DeleteFunc(c.r.Owners, func(d Difference) bool {

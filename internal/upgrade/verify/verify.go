@@ -8,6 +8,8 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,27 +136,26 @@ func (r *Report) Err() error {
 	if r.Equal {
 		return nil
 	}
-	var first string
-	n := 0
-	note := func(format string, args ...any) {
-		if n++; n == 1 {
-			first = fmt.Sprintf(format, args...)
-		}
-	}
-	for _, t := range append(r.Tables, r.LargeObjects) {
+	var all []string
+	note := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	for _, t := range append(slices.Clone(r.Tables), r.LargeObjects) {
 		if !t.Equal {
 			note("%s: %s", t.Name, t.Why)
 		}
 	}
-	for what, all := range map[string][]Difference{"sequence": r.Sequences, "owner of": r.Owners, "extension": r.Extensions, "invalid": r.Invalid} {
-		for _, d := range all {
-			note("%s %s: %q on the source, %q on the target", what, d.Name, d.Source, d.Target)
+	for _, of := range []struct {
+		what string
+		all  []Difference
+	}{{"sequence", r.Sequences}, {"owner of", r.Owners}, {"extension", r.Extensions}, {"invalid", r.Invalid}} {
+		for _, d := range of.all {
+			note("%s %s: %q on the source, %q on the target", of.what, d.Name, d.Source, d.Target)
 		}
 	}
 	for _, c := range r.Schema {
 		note("%s", c)
 	}
-	return fault.Newf(fault.Findings, "compare the databases", "%d things differ, the first: %s", n, first).
+	const shown = 5
+	return fault.Newf(fault.Findings, "compare the databases", "%d things differ, the first: %s", len(all), strings.Join(all[:min(shown, len(all))], "; ")).
 		Hint("do not switch to the target; copy it again, or mend what differs, and compare again")
 }
 
