@@ -33,7 +33,7 @@ type past struct {
 	Request Request         `json:"request"`
 	Facts   facts           `json:"facts"`
 	Before  *quiesce.Before `json:"before,omitempty"` // who could connect to the source
-	Mark    string          `json:"mark,omitempty"`
+	Was     untouched       `json:"was,omitzero"`     // the new instance before anybody wrote to it
 	// Reversed: the source follows the new instance.
 	Reversed bool `json:"reversed,omitempty"`
 	// Sealed: the provider's own login has another password than it had.
@@ -81,11 +81,9 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	} else if ok {
 		p.Before = &b
 	}
-	var was untouched
-	if _, err = output(journal, markStep, &was); err != nil {
+	if _, err = output(journal, markStep, &p.Was); err != nil {
 		return p, nil, err
 	}
-	p.Mark = was.Mark
 	for _, s := range journal {
 		p.Sealed = p.Sealed || s.Name == sealStep
 		p.Switched = p.Switched || s.Name == switchStep && s.Phase == state.Do
@@ -141,8 +139,8 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 				now, err := m.mark(ctx, m.to)
 				if err != nil {
 					p.Written = "not known: " + oneLine(err)
-				} else if now != p.Mark {
-					if p.Written, err = m.written(ctx); err != nil {
+				} else if now != p.Was.Mark {
+					if p.Written, err = m.written(ctx, p.Was.Rows); err != nil {
 						return p, err
 					}
 				}
@@ -194,7 +192,7 @@ func (r *Room) rollbackSteps(t op.Target, q RollbackRequest, p past) []op.Step {
 			if p.Before == nil {
 				return op.Result{}, fault.Newf(fault.Internal, "go back", "it is not known who could connect")
 			}
-			return m.goBack(ctx, s, p.Before, p.Reversed, q.LoseWrites, p.Mark)
+			return m.goBack(ctx, s, p.Before, p.Reversed, q.LoseWrites, p.Was)
 		})
 	steps := []op.Step{m.onward(back)}
 	if p.Reversed {

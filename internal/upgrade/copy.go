@@ -176,6 +176,14 @@ func (m *moving) copyAndFollow(ctx context.Context, s *op.Session, database stri
 	}
 	defer slot.Close()
 	job.Snapshot = slot.Snapshot
+	// The publication that was made a moment ago is copied, too, and belongs to the source's login.
+	model, err := m.roles(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	if _, err := model.Join(ctx, m.at(m.to)); err != nil {
+		return op.Result{}, err
+	}
 	out.Result, err = m.begunAgain(ctx, s, database, func() (stream.Result, error) { return stream.Copy(ctx, job) })
 	if err != nil {
 		return op.Result{}, err

@@ -45,6 +45,8 @@ type opened struct {
 // untouched is the output of step "mark".
 type untouched struct {
 	Mark string `json:"mark"` // of the target, as [moving.mark] has it
+	// Rows are how many had been written to each table, "DATABASE: SCHEMA.TABLE".
+	Rows map[string]int64 `json:"rows,omitempty"`
 }
 
 // verified is the output of steps that compare.

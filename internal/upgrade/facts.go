@@ -322,7 +322,8 @@ func (r *Room) preflight(ctx context.Context, t op.Target, q Request, names []st
 		}
 		f.Databases = append(f.Databases, one)
 	}
-	f.Found = slices.DeleteFunc(foundBy(report), func(x found) bool { return q.FullIdentity && x.Check == "replica-identity" })
+	// Of identities the check of the replication says more.
+	f.Found = slices.DeleteFunc(foundBy(report), func(x found) bool { return q.CatchUp && x.Check == "replica-identity" })
 	return nil
 }
 

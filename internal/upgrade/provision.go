@@ -282,7 +282,7 @@ func (m *moving) target(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err != nil {
 		return op.Result{}, err
 	}
-	all := slices.DeleteFunc(foundBy(report), func(x found) bool { return m.q.FullIdentity && x.Check == "replica-identity" })
+	all := slices.DeleteFunc(foundBy(report), func(x found) bool { return m.q.CatchUp && x.Check == "replica-identity" })
 	for _, x := range all {
 		if x.Severity == op.Block {
 			return op.Result{}, fault.Newf(fault.Blocked, "upgrade "+m.t.String(), "%s: %s", x.Text, x.Evidence).

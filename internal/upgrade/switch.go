@@ -1,9 +1,11 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,7 +124,36 @@ func (m *moving) moveClients(ctx context.Context, s *op.Session) (op.Result, err
 
 func (m *moving) noteMark(ctx context.Context, _ *op.Session) (op.Result, error) {
 	mark, err := m.mark(ctx, m.to)
-	return op.Result{Output: untouched{mark}, Text: "noted"}, err
+	if err != nil {
+		return op.Result{}, err
+	}
+	rows, err := m.rows(ctx, m.to)
+	return op.Result{Output: untouched{mark, rows}, Text: "noted"}, err
+}
+
+// rows are how many rows were written to each table of a server, by its own count, which is behind by seconds.
+func (m *moving) rows(ctx context.Context, at Server) (map[string]int64, error) {
+	out := map[string]int64{}
+	return out, m.inTurn(func(name string) error {
+		conn, err := m.r.d.Connect(ctx, m.t, at, name, nil)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		rows, err := conn.Query(ctx, "select format('%I.%I', schemaname, relname), n_tup_ins + n_tup_upd + n_tup_del from pg_catalog.pg_stat_user_tables")
+		if err != nil {
+			return fmt.Errorf("look what was written to %s: %w", at.Name, err)
+		}
+		var table string
+		var n int64
+		_, err = pgx.ForEachRow(rows, []any{&table, &n}, func() error {
+			if n > 0 {
+				out[name+": "+table] = n
+			}
+			return nil
+		})
+		return err
+	})
 }
 
 func (m *moving) switchTo(ctx context.Context, s *op.Session, from, to Server) (op.Result, error) {
@@ -162,7 +193,7 @@ func (m *moving) mark(ctx context.Context, at Server) (string, error) {
 
 // goBack makes clients use the source again. What was written to the target is carried back where the source follows it; else nothing may have
 // been written, unless lose says that it may be lost.
-func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, reversed, lose bool, mark string) (op.Result, error) {
+func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, reversed, lose bool, was untouched) (op.Result, error) {
 	to := m.to
 	to.Login = "" // what closes the source closes the target
 	shut, err := quiesce.Look(ctx, m.at(to), m.names)
@@ -177,7 +208,7 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 	}); err != nil {
 		return op.Result{}, err
 	}
-	lost, err := m.carryBack(ctx, s, reversed, lose, mark)
+	lost, err := m.carryBack(ctx, s, reversed, lose, was)
 	if err != nil {
 		return op.Result{}, errors.Join(err, quiesce.Open(ctx, m.at(to), shut))
 	}
@@ -199,7 +230,7 @@ type wentBack struct {
 	Text string    `json:"text"`
 }
 
-func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bool, mark string) (string, error) {
+func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bool, was untouched) (string, error) {
 	if reversed {
 		if _, err := m.reverse(ctx, s); err != nil { // of a run that was killed after the switch
 			return "", err
@@ -220,10 +251,10 @@ func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bo
 	if err != nil {
 		return "", err
 	}
-	if now == mark {
+	if now == was.Mark {
 		return "nothing was written to " + m.to.Name, nil
 	}
-	written, err := m.written(ctx)
+	written, err := m.written(ctx, was.Rows)
 	if err != nil {
 		return "", err
 	}
@@ -234,29 +265,34 @@ func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bo
 		Hint("copy what matters by hand, then dbops upgrade rollback -e %s %s --lose-writes; or stay: dbops runs decide %s abandon", m.t.Environment, m.t.Instance, s.Run)
 }
 
-// written tells what clients wrote to the target, by the tables that were written to most since they were filled.
-func (m *moving) written(ctx context.Context) (string, error) {
+// written tells what was written to the target since it was noted.
+func (m *moving) written(ctx context.Context, before map[string]int64) (string, error) {
+	now, err := m.rows(ctx, m.to)
+	if err != nil {
+		return "", err
+	}
+	type changed struct {
+		table string
+		rows  int64
+	}
+	var all []changed
+	for table, n := range now {
+		if more := n - before[table]; more > 0 {
+			all = append(all, changed{table, more})
+		}
+	}
+	slices.SortFunc(all, func(a, b changed) int { return cmp.Or(cmp.Compare(b.rows, a.rows), strings.Compare(a.table, b.table)) })
 	var parts []string
-	err := m.inTurn(func(name string) error {
-		conn, err := m.r.d.Connect(ctx, m.t, m.to, name, nil)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		// A table that was only filled has as many rows inserted as it has; others were written to by somebody.
-		rows, err := conn.Query(ctx, `select format('%s.%s in %s: %s rows inserted with the copy''s, %s updated, %s deleted', quote_ident(schemaname), quote_ident(relname), current_database(), n_tup_ins, n_tup_upd, n_tup_del)
- from pg_catalog.pg_stat_user_tables where n_tup_upd + n_tup_del > 0 or n_mod_since_analyze > 0 order by n_tup_upd + n_tup_del + n_mod_since_analyze desc limit 5`)
-		if err != nil {
-			return fmt.Errorf("look what was written to %s: %w", m.to.Name, err)
-		}
-		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		parts = append(parts, all...)
-		return err
-	})
-	if err == nil && len(parts) == 0 {
+	for _, c := range all[:min(5, len(all))] {
+		parts = append(parts, fmt.Sprintf("%s, %d rows inserted, updated or deleted", c.table, c.rows))
+	}
+	if n := len(all) - len(parts); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d more tables", n))
+	}
+	if len(parts) == 0 {
 		return "definitions, or rows that the server has not counted yet", nil
 	}
-	return strings.Join(parts, "; "), err
+	return strings.Join(parts, "; "), nil
 }
 
 // switchBack undoes the switch.
@@ -269,7 +305,7 @@ func (m *moving) switchBack(ctx context.Context, s *op.Session) (op.Result, erro
 	if _, err := s.Output(markStep, &was); err != nil {
 		return op.Result{}, err
 	}
-	return m.goBack(ctx, s, b, m.reversed(), false, was.Mark)
+	return m.goBack(ctx, s, b, m.reversed(), false, was)
 }
 
 // reversed tells whether the source follows the target after the cut-over.

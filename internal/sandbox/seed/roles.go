@@ -114,8 +114,14 @@ func (r roles) login(ctx context.Context, role Role) error {
 		if err := r.join(ctx, r.d.Owner, role.Name); err != nil {
 			return err
 		}
-		if err := r.exec(ctx, "ALTER ROLE "+name(role.Name)+" CREATEROLE"); err != nil {
+		// REPLICATION and the right to subscribe are for an upgrade that catches up.
+		if err := r.exec(ctx, "ALTER ROLE "+name(role.Name)+" CREATEROLE REPLICATION"); err != nil {
 			return err
+		}
+		if r.version >= 160000 {
+			if err := r.join(ctx, "pg_create_subscription", role.Name); err != nil {
+				return err
+			}
 		}
 	}
 	if role.IAM {

@@ -67,6 +67,9 @@ func (s *server) roleStatements(password secret.Value) (statements []string, err
 		return statements, nil
 	}
 	create := "CREATE ROLE " + quote(r.Master) + " LOGIN CREATEROLE CREATEDB"
+	if r.SuperGroup != "" { // a cloud's customer may replicate, and let others
+		create += " REPLICATION"
+	}
 	if !password.IsZero() {
 		verifier, err := pg.Verifier(password)
 		if err != nil {
