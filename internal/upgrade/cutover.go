@@ -104,7 +104,7 @@ func (m *moving) quiesce(ctx context.Context, s *op.Session) (op.Result, error) 
 	}
 	began := time.Now().UTC()
 	report, err := quiesce.Close(ctx, m.at(m.from), b, quiesce.Options{
-		Grace: m.q.Grace, Keep: m.replicas(), Roles: m.replicas(), Tell: closing(ctx, s),
+		Grace: m.q.Grace, Keep: m.replicas(), Roles: m.replicas(), ConnectOnly: m.inPlace, Tell: closing(ctx, s),
 	})
 	if err != nil {
 		return op.Result{}, err

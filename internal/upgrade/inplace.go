@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
@@ -145,7 +149,7 @@ func (f facts) inPlaceOffers() string {
 
 func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 	m := r.moving(t, Request{To: q.To, Unattended: q.Unattended}, f)
-	m.from, m.to = f.Source.Server, f.Source.Server
+	m.from, m.to, m.inPlace = f.Source.Server, f.Source.Server, true
 	if q.BlueGreen {
 		return m.greenSteps(q)
 	}
@@ -163,7 +167,9 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 		steps = append(steps, op.Step{Name: gateStep, Title: "wait for the word to upgrade", Gate: "from now on nobody writes to " + m.from.Name +
 			", and soon nobody gets in, until the cloud has upgraded it. There is no way back from that but a new instance of the backup. dbops upgrade cutover goes on"})
 	}
-	steps = append(steps, m.closeSteps()...)
+	shut := m.closeSteps()
+	shut[1].Title = "keep writers out of " + m.from.Name + ": their sessions ended, CONNECT revoked"
+	steps = append(steps, shut...)
 	return append(steps,
 		m.step("count", "count what is there", (*moving).count),
 		m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
@@ -224,47 +230,55 @@ func (m *moving) upgrade(ctx context.Context, s *op.Session, o cloud.UpgradeOpti
 	return out, m.reach(ctx, s, m.from)
 }
 
+// updated is the output of step "extensions".
+type updated struct {
+	Updated []string `json:"updated,omitempty"`
+	LeftOut []string `json:"left_out,omitempty"`
+}
+
 func (m *moving) extensions(ctx context.Context, s *op.Session) (op.Result, error) {
-	var changed []string
+	var out updated
 	err := m.inTurn(func(name string) error {
 		conn, err := m.r.d.Connect(ctx, m.t, m.to, name, nil)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		rows, err := conn.Query(ctx, `select e.extname::text, e.extversion, a.default_version from pg_catalog.pg_extension e
+		type old struct{ Name, From, To, Owner string }
+		rows, err := conn.Query(ctx, `select e.extname::text, e.extversion, a.default_version, pg_catalog.pg_get_userbyid(e.extowner)::text from pg_catalog.pg_extension e
  join pg_catalog.pg_available_extensions a on a.name = e.extname where a.default_version <> e.extversion order by 1`)
 		if err != nil {
 			return err
 		}
-		type old struct{ name, from, to string }
-		var all []old
-		for rows.Next() {
-			var o old
-			if err := rows.Scan(&o.name, &o.from, &o.to); err != nil {
-				return err
-			}
-			all = append(all, o)
-		}
-		if err := rows.Err(); err != nil {
+		all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[old])
+		if err != nil {
 			return err
 		}
 		for _, o := range all {
 			if err := s.Fence(); err != nil {
 				return err
 			}
-			if _, err := conn.Exec(ctx, "set transaction_read_only = off; alter extension "+ident(o.name)+" update"); err != nil {
-				return fmt.Errorf("update the extension %s from %s to %s: %w", o.name, o.from, o.to, err)
+			what := fmt.Sprintf("%s in %s from %s to %s", o.Name, name, o.From, o.To)
+			_, err := conn.Exec(ctx, "begin; set local role "+ident(o.Owner)+"; alter extension "+ident(o.Name)+" update; commit", pgx.QueryExecModeSimpleProtocol)
+			if pe, ok := errors.AsType[*pgconn.PgError](err); ok { // it goes on working as it is
+				out.LeftOut = append(out.LeftOut, what+": "+pe.Message)
+				if _, err := conn.Exec(ctx, "rollback"); err != nil {
+					return err
+				}
+				continue
 			}
-			changed = append(changed, fmt.Sprintf("%s in %s from %s to %s", o.name, name, o.from, o.to))
+			if err != nil {
+				return err
+			}
+			out.Updated = append(out.Updated, what)
 		}
 		return nil
 	})
 	text := "all are as the new major has them"
-	if len(changed) > 0 {
-		text = strings.Join(changed, "; ")
+	if all := append(slices.Clone(out.Updated), out.LeftOut...); len(all) > 0 {
+		text = strings.Join(all, "; ")
 	}
-	return op.Result{Text: text}, err
+	return op.Result{Output: out, Text: text}, err
 }
 
 func (m *moving) reanalyze(ctx context.Context, s *op.Session) (op.Result, error) {

@@ -24,6 +24,7 @@ type moving struct {
 	from, to Server
 	names    []string // of the databases
 	rehearse bool
+	inPlace  bool
 	run      string // whose names what it makes has: its own, or that of the run which it takes back
 }
 
@@ -71,8 +72,11 @@ func (r *Room) catchUp(ctx context.Context, t op.Target, q Request, run string, 
 	return j, err
 }
 
+// follow is the replication of a database. It belongs to the admin login on both sides: the provider's own has no part in what outlives the run.
 func (m *moving) follow(ctx context.Context, database string) (follow.Job, error) {
-	return m.r.catchUp(ctx, m.t, m.q, m.run, m.from, m.to, database)
+	to := m.to
+	to.Login = ""
+	return m.r.catchUp(ctx, m.t, m.q, m.run, m.from, to, database)
 }
 
 // replicas are the names of what the replication logs in as, which is not kept out.

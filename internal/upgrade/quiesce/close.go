@@ -32,6 +32,9 @@ func (c *closer) run(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{{PhaseReadOnly, c.settleAll}, {PhaseConnect, c.shutAll}, {PhaseSessions, c.endAll}} {
+		if p.name == PhaseReadOnly && c.o.ConnectOnly {
+			continue
+		}
 		began := time.Now()
 		c.tell(Progress{Phase: p.name})
 		err := p.do(ctx)

@@ -71,6 +71,9 @@ type Options struct {
 	// Roles keep the right to connect, such as the one a subscription logs in with. Their sessions are ended as
 	// others are, and may come again. One that is not there is noted.
 	Roles []string
+	// ConnectOnly leaves the setting of transactions alone, which would be in the way of whoever works on the databases meanwhile, such as a
+	// cloud that upgrades them.
+	ConnectOnly bool
 	// Tell is told how it goes.
 	Tell func(Progress)
 }
