@@ -11,6 +11,7 @@ RACE := -race '-gcflags=modernc.org/...=-race=false' -vet=off
 TOOL := go tool -modfile=tools/go.mod
 PKG ?= ./...
 BENCHTIME ?= 2s
+ROUNDS ?= 3
 
 # The tests with foreign clients are behind the build tag "peers", so that go test ./... does without them.
 PEER_FILES = $(shell grep -rlE '^//go:build peers$$' --include='*_test.go' internal cmd)
@@ -76,10 +77,11 @@ schema: ## regenerate docs/dbops.schema.json from the configuration's types
 	@mkdir -p docs
 	go run ./cmd/dbops config schema >docs/dbops.schema.json.new && mv docs/dbops.schema.json.new docs/dbops.schema.json
 
-bench: ## the proxy against direct connections, the engine against bare commits, migrate against golang-migrate: make bench BENCHTIME=5s
+bench: ## the proxy against direct connections, the engine, migrate, and an upgrade's copy against other tools: make bench BENCHTIME=5s DBOPS_BENCH_MB=2048
 	@scripts/require.sh go postgres
 	@scripts/postgres.sh
 	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/proxy/... ./internal/op ./internal/migrate/...
+	DBOPS_PGCOPYDB="$$(scripts/pgcopydb.sh || true)" go test -run '^$$' -bench . -benchtime $(ROUNDS)x -v -timeout 3h ./internal/upgrade/stream
 
 postgres: ## PostgreSQL 14 to 18 and client tools, cached beside the system
 	@scripts/postgres.sh

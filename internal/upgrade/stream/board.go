@@ -1,8 +1,10 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -50,8 +52,10 @@ func (b *board) tableIn(t *table) {
 // add puts the items of a pass on the board, and returns how many. Those of partitioned tables are no work, and left to [passRest]; so is what has no table.
 func (b *board) add(p pass) (items int) {
 	copied := map[int]bool{} // and whether it is large
+	pages := map[int]int64{}
 	var every []int
 	for _, t := range b.tables {
+		pages[t.id] = t.pages
 		copied[t.id] = t.size >= b.SplitBytes/partOfSplit
 		every = append(every, t.id)
 	}
@@ -75,6 +79,9 @@ func (b *board) add(p pass) (items int) {
 			case dep == nil:
 			case isCopied(d):
 				needs, on = append(needs, d), append(on, d)
+				if p == passKeys && it.namespace == dep.namespace && strings.HasPrefix(it.tag, dep.tag+" ") { // its own table's rows are looked up in the other
+					it.weight = pages[d]
+				}
 			case dep.desc == "TABLE" || dep.desc == "MATERIALIZED VIEW":
 				on = append(on, d)
 			case among[d]:
@@ -91,6 +98,7 @@ func (b *board) add(p pass) (items int) {
 		b.waiting = append(b.waiting, tasks(it, needs, on, !slices.ContainsFunc(on, func(d int) bool { return !isCopied(d) }) && slices.ContainsFunc(on, func(d int) bool { return copied[d] }))...)
 		items++
 	}
+	slices.SortStableFunc(b.waiting, func(x, y *task) int { return cmp.Compare(y.it.weight, x.it.weight) })
 	here := map[int]bool{}
 	for _, t := range b.waiting {
 		here[t.it.id] = true

@@ -56,11 +56,15 @@ func (c *copier) copyData(ctx context.Context) error {
 
 // split notes in what steps large tables are copied.
 func (c *copier) split(ctx context.Context) error {
+	var total int64
+	for _, t := range c.tables {
+		total += t.size
+	}
 	for _, t := range c.tables {
 		if _, ok := c.book.steps[t.key()]; ok || c.book.has(kindTable, t.key()) {
 			continue
 		}
-		if step := t.step(c.SplitBytes); step > 0 {
+		if step := t.step(c.SplitBytes, total, c.Jobs); step > 0 {
 			if err := c.book.do(ctx, "truncate only "+t.sql(), note(kindStep, t.key(), step, 0)); err != nil {
 				return err
 			}

@@ -201,3 +201,25 @@ func FuzzReadArchive(f *testing.F) {
 	f.Add([]byte("PGDMP\x01\x10\x00\x04\x08\x01\x00"))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = readArchive(b) })
 }
+
+func TestAnEventTriggerThatForbidsEverything(t *testing.T) {
+	from, to := newSide(t, 16, `create table t (i int primary key); insert into t select generate_series(1, 10); create index on t ((i + 1)); create materialized view mv as select count(*) from t;
+create function no() returns event_trigger language plpgsql as 'begin raise exception ''nobody may %'', tg_tag; end'; create event trigger no_start on ddl_command_start execute function no();
+create event trigger no_drop on sql_drop execute function no(); comment on event trigger no_drop is 'at all'; create event trigger no_end on ddl_command_end execute function no()`), newSide(t, 18)
+	if _, err := Copy(t.Context(), job(from, to)); err != nil {
+		t.Fatal(err)
+	}
+	to.exec("update dbops_upgrade.copy set phase = 'begun'") // as if it was killed before it was noted that all is done
+	from.exec("insert into t values (11)")
+	res, err := Copy(t.Context(), job(from, to))
+	if err != nil || res.Again == "" {
+		t.Fatalf("what it made is taken back: %+v, %v", res, err)
+	}
+	if err := Finish(t.Context(), to.connect); err != nil {
+		t.Fatal(err)
+	}
+	if got := to.text("select (select count(*) from t) || ' ' || (select count from mv) || ' ' || (select count(*) from pg_event_trigger)"); got != "11 11 3" {
+		t.Errorf("copied: %s", got)
+	}
+	same(t, "copied and the source", to.dumped(), from.dumped())
+}

@@ -13,7 +13,7 @@ func (c *copier) makePost(ctx context.Context) error {
 		return slices.DeleteFunc(c.toc.of(passes...), func(it *item) bool { return c.book.has(kindPost, it.key) })
 	}
 	rest, keys := left(passRest), left(passKeys)
-	after := left(passAfter, passACL, passLast)
+	after := left(passAfter, passACL, passFill, passWake)
 	c.tell.phase("after the data", len(rest)+len(keys)+len(after), 0)
 	if err := c.makeAll(ctx, kindPost, rest); err != nil {
 		return err

@@ -32,8 +32,7 @@ func kill(t *testing.T, j Job, phase string, after int) {
 
 func TestACopyKilledInEveryPhaseGoesOn(t *testing.T) {
 	from, whole, to := newSide(t, 14, zooSQL), newSide(t, 17), newSide(t, 17)
-	j := job(from, to)
-	j.SplitBytes = 64 << 10
+	j := inRanges(from, to)
 	for _, p := range phases {
 		kill(t, j, p, 0)
 		switch p {
@@ -61,8 +60,7 @@ func TestAChangedSourceIsCopiedAnewFromOneSnapshot(t *testing.T) {
 	for _, p := range []string{"data", "undo"} {
 		t.Run(p, func(t *testing.T) {
 			to := newSide(t, 18)
-			j := job(from, to)
-			j.SplitBytes = 64 << 10
+			j := inRanges(from, to)
 			write := func() {
 				from.exec("insert into app.t_nopk values (1, 'later'); delete from app.t_binary where id % 10 = 1; update app.t_gen set a = a + 1; select lo_unlink(min(oid)) from pg_largeobject_metadata")
 			}

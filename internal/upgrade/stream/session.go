@@ -30,6 +30,7 @@ var (
 		{"client_min_messages", "warning"},
 		{"standard_conforming_strings", "on"},
 		{"quote_all_identifiers", "off"},
+		{"jit", "off"}, // it takes longer than what is computed
 	}
 	sourceSettings = append([][2]string{
 		{"synchronize_seqscans", "off"}, {"default_transaction_read_only", "on"}, {"default_transaction_isolation", "repeatable read"},

@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		copyAndDie(spec)
 		os.Exit(1)
 	}
+	if spec := os.Getenv(benchIn); spec != "" {
+		if err := copyAndTell(spec); err != nil {
+			println(err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := pgtest.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -109,6 +116,13 @@ func (s *side) end(which string) {
 
 func job(from, to *side) Job {
 	return Job{Source: from.connect, Target: to.connect}
+}
+
+// inRanges is a copy that is split where it can be.
+func inRanges(from, to *side) Job {
+	j := job(from, to)
+	j.SplitBytes, j.Jobs = 64<<10, 4
+	return j
 }
 
 // dumped is the whole database as the newest pg_dump tells it, without what differs between two runs.

@@ -29,7 +29,7 @@ type Job struct {
 	Dir string
 	// Jobs is how many tables are copied at once, and beside that how many indexes are built. Defaults to 2.
 	Jobs int
-	// SplitBytes is from what size on a table is copied in ranges. Defaults to 1 GiB.
+	// SplitBytes is how large the ranges are that a table is copied in which would outlast all others. Defaults to 1 GiB.
 	SplitBytes int64
 	// Snapshot names one that somebody else exported and keeps, such as a replication slot's. Without one Copy exports its own.
 	Snapshot string

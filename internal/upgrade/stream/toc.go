@@ -21,15 +21,17 @@ const (
 	passKeys              // foreign keys
 	passAfter             // what stands on foreign keys, such as their comments
 	passACL               // who may do what: it may take rights from the login that restores
-	passLast              // materialised views are filled, as their owners; event triggers come to life
+	passFill              // materialised views are filled, as their owners
+	passWake              // event triggers come to life, which may forbid anything
 	passNone              // the session's settings, and data
 )
 
 // item is an entry with what has to be known to make it.
 type item struct {
 	entry
-	key  string // the same in every dump of the same schema
-	pass pass
+	key    string // the same in every dump of the same schema
+	pass   pass
+	weight int64 // pages of an index
 }
 
 // toc is an archive's contents.
@@ -92,11 +94,13 @@ func (e *entry) pass() pass {
 	switch e.desc {
 	case "ACL", "ACL LANGUAGE", "DEFAULT ACL":
 		return passACL
-	case "EVENT TRIGGER", "MATERIALIZED VIEW DATA":
-		return passLast
+	case "MATERIALIZED VIEW DATA":
+		return passFill
+	case "EVENT TRIGGER":
+		return passWake
 	case "COMMENT", "SECURITY LABEL":
 		if strings.HasPrefix(e.tag, "EVENT TRIGGER ") {
-			return passLast
+			return passWake
 		}
 	}
 	switch {
