@@ -33,8 +33,8 @@ type played struct {
 
 const adminPassword = "staple-battery-17"
 
-// stage plays a cloud with an instance that is the target.
-func stage(t *testing.T, kind cloud.Kind, major int, sql string) (played, *theatre.Stage) {
+// stage plays a cloud. A process has one of a kind at a time: its credentials are in the environment.
+func stage(t *testing.T, kind cloud.Kind) (played, *theatre.Stage) {
 	t.Helper()
 	clouds := theatre.New(theatre.Options{Pace: 0.0001})
 	t.Cleanup(func() {
@@ -43,9 +43,15 @@ func stage(t *testing.T, kind cloud.Kind, major int, sql string) (played, *theat
 		}
 	})
 	g := clouds.Get(t, kind)
-	p := played{Kind: kind, URL: g.URL, Relay: g.Relay(t), Source: "shop-main", Dir: pgtest.Dir(t)}
+	return played{Kind: kind, URL: g.URL, Relay: g.Relay(t), Dir: pgtest.Dir(t)}, g
+}
+
+// instance makes one that is the target.
+func (p played) instance(t *testing.T, g *theatre.Stage, name string, major int) played {
+	t.Helper()
+	p.Source = name
 	var err error
-	if kind == cloud.RDS {
+	if p.Kind == cloud.RDS {
 		_, err = g.RDS.Adopt(t.Context(), rdsapi.Seed{
 			Create: sdk.CreateDBInstanceInput{
 				DBInstanceIdentifier: &p.Source, EngineVersion: new(fmt.Sprint(major)), MasterUsername: new("boss"), BackupRetentionPeriod: new(int32(7)),
@@ -61,10 +67,7 @@ func stage(t *testing.T, kind cloud.Kind, major int, sql string) (played, *theat
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sql != "" {
-		p.exec(t, p.Source, "postgres", sql)
-	}
-	return p, g
+	return p
 }
 
 func (p played) connect(ctx context.Context, _ op.Target, s Server, database string, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
@@ -146,41 +149,44 @@ const many = `do $$ begin for i in 1..%d loop execute format('create table many.
 
 func TestBothCloudsAreUpgradedWithOneOfEverything(t *testing.T) {
 	for _, kind := range []cloud.Kind{cloud.RDS, cloud.CloudSQL} {
-		for i, majors := range [][2]int{{14, 17}, {15, 18}, {16, 18}} {
-			t.Run(fmt.Sprintf("%s %d to %d", kind, majors[0], majors[1]), func(t *testing.T) {
-				t.Parallel()
-				p, g := stage(t, kind, majors[0], file(t, "stream/testdata/roles.sql"))
-				p.exec(t, p.Source, "postgres", "create database shop owner app_owner")
-				p.exec(t, p.Source, "shop", file(t, "stream/testdata/zoo.sql"))
-				tables := 20
-				if i == 1 {
-					tables = 5000
-				}
-				p.exec(t, p.Source, "shop", "create schema many; "+fmt.Sprintf(many, tables))
-				b := p.bench(t, "sqlite")
-				request := Request{To: majors[1], Observe: 1, Unattended: true}
-				plan := b.plan(t, RunKind, request)
-				if blocked := plan.Blocked(); len(blocked) > 0 {
-					t.Fatalf("%s", words2(blocked))
-				}
-				run := b.run(t, RunKind, request)
-				b.done(t, run)
-				to := fmt.Sprintf("shop-main-pg%d", majors[1])
-				p.alike(t, to, "shop")
-				live, err := g.Client.Get(t.Context(), to)
-				if err != nil || live.Major != majors[1] || !live.DeletionProtection || !live.Backups.Enabled || live.Labels[RunLabel] != run.ID {
-					t.Errorf("%v: %+v", err, live)
-				}
-				report := b.report(t, run.ID)
-				if report.Downtime == nil || !report.Databases[0].Equal || report.Databases[0].Tables < tables {
-					t.Errorf("%s", words2(report))
-				}
-				b.done(t, b.run(t, RollbackKind, RollbackRequest{Run: run.ID}))
-				if c := b.deps.Clients.(*clients); c.now != p.Source {
-					t.Errorf("clients use %q", c.now)
-				}
-			})
-		}
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			p, g := stage(t, kind)
+			for _, one := range []struct{ from, to, tables int }{{14, 17, 20}, {15, 18, 5000}, {16, 18, 20}} {
+				t.Run(fmt.Sprintf("%d to %d", one.from, one.to), func(t *testing.T) {
+					p := p.instance(t, g, fmt.Sprintf("shop-%d", one.from), one.from)
+					p.exec(t, p.Source, "postgres", file(t, "stream/testdata/roles.sql"))
+					p.exec(t, p.Source, "postgres", "create database shop owner app_owner")
+					p.exec(t, p.Source, "shop", file(t, "stream/testdata/zoo.sql"))
+					p.exec(t, p.Source, "shop", "create schema many; "+fmt.Sprintf(many, one.tables))
+					b := p.bench(t, "sqlite")
+					request := Request{To: one.to, Observe: 1, Unattended: true}
+					plan := b.plan(t, RunKind, request)
+					if blocked := plan.Blocked(); len(blocked) > 0 {
+						t.Fatalf("%s", words2(blocked))
+					}
+					run := b.attach(t, b.submit(t, plan))
+					b.done(t, run)
+					to := fmt.Sprintf("%s-pg%d", p.Source, one.to)
+					p.alike(t, to, "shop")
+					live, err := g.Client.Get(t.Context(), to)
+					if err != nil || live.Major != one.to || !live.DeletionProtection || !live.Backups.Enabled || live.Labels[RunLabel] != run.ID {
+						t.Errorf("%v: %+v", err, live)
+					}
+					report := b.report(t, run.ID)
+					if report.Downtime == nil || !report.Databases[0].Equal || report.Databases[0].Tables < one.tables {
+						t.Errorf("%s", words2(report))
+					}
+					for _, phase := range report.Phases {
+						t.Logf("%s took %s", phase.Name, phase.Took)
+					}
+					b.done(t, b.run(t, RollbackKind, RollbackRequest{Run: run.ID}))
+					if c := b.deps.Clients.(*clients); c.now != p.Source {
+						t.Errorf("clients use %q", c.now)
+					}
+				})
+			}
+		})
 	}
 }
 
@@ -188,7 +194,8 @@ func TestARehearsalTouchesNothingAndForetells(t *testing.T) {
 	for _, kind := range []cloud.Kind{cloud.RDS, cloud.CloudSQL} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			p, g := stage(t, kind, 15, "")
+			p, g := stage(t, kind)
+			p = p.instance(t, g, "shop-main", 15)
 			p.exec(t, p.Source, "postgres", "create role app_owner login")
 			p.exec(t, p.Source, "postgres", "create database shop owner app_owner")
 			p.exec(t, p.Source, "shop", "create table t (id int primary key, v text); insert into t select i, 'x' from generate_series(1, 1000) i")
