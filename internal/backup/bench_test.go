@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -202,8 +201,6 @@ func (g *stage) gone(t testing.TB, name string) {
 		t.Errorf("%s is left: %s", name, live.RawState)
 	}
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 func outputOf(journal []state.Step, step string, into any) bool {
 	for _, s := range journal {

@@ -68,10 +68,7 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	if plan.Kind != RunKind || plan.Environment != t.Environment || plan.Instance != t.Instance {
 		return p, nil, fault.Newf(fault.Usage, what, "it is no upgrade of %s: it is %s of %s", t, plan.Kind, plan.Target).Hint("dbops upgrade status -e %s %s", t.Environment, t.Instance)
 	}
-	if err := json.Unmarshal(plan.Request, &p.Request); err == nil {
-		err = json.Unmarshal(plan.Facts, &p.Facts)
-	}
-	if err != nil {
+	if err := errors.Join(json.Unmarshal(plan.Request, &p.Request), json.Unmarshal(plan.Facts, &p.Facts)); err != nil {
 		return p, nil, fault.New(fault.Internal, what, err)
 	}
 	p.Ended, p.After = ended.State.Ended(), after
@@ -103,7 +100,7 @@ func (r *Room) again(t op.Target, run string, p past) *moving {
 	return m
 }
 
-func (p past) findings(t op.Target, run string) (out []op.Finding) {
+func (p past) findings(run string) (out []op.Finding) {
 	switch {
 	case p.After != "":
 		out = append(out, block("ended", "there is nothing to do", "upgrade "+run+" was ended by "+p.After))
@@ -156,7 +153,7 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 	from, to := p.Facts.Source.Server.Name, p.Facts.Target.Server.Name
 	d := op.Draft{
 		Title:    fmt.Sprintf("return %s from %s, PostgreSQL %d, to %s, PostgreSQL %d", t, to, p.Request.To, from, p.Facts.Source.Major),
-		Findings: p.findings(t, q.Run),
+		Findings: p.findings(q.Run),
 		Changes: []op.Change{
 			{Setting: "clients", From: to, To: from},
 			{Setting: "writers of " + to, From: "let in", To: "kept out"},
@@ -217,7 +214,7 @@ func deriveCleanup(t op.Target, q CleanupRequest, p past) op.Draft {
 	from := p.Facts.Source.Server.Name
 	d := op.Draft{
 		Title:    fmt.Sprintf("give up the way back of %s to %s, PostgreSQL %d", t, from, p.Facts.Source.Major),
-		Findings: p.findings(t, q.Run),
+		Findings: p.findings(q.Run),
 		Changes:  []op.Change{{Setting: "way back", From: from, To: "none"}},
 		Downtime: op.Downtime{Expected: "none", Text: "clients use " + p.Facts.Target.Server.Name + ", which is not touched"},
 		Also:     []string{t.Environment + "/" + from},

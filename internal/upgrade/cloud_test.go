@@ -245,6 +245,7 @@ func TestARehearsalTouchesNothingAndForetells(t *testing.T) {
 
 // rehearsed lets plans know the last rehearsal.
 func (b *bench) rehearsed(t testing.TB) {
+	t.Helper()
 	d := b.deps
 	d.Rehearsed = func(ctx context.Context, _ op.Target, major int) (*Report, error) {
 		all, err := b.Runs(ctx, state.RunFilter{})

@@ -174,7 +174,7 @@ func (m *moving) copyAndFollow(ctx context.Context, s *op.Session, database stri
 	if err != nil {
 		return op.Result{}, err
 	}
-	defer slot.Close()
+	defer slot.Close() //nolint:contextcheck // it ends a session, whatever ends the copy
 	job.Snapshot = slot.Snapshot
 	// The publication that was made a moment ago is copied, too, and belongs to the source's login.
 	model, err := m.roles(ctx)

@@ -55,6 +55,9 @@ func (m *moving) tallied(ctx context.Context, s *op.Session) (tally, error) {
 		}); err != nil {
 			return err
 		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
 		for i, what := range count {
 			_, table, _ := strings.Cut(what, " ")
 			var n int64

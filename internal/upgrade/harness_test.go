@@ -294,8 +294,8 @@ func alike(t testing.TB, from, to func(database string) (*pgx.Conn, error), data
 			t.Fatal(err)
 		}
 		var what, value string
-		if _, err := pgx.ForEachRow(rows, []any{&what, &value}, func() error { out[what] = value; return nil }); err != nil {
-			t.Fatal(err)
+		if _, err := pgx.ForEachRow(rows, []any{&what, &value}, func() error { out[what] = value; return nil }); err != nil || rows.Err() != nil {
+			t.Fatal(err, rows.Err())
 		}
 		var batch pgx.Batch
 		var names []string
@@ -327,8 +327,8 @@ func alike(t testing.TB, from, to func(database string) (*pgx.Conn, error), data
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pgx.ForEachRow(rows, []any{&what, &value}, func() error { out[what] = value; return nil }); err != nil {
-			t.Fatal(err)
+		if _, err := pgx.ForEachRow(rows, []any{&what, &value}, func() error { out[what] = value; return nil }); err != nil || rows.Err() != nil {
+			t.Fatal(err, rows.Err())
 		}
 		return out
 	}

@@ -54,7 +54,7 @@ func (w *writer) write(ctx context.Context) {
 		if conn == nil || conn.IsClosed() {
 			var err error
 			if conn, err = w.p.connectAs(ctx, w.f.at(), "shop", "app"); err != nil {
-				time.Sleep(5 * time.Millisecond) //nolint:forbidigo // a client that tries again
+				_ = op.Sleep(ctx, 5*time.Millisecond) // as a client that tries again does
 				continue
 			}
 		}

@@ -146,13 +146,15 @@ func (m *moving) rows(ctx context.Context, at Server) (map[string]int64, error) 
 		}
 		var table string
 		var n int64
-		_, err = pgx.ForEachRow(rows, []any{&table, &n}, func() error {
+		if _, err = pgx.ForEachRow(rows, []any{&table, &n}, func() error {
 			if n > 0 {
 				out[name+": "+table] = n
 			}
 			return nil
-		})
-		return err
+		}); err != nil {
+			return err
+		}
+		return rows.Err()
 	})
 }
 
@@ -352,7 +354,7 @@ func (m *moving) observe(ctx context.Context, s *op.Session) (op.Result, error) 
 	var out observed
 	for {
 		var err error
-		if out, err = m.see(ctx, s); err != nil {
+		if out, err = m.see(ctx); err != nil {
 			return op.Result{}, err
 		}
 		left := time.Until(until)
@@ -366,7 +368,7 @@ func (m *moving) observe(ctx context.Context, s *op.Session) (op.Result, error) 
 	}
 }
 
-func (m *moving) see(ctx context.Context, s *op.Session) (out observed, err error) {
+func (m *moving) see(ctx context.Context) (out observed, err error) {
 	if out.Sessions, err = m.sessions(ctx, m.to); err != nil {
 		return out, err
 	}

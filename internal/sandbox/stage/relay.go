@@ -62,7 +62,7 @@ func (s *Stage) pass(ctx context.Context, conn net.Conn) error {
 	}
 	cfg := known.Config()
 	_ = known.Close(ctx)
-	raw, err := net.Dial("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))))
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))))
 	if err != nil {
 		return err
 	}
