@@ -2,6 +2,7 @@ package op
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -402,15 +403,15 @@ func (b *dbosBook) finish(_ context.Context, s state.RunState, o outcome) error 
 }
 
 // progress tells those who watch, a few times a second at most, and never the same twice.
-func (b *dbosBook) progress() func(context.Context, string) {
-	return func(ctx context.Context, text string) {
+func (b *dbosBook) progress() func(context.Context, string, json.RawMessage) {
+	return func(ctx context.Context, text string, detail json.RawMessage) {
 		b.said.mu.Lock()
 		defer b.said.mu.Unlock()
 		w := &b.said
 		if text == w.last {
 			return
 		}
-		w.last = text
+		w.last, w.detail = text, detail
 		if wait := progressEach - time.Since(w.at); wait > 0 { // the last of many is told all the same
 			if w.timer == nil {
 				w.timer = time.AfterFunc(wait, func() { b.tellLast(ctx) })
@@ -418,7 +419,7 @@ func (b *dbosBook) progress() func(context.Context, string) {
 			return
 		}
 		w.at = time.Now()
-		b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(text)})
+		b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(text), Detail: detail})
 	}
 }
 
@@ -427,10 +428,11 @@ const progressEach = 250 * time.Millisecond
 
 // saying is what was told of a step's progress.
 type saying struct {
-	mu    sync.Mutex
-	last  string
-	at    time.Time
-	timer *time.Timer
+	mu     sync.Mutex
+	last   string
+	detail json.RawMessage
+	at     time.Time
+	timer  *time.Timer
 }
 
 func (b *dbosBook) tellLast(ctx context.Context) {
@@ -440,7 +442,7 @@ func (b *dbosBook) tellLast(ctx context.Context) {
 		return // the step has ended
 	}
 	b.said.timer, b.said.at = nil, time.Now()
-	b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(b.said.last)})
+	b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(b.said.last), Detail: b.said.detail})
 }
 
 // hush ends the telling of a step.

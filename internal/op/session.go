@@ -18,7 +18,7 @@ type Session struct {
 
 	outputs  map[string]json.RawMessage
 	fence    func() error
-	progress func(ctx context.Context, text string)
+	progress func(ctx context.Context, text string, detail json.RawMessage)
 }
 
 // Output reads what an earlier step of the run stored. ok is false if that step stored nothing, or has not been done.
@@ -43,9 +43,19 @@ func (s *Session) Fence() error {
 
 // Progress tells those who watch how far the step is. It is not recorded for good, and the same text twice is told once.
 func (s *Session) Progress(ctx context.Context, format string, args ...any) {
-	if s.progress != nil {
-		s.progress(ctx, fmt.Sprintf(format, args...))
+	s.ProgressOf(ctx, nil, format, args...)
+}
+
+// ProgressOf is Progress with what the text says as JSON, for programs; secrets have no place in it.
+func (s *Session) ProgressOf(ctx context.Context, detail any, format string, args ...any) {
+	if s.progress == nil {
+		return
 	}
+	var raw json.RawMessage
+	if detail != nil {
+		raw, _ = json.Marshal(detail) // a detail that cannot be written is none
+	}
+	s.progress(ctx, fmt.Sprintf(format, args...), raw)
 }
 
 // Sleep waits, unless ctx ends first: then it returns why.

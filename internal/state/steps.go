@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 	"time"
 
@@ -77,12 +78,14 @@ type Event struct {
 	Kind string    `json:"kind"`
 	Step string    `json:"step,omitempty"`
 	Text string    `json:"text,omitempty"`
+	// Detail is what the text says, for programs: JSON, of the kinds of operation that have any.
+	Detail json.RawMessage `json:"detail,omitempty"`
 }
 
 // AddEvent adds an event after those that are there.
 func (t *Tx) AddEvent(ctx context.Context, run string, e Event) error {
-	return t.exec(ctx, `insert into events (run, seq, at_ms, kind, step, text)
-		select $1, coalesce(max(seq), 0) + 1, `+t.now()+`, $2, $3, $4 from events where run = $1`, run, e.Kind, e.Step, e.Text)
+	return t.exec(ctx, `insert into events (run, seq, at_ms, kind, step, text, detail)
+		select $1, coalesce(max(seq), 0) + 1, `+t.now()+`, $2, $3, $4, $5 from events where run = $1`, run, e.Kind, e.Step, e.Text, string(e.Detail))
 }
 
 // Events are those of a run after a number.
@@ -90,13 +93,17 @@ func (t *Tx) Events(ctx context.Context, run string, after int64) (all []Event, 
 	err = db.Each(ctx, t.q, func(rows db.Rows) error {
 		var e Event
 		var at int64
-		if err := rows.Scan(&e.Seq, &at, &e.Kind, &e.Step, &e.Text); err != nil {
+		var detail string
+		if err := rows.Scan(&e.Seq, &at, &e.Kind, &e.Step, &e.Text, &detail); err != nil {
 			return err
+		}
+		if detail != "" {
+			e.Detail = json.RawMessage(detail)
 		}
 		e.At = fromMS(at)
 		all = append(all, e)
 		return nil
-	}, `select seq, at_ms, kind, step, text from events where run = $1 and seq > $2 order by seq`, run, after)
+	}, `select seq, at_ms, kind, step, text, detail from events where run = $1 and seq > $2 order by seq`, run, after)
 	return all, err
 }
 

@@ -73,8 +73,20 @@ func (m *moving) engine(run, database string) (e stream.Engine, clear func(), er
 func (m *moving) job(ctx context.Context, s *op.Session, database string) stream.Job {
 	return stream.Job{
 		Source: m.in(m.from, database), Target: m.in(m.to, database), Tool: m.r.d.Tool, Dir: m.r.d.Dir, Jobs: m.q.Jobs,
-		Progress: func(p stream.Progress) { s.Progress(ctx, "%s", moved(database, p)) },
+		Progress: func(p stream.Progress) {
+			s.ProgressOf(ctx, copying{progressSchema, database, p}, "%s", moved(database, p))
+		},
 	}
+}
+
+// progressSchema is that of the detail of a copy's progress.
+const progressSchema = "dbops/upgrade-progress/v1"
+
+// copying is how a copy goes, for programs: dbops/upgrade-progress/v1.
+type copying struct {
+	Schema   string `json:"schema"`
+	Database string `json:"database"`
+	stream.Progress
 }
 
 // moved is how a copy goes, in a line.

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -48,6 +49,7 @@ func TestAPlainServerIsUpgradedAndTakenBack(t *testing.T) {
 		!strings.Contains(got, "lock_timeout=3s") || strings.Contains(got, "read_only") {
 		t.Errorf("settings: %s", got)
 	}
+	b.toldInNumbers(t, id, "shop")
 	report := b.report(t, id)
 	if report.Downtime == nil || report.Downtime.Took <= 0 || len(report.Failures) > 0 || len(report.Databases) != 2 || !report.Databases[0].Equal || !report.Databases[1].Equal {
 		t.Errorf("%s", words2(report))
@@ -74,5 +76,24 @@ func TestAPlainServerIsUpgradedAndTakenBack(t *testing.T) {
 	p.exec(t, "old", "shop", "set role app_owner; insert into app.t_lookup values ('back', 5)")
 	if again := b.plan(t, RollbackKind, RollbackRequest{Run: id}); !has(again.Findings, op.Block, "ended") {
 		t.Errorf("%s", words2(again.Findings))
+	}
+}
+
+// toldInNumbers demands that programs were told how the copy of a database went.
+func (b *bench) toldInNumbers(t testing.TB, run, database string) {
+	t.Helper()
+	events, err := b.Events(t.Context(), run, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var most copying
+	for _, e := range events {
+		var c copying
+		if len(e.Detail) > 0 && json.Unmarshal(e.Detail, &c) == nil && c.Schema == progressSchema && c.Database == database && c.Rows > most.Rows {
+			most = c
+		}
+	}
+	if most.Rows == 0 || most.Bytes == 0 || most.Of == 0 {
+		t.Errorf("%+v of %d events", most, len(events))
 	}
 }
