@@ -107,8 +107,6 @@ func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance
 		if !switched || fault.KindOf(err) != fault.Failed && err != nil {
 			return err
 		}
-	} else if run.State == state.Undone {
-		return fault.Newf(fault.Blocked, "return "+o.env+"/"+instance+" to the old instance", "the last upgrade, %s, was undone: it is there already", run.ID).Hint("dbops upgrade status -e %s %s", o.env, instance)
 	}
 	return c.change(ctx, o.changeFlags, app.Change{
 		Environment: o.env, Instance: instance, Kind: upgrade.RollbackKind, Request: upgrade.RollbackRequest{Run: run.ID, LoseWrites: o.loseWrites},
@@ -215,10 +213,10 @@ func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
 		down := "-"
 		switch {
 		case u.Report == nil:
-		case u.Report.Downtime != nil:
-			down = u.Report.Downtime.Took.String()
-		case u.Report.Forecast != nil:
+		case u.Report.Forecast != nil: // nobody was shut out by a rehearsal
 			down = fmt.Sprintf("forecast %s to %s", u.Report.Forecast.Low, u.Report.Forecast.High)
+		case u.Report.Downtime != nil && u.Report.Kind != upgrade.RehearseKind:
+			down = u.Report.Downtime.Took.String()
 		}
 		rows[i] = []string{u.Run.ID, strings.TrimPrefix(u.Run.Kind, "upgrade."), runWord(u.Run), cmp.Or(u.Run.Step, "-"), stamp(u.Run.Created), down, cmp.Or(u.Progress, u.Run.Problem, u.Run.Title)}
 	}

@@ -266,14 +266,14 @@ func (a *App) Upgrades(ctx context.Context, env, instance string) ([]state.Run, 
 // errNoUpgrade is that an instance has none to go on with.
 var errNoUpgrade = errors.New("there is none")
 
-// LastUpgrade is the newest run of an upgrade.
+// LastUpgrade is the newest run of an upgrade that was not undone.
 func (a *App) LastUpgrade(ctx context.Context, env, instance string) (state.Run, error) {
 	all, err := a.Upgrades(ctx, env, instance)
 	if err != nil {
 		return state.Run{}, err
 	}
 	for _, r := range all {
-		if r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind {
+		if (r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind) && r.State != state.Undone {
 			return r, nil
 		}
 	}

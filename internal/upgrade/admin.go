@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -65,10 +66,22 @@ func (m *moving) administer(ctx context.Context, made []string) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows, err := conn.Query(ctx, "select b.rolname::text from pg_catalog.pg_auth_members x join pg_catalog.pg_roles b on b.oid = x.roleid where x.member = $1::regrole", ident(user))
+	if err != nil {
+		return err
+	}
+	member, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
 	var sql []string
 	for _, role := range made {
+		more := ", inherit false, set false"
+		if slices.Contains(member, role) { // with what it is allowed already
+			more = ""
+		}
 		if role != user {
-			sql = append(sql, fmt.Sprintf("grant %s to %s with admin true, inherit false, set false", ident(role), ident(user)))
+			sql = append(sql, fmt.Sprintf("grant %s to %s with admin true%s", ident(role), ident(user), more))
 		}
 	}
 	if len(sql) == 0 {

@@ -53,6 +53,7 @@ type untouched struct {
 type verified struct {
 	Databases []verifiedIn       `json:"databases"`
 	Roles     []roles.Difference `json:"roles,omitempty"`
+	Compared  []string           `json:"compared,omitempty"` // beside the databases
 	Note      string             `json:"note,omitempty"`
 }
 
@@ -81,6 +82,18 @@ func (m *moving) closeSteps() []op.Step {
 }
 
 func (m *moving) note(ctx context.Context, _ *op.Session) (op.Result, error) {
+	if m.q.CatchUp { // what forbids the cut-over is better known while clients are served
+		err := m.each(func(name string) error {
+			j, err := m.follow(ctx, name)
+			if err == nil {
+				_, err = follow.Look(ctx, j)
+			}
+			return err
+		})
+		if err != nil {
+			return op.Result{}, err
+		}
+	}
 	before, err := quiesce.Look(ctx, m.at(m.from), m.names)
 	return op.Result{Output: before, Text: "noted"}, err
 }
@@ -109,6 +122,7 @@ func (m *moving) quiesce(ctx context.Context, s *op.Session) (op.Result, error) 
 	if err != nil {
 		return op.Result{}, err
 	}
+	report.Still = slices.DeleteFunc(report.Still, func(x quiesce.Session) bool { return x.Role == b.Login || slices.Contains(m.replicas(), x.Role) })
 	text := fmt.Sprintf("nobody writes to %s, %d sessions ended", m.from.Name, len(report.Ended))
 	if n := len(report.Still); n > 0 {
 		text += fmt.Sprintf("; %d are there, or may come, whom rights do not keep out: %s", n, report.Still[0])
@@ -133,6 +147,7 @@ func (m *moving) reopen(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
+	m.r.held.drop(ctx, s.Run, m.names) // nothing will be compared
 	return op.Result{
 		Text:    m.from.Name + " lets writers in as before",
 		Changes: []op.Change{{Target: m.t.Environment + "/" + m.from.Name, Setting: "writers", From: "kept out", To: "let in"}},
@@ -171,6 +186,9 @@ func (m *moving) compareRoles(ctx context.Context, s *op.Session, out verified) 
 		if slices.ContainsFunc(m.replicas(), func(name string) bool { return strings.Contains(d.Name, name) }) {
 			continue
 		}
+		if m.f.Source.Major < 16 && m.q.To >= 16 && d.What == "membership" && d.Expected == "" && strings.Contains(d.Target, "ADMIN true") {
+			d.Expected = "who may create roles administers those that it is given, which needed no option before PostgreSQL 16"
+		}
 		if d.Source == "" && d.Expected == "" { // no upgrade gives what the source does not have
 			d.Expected = "the new server has it of its own"
 		}
@@ -183,6 +201,7 @@ func (m *moving) compareRoles(ctx context.Context, s *op.Session, out verified) 
 		return op.Result{}, fault.Newf(fault.Findings, "compare the roles", "%d things differ: %s", len(bad), strings.Join(bad[:min(3, len(bad))], "; ")).
 			Hint("mend that on %s, then try again; or undo", m.to.Name)
 	}
+	out.Compared = []string{"roles, settings of roles and databases"}
 	return op.Result{Output: out, Text: out.summary()}, nil
 }
 

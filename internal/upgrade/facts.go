@@ -138,7 +138,9 @@ func (r *Room) observe(ctx context.Context, t op.Target, q Request) (f facts, er
 		if err != nil {
 			return f, err
 		}
-		f.Rehearsed = report.forecast()
+		if report != nil && report.Source.Major == f.Source.Major {
+			f.Rehearsed = report.forecast()
+		}
 	}
 	return f, nil
 }

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -195,7 +196,7 @@ func (r *Report) phases(journal []state.Step, titles map[string]string) {
 		i := slices.IndexFunc(r.Phases, func(p Phase) bool { return p.Name == s.Name })
 		if i < 0 {
 			down = down || s.Name == quiesceStep
-			r.Phases = append(r.Phases, Phase{Name: s.Name, Title: titles[s.Name], Downtime: down})
+			r.Phases = append(r.Phases, Phase{Name: s.Name, Title: cmp.Or(titles[s.Name], "compare with what the plan was made from"), Downtime: down})
 			i = len(r.Phases) - 1
 			down = down && s.Name != switchStep
 		}
@@ -295,6 +296,10 @@ func (r *Report) outputs(journal []state.Step) error {
 		if v.Note != "" {
 			r.Not = append(r.Not, v.Note)
 		}
+		r.say(v.Compared, nil)
+		r.Not = slices.DeleteFunc(r.Not, func(not string) bool {
+			return slices.ContainsFunc(v.Compared, func(is string) bool { return strings.HasPrefix(not, is) })
+		})
 	}
 	var m made
 	if _, err := output(journal, "conform", &m); err != nil {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -56,8 +57,9 @@ func (c *comparison) owners(ctx context.Context) (err error) {
 		if d.Name == "schema public" && (d.Source == "" || d.Target == "") {
 			return "schema public belongs to pg_database_owner where it was not changed, since PostgreSQL 15"
 		}
-		if strings.HasPrefix(d.Name, "extension ") && d.Source != "" && d.Target != "" {
-			return fmt.Sprintf("%s belongs to %s on the source, and to %s on the target, which made it: nothing gives an extension another owner", d.Name, d.Source, d.Target)
+		if strings.HasPrefix(d.Name, "extension ") {
+			return fmt.Sprintf("%s belongs to %s on the source, and to %s on the target, which made it: nothing gives an extension another owner",
+				d.Name, cmp.Or(d.Source, "the server's superuser"), cmp.Or(d.Target, "the server's superuser"))
 		}
 		return ""
 	})
