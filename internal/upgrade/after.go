@@ -45,11 +45,13 @@ type past struct {
 	After string `json:"after,omitempty"`
 	// Written is what clients wrote to the new instance since. It changes all the time.
 	Written string `json:"written,omitempty"`
-	Source  string `json:"source,omitempty"` // the state of the source
+	// Silent is why the new instance cannot be asked for that.
+	Silent string `json:"silent,omitempty"`
+	Source string `json:"source,omitempty"` // the state of the source
 }
 
 func samePast(a, b past) bool {
-	a.Written, b.Written = "", ""
+	a.Written, b.Written, a.Silent, b.Silent = "", "", "", ""
 	x, errx := json.Marshal(a)
 	y, erry := json.Marshal(b)
 	return errx == nil && erry == nil && string(x) == string(y)
@@ -134,7 +136,9 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 			}
 			if p.Switched && p.After == "" && !p.Reversed {
 				now, err := m.mark(ctx, m.to)
-				if err != nil {
+				if is(err, fault.Unavailable, fault.NotFound) {
+					p.Silent = oneLine(err)
+				} else if err != nil {
 					p.Written = "not known: " + oneLine(err)
 				} else if now != p.Was.Mark {
 					if p.Written, err = m.written(ctx, p.Was.Rows); err != nil {
@@ -166,6 +170,16 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 	switch {
 	case p.Reversed:
 		d.Notes = append(d.Notes, "what was written to "+to+" is carried back: "+from+" follows it")
+	case p.Silent != "" && q.LoseWrites:
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Warn, Check: "lost-writes", Text: to + " cannot be reached: what was written to it since the switch is lost to clients, and nobody can close it", Evidence: p.Silent,
+			Remedy: "see that nobody writes to " + to + " should it come back",
+		})
+	case p.Silent != "":
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Block, Check: "lost-writes", Text: to + " cannot be reached: whether something was written to it since the switch is not known", Evidence: p.Silent,
+			Remedy: "see that it can be reached, then plan again; if it is lost, give --lose-writes",
+		})
 	case p.Written == "":
 		d.Notes = append(d.Notes, "nothing was written to "+to+" since the switch")
 	case q.LoseWrites:

@@ -199,6 +199,12 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 	to := m.to
 	to.Login = "" // what closes the source closes the target
 	shut, err := quiesce.Look(ctx, m.at(to), m.names)
+	if is(err, fault.Unavailable, fault.NotFound) {
+		if lose && (s.Attempt > calls || is(err, fault.NotFound)) {
+			return m.goBackWithout(ctx, s, b, reversed, err)
+		}
+		return op.Result{}, m.unreached(s, err)
+	}
 	if err != nil {
 		return op.Result{}, err
 	}
@@ -217,6 +223,10 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 	if err := quiesce.Open(ctx, m.at(m.from), b); err != nil {
 		return op.Result{}, err
 	}
+	return m.serveAgain(ctx, s, lost)
+}
+
+func (m *moving) serveAgain(ctx context.Context, s *op.Session, lost string) (op.Result, error) {
 	out, err := m.switchTo(ctx, s, m.to, m.from)
 	if err != nil {
 		return out, err
