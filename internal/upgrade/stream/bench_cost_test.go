@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,7 +76,7 @@ type cost struct {
 	wall                    time.Duration
 	clients, source, target time.Duration // of processor
 	wal                     int64         // of the target
-	rss                     int64         // of the largest client process; of ours that itself
+	rss                     int64         // of our process, at most
 	wrote                   int64         // left in the folder that it was given, or written to a disk
 	rows                    int
 }
@@ -85,8 +84,12 @@ type cost struct {
 func (c cost) cpu() time.Duration { return c.clients + c.source + c.target }
 
 func (c cost) String() string {
-	return fmt.Sprintf("wall %6.1fs  cpu %6.1fs = clients %5.1f + source %5.1f + target %5.1f  WAL %d MB, peak memory %d MB, on disk %.1f MB",
-		c.wall.Seconds(), c.cpu().Seconds(), c.clients.Seconds(), c.source.Seconds(), c.target.Seconds(), c.wal>>20, c.rss>>20, float64(c.wrote)/(1<<20))
+	s := fmt.Sprintf("wall %6.1fs  cpu %6.1fs = clients %5.1f + source %5.1f + target %5.1f  WAL %d MB, on disk %.1f MB",
+		c.wall.Seconds(), c.cpu().Seconds(), c.clients.Seconds(), c.source.Seconds(), c.target.Seconds(), c.wal>>20, float64(c.wrote)/(1<<20))
+	if c.rss > 0 {
+		s += fmt.Sprintf(", memory %d MB at most", c.rss>>20)
+	}
+	return s
 }
 
 // measure copies once into a new database, which is dropped afterwards.
@@ -108,9 +111,6 @@ func measure(b *testing.B, w way, from, to *benchServer, source string) (c cost)
 			b.Fatalf("%s: %v: %s", w.name, err, tailOf(words.String()))
 		}
 		c.clients += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			c.rss = max(c.rss, usage.Maxrss<<10)
-		}
 		var own benchOut
 		if json.Unmarshal(out, &own) == nil && own.RSS > 0 {
 			c.rss, c.wrote = own.RSS, own.Wrote
