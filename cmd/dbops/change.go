@@ -194,8 +194,12 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 		return err
 	}
 	if f.detach && !engine.Store().Team() {
-		return fault.Newf(fault.Usage, p.Title, "--detach leaves a run to the workers of a team, and the state is a file of one person, which has none").
-			Hint("nothing was begun: leave --detach out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml")
+		flag := "--detach"
+		if f.queue != "" {
+			flag = "--on"
+		}
+		return fault.Newf(fault.Usage, p.Title, "%s leaves a run to the workers of a team, and the state is a file of one person, which has none", flag).
+			Hint("nothing was begun: leave "+flag+" out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml")
 	}
 	if r, err := engine.Run(ctx, p.RunID()); err == nil && r.State.Ended() {
 		return c.wasRun(ctx, engine, r)
