@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dbops/internal/app"
+	"dbops/internal/fault"
 	"dbops/internal/upgrade"
 )
 
@@ -15,6 +16,7 @@ type upgradeOptions struct {
 	request upgrade.Request
 
 	inPlace, blueGreen bool
+	parameters         string // the group of the new major's family
 	loseWrites         bool
 	removeSource       bool
 }
@@ -50,7 +52,7 @@ func (o *upgradeOptions) addRequest(cmd *cobra.Command) {
 	_ = cmd.MarkFlagRequired("to")
 	fs.StringVar(&q.Name, "name", "", "the provider's name of the new instance (default: that of the old one with -pgMAJOR)")
 	fs.StringVar(&q.Into, "into", "", "an empty instance of dbops.yaml in place of a new one; a plain server needs it")
-	fs.StringSliceVar(&q.Databases, "database", nil, "only this database, by its name on the server (may be repeated; default: all)")
+	fs.StringSliceVar(&q.Databases, "database", nil, "rehearse only this database, by its name on the server (may be repeated; default: all)")
 	fs.StringVar(&q.Engine, "engine", upgrade.EngineStream, "how the rows go: stream (COPY to COPY, nothing on disk), dump (pg_dump and pg_restore by way of a folder)")
 	fs.BoolVar(&q.CatchUp, "catch-up", false, "let clients write during the copy: logical replication brings the rest, and they are shut out for seconds")
 	fs.BoolVar(&q.FullIdentity, "full-identity", false, "with --catch-up: follow tables without a primary key by all their columns, which is slow on large ones")
@@ -62,7 +64,7 @@ func (o *upgradeOptions) addRequest(cmd *cobra.Command) {
 }
 
 const upgradeExamples = `  dbops upgrade %[1]s -e staging main --to 18
-  dbops upgrade %[1]s -e prod billing --to 17 --catch-up
+  dbops upgrade %[1]s -e staging billing --to 18 --catch-up
   dbops upgrade %[1]s -e local main --to 18 --into next`
 
 func newUpgradePlanCmd(c *cli) *cobra.Command {
@@ -90,11 +92,18 @@ Exit status: 0 planned; 1 failed; 2 usage or configuration; 3 blocked by a findi
 func (o *upgradeOptions) addInPlace(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.inPlace, "in-place", false, "let the cloud upgrade the instance itself: same name and address, and no way back but a backup")
 	cmd.Flags().BoolVar(&o.blueGreen, "blue-green", false, "let RDS make a copy of the newer major that follows, and swap the two (rds)")
+	cmd.Flags().StringVar(&o.parameters, "parameter-group", "", "with --in-place or --blue-green: the parameter group of the new major's family (rds)")
 	cmd.MarkFlagsMutuallyExclusive("in-place", "blue-green")
 	for _, flag := range []string{"in-place", "blue-green"} {
-		for _, other := range []string{"into", "engine", "catch-up", "full-identity", "no-way-back", "jobs", "database"} {
+		for _, other := range []string{"name", "into", "engine", "catch-up", "full-identity", "no-way-back", "verify", "jobs", "grace", "observe", "database"} {
 			cmd.MarkFlagsMutuallyExclusive(flag, other)
 		}
+	}
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if o.parameters != "" && !o.inPlace && !o.blueGreen {
+			return fault.Newf(fault.Usage, "read the flags", "--parameter-group is for --in-place and --blue-green").Hint("a new instance gets a group like that of the old one: leave it out")
+		}
+		return nil
 	}
 }
 
@@ -103,7 +112,7 @@ func (o *upgradeOptions) change(instance string) app.Change {
 	want := app.Change{Environment: o.env, Instance: instance, Kind: upgrade.RunKind, Request: o.request}
 	if o.inPlace || o.blueGreen {
 		want.Kind = upgrade.InPlaceKind
-		want.Request = upgrade.InPlaceRequest{To: o.request.To, BlueGreen: o.blueGreen, Unattended: o.request.Unattended}
+		want.Request = upgrade.InPlaceRequest{To: o.request.To, BlueGreen: o.blueGreen, Parameters: o.parameters, Unattended: o.request.Unattended}
 	}
 	return want
 }

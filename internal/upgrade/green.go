@@ -46,6 +46,32 @@ func (m *moving) greenSteps(q InPlaceRequest) []op.Step {
 		m.onward(m.step("end", "end the deployment; the old instance stays", (*moving).dropGreen)))
 }
 
+// greenFound is what keeps RDS from a copy that follows.
+func (r *Room) greenFound(ctx context.Context, t op.Target, src source) (out []found, err error) {
+	conn, err := r.d.Connect(ctx, t, src.Server, maintenance, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var level string
+	if err := conn.QueryRow(ctx, "select current_setting('wal_level')").Scan(&level); err != nil {
+		return nil, fault.New(fault.Unavailable, "look at "+t.String(), err)
+	}
+	if level != "logical" {
+		out = append(out, found{
+			Severity: op.Block, Check: "blue-green", Text: src.Server.Name + " cannot be followed: its wal_level is " + level,
+			Remedy: "set rds.logical_replication to 1 in a parameter group of its own, and restart it; or leave --blue-green out",
+		})
+	}
+	if !src.Backups {
+		out = append(out, found{
+			Severity: op.Block, Check: "blue-green", Text: src.Server.Name + " has no automated backups, of which RDS makes the copy",
+			Remedy: "turn them on: dbops backup configure; or leave --blue-green out",
+		})
+	}
+	return out, nil
+}
+
 func (m *moving) blueGreen(ctx context.Context) (cloud.BlueGreen, Cloud, error) {
 	c, err := m.cloud(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -65,19 +66,54 @@ func (r *Room) observeInPlace(ctx context.Context, t op.Target, q InPlaceRequest
 		f.Databases = append(f.Databases, one)
 	}
 	for _, x := range foundBy(report) {
-		if x.Check != "disk-space" { // nothing is copied
-			f.Found = append(f.Found, x)
+		if x.Check == "disk-space" { // nothing is copied
+			continue
 		}
+		if x.refusedInPlace() {
+			x.Severity, x.Remedy = op.Block, "remove it before the upgrade: the cloud refuses an instance that has it, and RDS only says so when writers are kept out already"
+		}
+		f.Found = append(f.Found, x)
+	}
+	if q.BlueGreen {
+		more, err := r.greenFound(ctx, t, src)
+		f.Found = append(f.Found, more...)
+		return f, err
+	}
+	if !f.offersInPlace(q.To) {
+		return f, nil // the plan says so
 	}
 	problems, err := c.CanUpgrade(ctx, src.Server.Name, q.To)
 	if is(err, fault.Busy) {
 		f.Found = append(f.Found, found{Severity: op.Info, Check: "provider-check", Text: "the provider's own check of the databases goes on: the run waits for what it says"})
 		err = nil
 	}
-	for _, p := range problems {
-		f.Found = append(f.Found, found{Severity: op.Block, Check: "provider-check", Text: p, Remedy: "mend that, then plan again"})
+	for _, p := range q.open(problems) {
+		x := found{Severity: op.Block, Check: "provider-check", Text: p, Remedy: "mend that, then plan again"}
+		if asksForParameters(p) {
+			x.Remedy = fmt.Sprintf("make one with what it needs, or take default.postgres%d: --parameter-group NAME", q.To)
+		}
+		f.Found = append(f.Found, x)
 	}
 	return f, err
+}
+
+// lostTypes are those whose values are numbers on disk that another major gives to something else.
+var lostTypes = regexp.MustCompile(` reg(proc|procedure|oper|operator|config|dictionary|namespace|collation)(\[\])?(;|$)`)
+
+// refusedInPlace tells whether pg_upgrade, which the clouds run, takes no server with that, though a copy can be made of it.
+func (x found) refusedInPlace() bool {
+	return x.Check == "closed-databases" || x.Check == "reg-columns" && lostTypes.MatchString(x.Evidence) ||
+		x.Check == "replication-slots" && strings.Contains(x.Evidence, "logical")
+}
+
+// asksForParameters tells whether what is against an upgrade is that nobody named a parameter group for the new major.
+func asksForParameters(problem string) bool {
+	return strings.Contains(problem, "parameter group") && strings.HasSuffix(problem, "has to be named")
+}
+
+// open are the problems that the request does not answer already.
+func (q InPlaceRequest) open(problems []string) []string {
+	return slices.DeleteFunc(slices.Clone(problems), func(p string) bool { return q.Parameters != "" && asksForParameters(p) })
 }
 
 func deriveInPlace(t op.Target, q InPlaceRequest, f facts) op.Draft {
@@ -154,7 +190,9 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 		return m.greenSteps(q)
 	}
 	steps := []op.Step{
-		m.step("precheck", "wait for what the provider's own check says", (*moving).precheck),
+		m.step("precheck", "wait for what the provider's own check says", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+			return m.precheck(ctx, s, q)
+		}),
 		m.step("backup", "make a backup", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			c, err := m.cloud(ctx)
 			if err != nil {
@@ -181,7 +219,7 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 		m.step(switchStep, "let writers in again", (*moving).letIn))
 }
 
-func (m *moving) precheck(ctx context.Context, s *op.Session) (op.Result, error) {
+func (m *moving) precheck(ctx context.Context, s *op.Session, q InPlaceRequest) (op.Result, error) {
 	c, err := m.cloud(ctx)
 	if err != nil {
 		return op.Result{}, err
@@ -192,7 +230,7 @@ func (m *moving) precheck(ctx context.Context, s *op.Session) (op.Result, error)
 		problems, err = c.CanUpgrade(ctx, m.from.Name, m.q.To)
 		return err == nil, "the provider checks the databases", err
 	})
-	if err == nil && len(problems) > 0 {
+	if problems = q.open(problems); err == nil && len(problems) > 0 {
 		err = fault.Newf(fault.Blocked, "upgrade "+m.from.Name, "the provider refuses: %s", strings.Join(problems, "; ")).Hint("mend that, then dbops runs decide %s retry, or undo", s.Run)
 	}
 	return op.Result{Text: "the provider sees nothing in the way"}, err
@@ -259,12 +297,9 @@ func (m *moving) extensions(ctx context.Context, s *op.Session) (op.Result, erro
 				return err
 			}
 			what := fmt.Sprintf("%s in %s from %s to %s", o.Name, name, o.From, o.To)
-			_, err := conn.Exec(ctx, "begin; set local role "+ident(o.Owner)+"; alter extension "+ident(o.Name)+" update; commit", pgx.QueryExecModeSimpleProtocol)
+			err := update(ctx, conn, o.Name, o.Owner)
 			if pe, ok := errors.AsType[*pgconn.PgError](err); ok { // it goes on working as it is
 				out.LeftOut = append(out.LeftOut, what+": "+pe.Message)
-				if _, err := conn.Exec(ctx, "rollback"); err != nil {
-					return err
-				}
 				continue
 			}
 			if err != nil {
@@ -279,6 +314,21 @@ func (m *moving) extensions(ctx context.Context, s *op.Session) (op.Result, erro
 		text = strings.Join(all, "; ")
 	}
 	return op.Result{Output: out, Text: text}, err
+}
+
+// update brings an extension to the version of its server, as its owner. After pg_upgrade that is a superuser of the cloud, whom nobody can be:
+// the cloud may let its administrator do it all the same.
+func update(ctx context.Context, conn *pgx.Conn, name, owner string) (err error) {
+	for _, as := range []string{"set local role " + ident(owner) + "; ", ""} {
+		_, err = conn.Exec(ctx, "begin; "+as+"alter extension "+ident(name)+" update; commit", pgx.QueryExecModeSimpleProtocol)
+		if _, refused := errors.AsType[*pgconn.PgError](err); !refused {
+			return err
+		}
+		if _, err := conn.Exec(ctx, "rollback"); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (m *moving) reanalyze(ctx context.Context, s *op.Session) (op.Result, error) {
