@@ -199,7 +199,7 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 			flag = "--on"
 		}
 		return fault.Newf(fault.Usage, p.Title, "%s leaves a run to the workers of a team, and the state is a file of one person, which has none", flag).
-			Hint("nothing was begun: leave "+flag+" out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml")
+			Hint("nothing was begun: leave %s out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml", flag)
 	}
 	if r, err := engine.Run(ctx, p.RunID()); err == nil && r.State.Ended() {
 		return c.wasRun(ctx, engine, r)

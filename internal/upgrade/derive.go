@@ -29,6 +29,12 @@ func words() map[string]string {
 func deriveRun(t op.Target, q Request, f facts) op.Draft {
 	q = q.normal(f.Source.Server.Name)
 	to := t.Environment + "/" + f.Target.Server.Name
+	if len(f.Left) > 0 {
+		f.Found = append(f.Found, found{
+			Severity: op.Block, Check: "left-behind", Text: "these databases would stay behind, while clients are switched to the new instance: " + strings.Join(f.Left, ", "),
+			Remedy: "leave --database out, which is for rehearsals; drop what nobody needs beforehand",
+		})
+	}
 	d := op.Draft{
 		Title:    fmt.Sprintf("upgrade %s from PostgreSQL %d to %d, on %s", t, f.Source.Major, q.To, f.Target.Server.Name),
 		Findings: f.findings(q),

@@ -23,6 +23,7 @@ import (
 type facts struct {
 	Source    source        `json:"source"`
 	Databases []database    `json:"databases"`
+	Left      []string      `json:"left,omitempty"` // databases that are not moved
 	Target    targetFacts   `json:"target"`
 	Offers    []cloud.Offer `json:"offers,omitempty"` // of the cloud
 	Found     []found       `json:"found,omitempty"`  // by the preflight
@@ -99,7 +100,7 @@ func (f facts) essence() facts {
 	}
 	src := f.Source
 	src.Networking, src.Created = nil, src.Created.UTC()
-	return facts{Source: src, Databases: names, Target: f.Target, Found: blocks, Clients: f.Clients}
+	return facts{Source: src, Databases: names, Left: f.Left, Target: f.Target, Found: blocks, Clients: f.Clients}
 }
 
 // observe reads what an upgrade to a new instance is made from.
@@ -116,10 +117,17 @@ func (r *Room) observe(ctx context.Context, t op.Target, q Request) (f facts, er
 	if err := r.observeTarget(ctx, t, c, q, &f); err != nil {
 		return f, err
 	}
-	names, err := r.databases(ctx, t, src.Server, q.Databases)
+	all, err := r.databases(ctx, t, src.Server, nil)
 	if err != nil {
 		return f, err
 	}
+	names := all
+	if len(q.Databases) > 0 {
+		if names, err = r.databases(ctx, t, src.Server, q.Databases); err != nil {
+			return f, err
+		}
+	}
+	f.Left = slices.DeleteFunc(slices.Clone(all), func(name string) bool { return slices.Contains(names, name) })
 	if err := r.preflight(ctx, t, q, names, &f); err != nil {
 		return f, err
 	}
