@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"dbops/internal/sandbox"
+	"dbops/internal/sandbox/containers"
+	"dbops/internal/sandbox/play"
+)
+
+// The scripts of this folder upgrade instances. They have a sandbox of their own: an upgrade leaves an old instance beside the new one, and
+// who changed them last is written on both.
+func TestScriptsWithUpgrades(t *testing.T) {
+	ctx := context.WithoutCancel(t.Context())
+	dir := filepath.Join(shared.dir, "upgrades")
+	cloud, err := sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002), Program: shared.program})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cloud.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	control, err := cloud.ServeControl(ctx, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = control.Close() })
+	env, err := sandbox.Environ(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/upgrade",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			for _, kv := range environ(e.T().(testing.TB), sandboxEnv(env)...) { //nolint:forcetypeassert // testscript.Run passes a *testing.T
+				k, v, _ := strings.Cut(kv, "=")
+				e.Setenv(k, v)
+			}
+			e.Setenv("SANDBOX", dir)
+			e.Setenv("DBOPS_STATE_DIR", filepath.Join(e.WorkDir, "state"))
+			return os.MkdirAll(e.Getenv("XDG_RUNTIME_DIR"), 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": cmdExitStatus,
+			"field":  cmdField,
+			"run_id": cmdRunID,
+			"edit":   cmdEdit,
+			"served": func(ts *testscript.TestScript, _ bool, args []string) { cmdServed(ts, cloud, args) },
+		},
+	})
+}
+
+// cmdServed counts anew, and demands that every query of these containers is answered: served CONTAINER..., each as environment/name.
+func cmdServed(ts *testscript.TestScript, cloud *sandbox.Sandbox, names []string) {
+	const enough = 10
+	for _, name := range names {
+		if !cloud.ChangeContainers(sandbox.ContainerChange{ID: name, Reset: true, Rate: new(50.0)}) {
+			ts.Fatalf("there is no container %s", name)
+		}
+		ts.Defer(func() { cloud.ChangeContainers(sandbox.ContainerChange{ID: name, Rate: new(1.0)}) })
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		waits := ""
+		for _, name := range names {
+			s := containerOf(cloud, name)
+			if s.Failed > 0 {
+				ts.Fatalf("%s: %d of %d queries failed: %s", name, s.Failed, s.Queries, s.Errors[len(s.Errors)-1])
+			}
+			if s.Queries < enough {
+				waits = fmt.Sprintf("%s: %d queries", name, s.Queries)
+			}
+		}
+		if waits == "" {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain: %s", waits)
+		}
+	}
+}
+
+func containerOf(cloud *sandbox.Sandbox, name string) containers.Status {
+	for _, s := range cloud.Containers() {
+		if s.Environment+"/"+s.Container == name {
+			return s
+		}
+	}
+	return containers.Status{}
+}
