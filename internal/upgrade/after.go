@@ -127,7 +127,7 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 			}
 			if c, err := m.cloud(ctx); err != nil {
 				return p, err
-			} else if c != nil {
+			} else if c != nil && p.After == "" {
 				live, err := c.Get(ctx, m.from.Name)
 				if err != nil {
 					return p, err

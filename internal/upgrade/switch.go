@@ -27,7 +27,8 @@ func (m *moving) freeze(ctx context.Context, s *op.Session) (op.Result, error) {
 		}
 		return m.sequencesAlike(ctx, s.Run, name)
 	})
-	return op.Result{Text: "sequences are the same; rows are compared as they are now, when clients are served again"}, err
+	out := verified{Compared: []string{"where sequences stand"}}
+	return op.Result{Output: out, Text: "sequences are the same; rows are compared as they are now, when clients are served again"}, err
 }
 
 // sequencesAlike compares where sequences stand.
