@@ -119,6 +119,7 @@ func (g *ground) refuses(t *testing.T) {
 
 // undoes ends a run in those steps and undoes it. Where another step ends, the one after it begins: that is undone with it.
 func (g *ground) undoes(t *testing.T, request Request, steps ...string) {
+	t.Helper()
 	before := g.state(t)
 	b := newBench(t, "sqlite", g.deps())
 	b.direct(t, g.everyStep(t, before, steps))
