@@ -46,7 +46,7 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 	@said=$$(mktemp); { $(SETUP_TESTS); } >"$$said" 2>&1 & setup=$$!; trap 'kill $$setup 2>/dev/null; rm -f "$$said"' EXIT; \
 	eval "$$(scripts/peers.sh --env)"; failed=0; \
 	scripts/in-memory.sh $(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -p 3 \
-		$(RACE) -tags peers -shuffle=on -timeout 20m $(PKG) || failed=1; \
+		$(RACE) -tags peers -shuffle=on -timeout 40m $(PKG) || failed=1; \
 	wait $$setup || failed=1; cat "$$said"; exit $$failed
 
 test-peers: ## the sandbox, the proxy and migrations judged by programs that are not ours

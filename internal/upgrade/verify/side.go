@@ -109,7 +109,7 @@ func refused(err error) error {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	const op = "compare the databases"
 	switch {
-	case !ok:
+	case !ok, strings.HasPrefix(pe.Code, "57P"), strings.HasPrefix(pe.Code, "08"): // the server restarts
 		return fault.New(fault.Unavailable, op, err).Hint("run it again: it only reads")
 	case pe.Code == "42501" && strings.Contains(pe.Message, "row-level security"):
 		return fault.New(fault.Denied, op, err).Hint("row security hides rows from this login: compare as a role with BYPASSRLS")
