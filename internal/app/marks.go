@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 // marks keeps the mark of who changes an instance in its labels.
 type marks struct {
 	changer func(ctx context.Context, env, instance string) (cloud.Changer, string, error)
+	// names are those that the target has, or had before a run moved it: the run's mark is on each. Nil: it was never moved.
+	names func(t op.Target) []string
 }
 
 // cloud is the provider of a target; none for a plain server, which has no labels: its store's lease is all there is.
@@ -59,12 +62,25 @@ func (m marks) Lock(ctx context.Context, s *op.Session, until time.Time, ended f
 	return free(what, live, s.Run, ended)
 }
 
-// Unlock implements op.Locker.
+// Unlock implements op.Locker. A run that moves its target has marked what it was and what it is.
 func (m marks) Unlock(ctx context.Context, t op.Target, run string) error {
 	c, name, err := m.cloud(ctx, t)
 	if err != nil || c == nil {
 		return err
 	}
+	names := []string{name}
+	if m.names != nil {
+		names = append(names, m.names(t)...)
+	}
+	slices.Sort(names)
+	var errs []error
+	for _, name := range slices.Compact(names) {
+		errs = append(errs, m.unlock(ctx, c, name, run))
+	}
+	return errors.Join(errs...)
+}
+
+func (m marks) unlock(ctx context.Context, c cloud.Changer, name, run string) error {
 	live, err := c.Get(ctx, name)
 	if err != nil {
 		if fault.KindOf(err) == fault.NotFound { // renamed or removed by the run

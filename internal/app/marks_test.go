@@ -46,7 +46,7 @@ func (l *labelled) Progress(context.Context, cloud.Receipt) (cloud.Progress, err
 }
 
 func (l *labelled) marks(err error) marks {
-	return marks{func(context.Context, string, string) (cloud.Changer, string, error) {
+	return marks{changer: func(context.Context, string, string) (cloud.Changer, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
@@ -154,7 +154,7 @@ func TestThoseWhoWatchAreToldThatTheMarkIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := op.New(statetest.New(t, "sqlite").Store(t), kinds, op.Options{
-		Poll: 20 * time.Millisecond, Locker: marks{func(context.Context, string, string) (cloud.Changer, string, error) { return slow, "main", nil }},
+		Poll: 20 * time.Millisecond, Locker: marks{changer: func(context.Context, string, string) (cloud.Changer, string, error) { return slow, "main", nil }},
 	})
 	me := op.Actor{Name: "alice", Via: op.ViaGoogle}
 	p, err := e.Plan(t.Context(), op.PlanRequest{Kind: "nothing", Target: marked, Request: 1, Requester: me})
@@ -210,5 +210,45 @@ func TestAPlanIsToldWhatTheCloudAndOthersDo(t *testing.T) {
 	silent := &labelled{err: fault.Newf(fault.Unavailable, "describe main", "nobody answers")}
 	if _, err := silent.marks(nil).underway(t.Context(), marked, never); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("an instance that does not answer: %v", err)
+	}
+}
+
+// several are instances of one cloud, by name.
+type several struct {
+	cloud.Changer
+	all map[string]*labelled
+}
+
+func (s several) Get(ctx context.Context, name string) (*cloud.Instance, error) {
+	l := s.all[name]
+	if l == nil {
+		return nil, fault.Newf(fault.NotFound, "describe "+name, "it is not there")
+	}
+	return l.Get(ctx, name)
+}
+
+func (s several) Modify(ctx context.Context, name string, m cloud.Modify) (cloud.Receipt, error) {
+	return s.all[name].Modify(ctx, name, m)
+}
+
+func (s several) Progress(context.Context, cloud.Receipt) (cloud.Progress, error) {
+	return cloud.Progress{Done: true}, nil
+}
+
+func TestARunThatMovedItsTargetTakesBothMarksAway(t *testing.T) {
+	t.Parallel()
+	s := several{all: map[string]*labelled{
+		"main": {labels: map[string]string{cloud.LeaseLabel: "r1-9000000000"}}, "main-pg18": {labels: map[string]string{cloud.LeaseLabel: "r1-9000000000"}},
+		"main-pg17": {labels: map[string]string{cloud.LeaseLabel: "r2-9000000000"}},
+	}}
+	m := marks{
+		changer: func(context.Context, string, string) (cloud.Changer, string, error) { return s, "main-pg18", nil },
+		names:   func(op.Target) []string { return []string{"main", "main-pg18", "main-pg17", "gone"} },
+	}
+	if err := m.Unlock(t.Context(), marked, "r1"); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.all["main"].labels)+len(s.all["main-pg18"].labels) != 0 || s.all["main-pg17"].labels[cloud.LeaseLabel] == "" {
+		t.Errorf("%v, %v, %v", s.all["main"].labels, s.all["main-pg18"].labels, s.all["main-pg17"].labels)
 	}
 }

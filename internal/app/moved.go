@@ -127,6 +127,23 @@ func (a *App) moved(env, name string, inst *config.Instance) (*config.Instance, 
 	return at, nil
 }
 
+// namesOfMoved are the provider's names that a target has had, if runs moved it.
+func (a *App) namesOfMoved(t op.Target) (names []string) {
+	inst, err := a.declared(t.Environment, t.Instance)
+	if err != nil {
+		return nil
+	}
+	for _, m := range a.knownMoves() {
+		if m.Environment == t.Environment && m.Instance == t.Instance && !m.Declared {
+			names = append(names, m.To)
+		}
+	}
+	if len(names) > 0 {
+		names = append(names, providerName(inst))
+	}
+	return names
+}
+
 // tell says something to who runs the command, once.
 func (a *App) tell(about, text string) {
 	r := &a.moves
