@@ -180,6 +180,7 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 			Severity: op.Block, Check: "lost-writes", Text: to + " cannot be reached: whether something was written to it since the switch is not known", Evidence: p.Silent,
 			Remedy: "see that it can be reached, then plan again; if it is lost, give --lose-writes",
 		})
+	case p.After != "": // a finding says so
 	case p.Written == "":
 		d.Notes = append(d.Notes, "nothing was written to "+to+" since the switch")
 	case q.LoseWrites:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
 )
@@ -151,7 +152,7 @@ const rule = "low: what the rehearsal measured of the phases in which clients ar
 // ReportOf makes the report of a run or a rehearsal from its plan and its journal.
 func ReportOf(p *op.Plan, run state.Run, journal []state.Step) (*Report, error) {
 	if p.Kind != RunKind && p.Kind != RehearseKind && p.Kind != InPlaceKind {
-		return nil, fmt.Errorf("run %s is no upgrade, it is %s", run.ID, p.Kind)
+		return nil, fault.Newf(fault.Usage, "report on run "+run.ID, "it is no upgrade that made or changed an instance, it is %s", p.Kind).Hint("dbops upgrade status shows those that are")
 	}
 	var q Request
 	var f facts

@@ -73,6 +73,8 @@ func (q Request) wrong() (text, remedy string) {
 		return "there is no engine " + q.Engine, "choose stream or dump"
 	case !slices.Contains([]string{VerifyFull, VerifySample, VerifyCount}, q.Verify):
 		return "nothing is compared in the way " + q.Verify, "choose full, sample or count"
+	case q.Grace < 0 || q.Observe < 0:
+		return "a time cannot be negative", "give --grace and --observe as in 10s"
 	case q.Jobs < 1 || q.Jobs > 64:
 		return fmt.Sprintf("%d at once cannot be", q.Jobs), "choose 1 to 64 jobs"
 	case q.CatchUp && q.Engine != EngineStream:
