@@ -81,6 +81,22 @@ It can be had until "dbops upgrade cleanup".
 }
 
 func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance, reason string) error {
+	back, found, err := openRollback(ctx, c, o.env, instance)
+	switch {
+	case err != nil:
+		return err
+	case found && back.State != state.Parked && !o.plan: // it was killed, or waits, or somebody works on it
+		return runRunsResume(ctx, c, back.ID, o.key)
+	case found && !o.plan:
+		d := &decideOptions{run: back.ID, verb: string(state.Retry), reason: reason}
+		if o.loseWrites { // which is another plan
+			d.verb = string(state.Abandon)
+		}
+		d.yes, d.confirm, d.key = o.yes, o.confirm, o.key
+		if err := runRunsDecide(ctx, c, d); !o.loseWrites || fault.KindOf(err) != fault.Failed && err != nil {
+			return err
+		}
+	}
 	run, err := lastUpgrade(ctx, c, o.env, instance)
 	if err != nil {
 		return err
@@ -89,6 +105,9 @@ func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance
 		switched, err := beyondSwitch(ctx, c, run, o.loseWrites)
 		if err != nil {
 			return err
+		}
+		if run.State == state.Undoing { // it was killed, or somebody else works on it
+			return runRunsResume(ctx, c, run.ID, o.key)
 		}
 		verb := state.UndoRun
 		if run.State == state.Parked && !slices.Contains(run.Verbs, string(state.UndoRun)) && slices.Contains(run.Verbs, string(state.Retry)) && !switched {
@@ -101,6 +120,11 @@ func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance
 			_, err := fmt.Fprintf(c.out, "run %s is %s: it would be told to %s%s\n", run.ID, runWord(run), verb, map[bool]string{true: ", and then be taken back", false: ""}[switched])
 			return err
 		}
+		if switched {
+			if err := mayGoBack(ctx, c, o, instance, run); err != nil {
+				return err
+			}
+		}
 		d := &decideOptions{run: run.ID, verb: string(verb), reason: reason}
 		d.yes, d.confirm, d.key = o.yes, o.confirm, o.key
 		err = runRunsDecide(ctx, c, d)
@@ -111,6 +135,46 @@ func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance
 	return c.change(ctx, o.changeFlags, app.Change{
 		Environment: o.env, Instance: instance, Kind: upgrade.RollbackKind, Request: upgrade.RollbackRequest{Run: run.ID, LoseWrites: o.loseWrites},
 	})
+}
+
+// openRollback is a rollback of an instance that has not ended.
+func openRollback(ctx context.Context, c *cli, env, instance string) (r state.Run, found bool, err error) {
+	a, err := c.app()
+	if err != nil {
+		return r, false, err
+	}
+	defer a.Close()
+	all, err := a.Upgrades(ctx, env, instance)
+	for _, one := range all {
+		if one.Kind == upgrade.RollbackKind && !one.State.Ended() {
+			return one, true, err
+		}
+	}
+	return r, false, err
+}
+
+// mayGoBack refuses to abandon a run that could not be taken back then: with the plan of that, which says why.
+func mayGoBack(ctx context.Context, c *cli, o *upgradeOptions, instance string, run state.Run) error {
+	a, err := c.app()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	p, err := a.PlanChange(ctx, app.Change{
+		Environment: o.env, Instance: instance, Kind: upgrade.RollbackKind, Request: upgrade.RollbackRequest{Run: run.ID, LoseWrites: o.loseWrites}, Key: c.sshKey(o.key),
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range p.Blocked() {
+		if f.Check == "lost-writes" {
+			if err := c.present(p); err != nil {
+				return err
+			}
+			return fault.Newf(fault.Blocked, p.Title, "%s: %s", f.Text, f.Evidence).Hint("%s; nothing was changed", f.Remedy)
+		}
+	}
+	return nil
 }
 
 // beyondSwitch tells whether a run has switched clients, or some of them.
@@ -213,6 +277,8 @@ func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
 		down := "-"
 		switch {
 		case u.Report == nil:
+		case !u.Report.ShutOut.IsZero():
+			down = "! since " + stamp(u.Report.ShutOut)
 		case u.Report.Forecast != nil: // nobody was shut out by a rehearsal
 			down = fmt.Sprintf("forecast %s to %s", u.Report.Forecast.Low, u.Report.Forecast.High)
 		case u.Report.Downtime != nil && u.Report.Kind != upgrade.RehearseKind:

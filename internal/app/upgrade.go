@@ -266,16 +266,24 @@ func (a *App) Upgrades(ctx context.Context, env, instance string) ([]state.Run, 
 // errNoUpgrade is that an instance has none to go on with.
 var errNoUpgrade = errors.New("there is none")
 
-// LastUpgrade is the newest run of an upgrade that was not undone.
+// LastUpgrade is the run of an upgrade that goes on, or else the newest one that was not undone.
 func (a *App) LastUpgrade(ctx context.Context, env, instance string) (state.Run, error) {
 	all, err := a.Upgrades(ctx, env, instance)
 	if err != nil {
 		return state.Run{}, err
 	}
-	for _, r := range all {
-		if (r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind) && r.State != state.Undone {
-			return r, nil
+	var last *state.Run
+	for i, r := range all {
+		if r.Kind != upgrade.RunKind && r.Kind != upgrade.InPlaceKind || r.State == state.Undone || r.State == state.Cancelled {
+			continue
 		}
+		// Of two that have not ended the other one only waits for this one.
+		if last == nil || !r.State.Ended() && (last.State.Ended() || last.Started.IsZero() || !r.Started.IsZero() && r.Started.Before(last.Started)) {
+			last = &all[i]
+		}
+	}
+	if last != nil {
+		return *last, nil
 	}
 	return state.Run{}, fault.New(fault.Usage, "find the upgrade of "+env+"/"+instance, errNoUpgrade).Hint("dbops upgrade run begins one; dbops upgrade status shows what was run")
 }

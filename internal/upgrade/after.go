@@ -11,6 +11,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
+	"dbops/internal/upgrade/follow"
 	"dbops/internal/upgrade/quiesce"
 )
 
@@ -45,6 +46,8 @@ type past struct {
 	After string `json:"after,omitempty"`
 	// Written is what clients wrote to the new instance since. It changes all the time.
 	Written string `json:"written,omitempty"`
+	// Stuck is why what was written cannot be carried back.
+	Stuck string `json:"stuck,omitempty"`
 	// Silent is why the new instance cannot be asked for that.
 	Silent string `json:"silent,omitempty"`
 	Source string `json:"source,omitempty"` // the state of the source
@@ -80,8 +83,15 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	} else if ok {
 		p.Before = &b
 	}
-	if _, err = output(journal, markStep, &p.Was); err != nil {
+	var late lately
+	if _, err = output(journal, markStep, &p.Was); err == nil {
+		_, err = output(journal, lateStep, &late)
+	}
+	if err != nil {
 		return p, nil, err
+	}
+	if late.Target != nil {
+		p.Was.Target = late.Target
 	}
 	for _, s := range journal {
 		p.Sealed = p.Sealed || s.Name == sealStep
@@ -134,6 +144,9 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 				}
 				p.Source = string(live.State)
 			}
+			if p.Switched && p.After == "" && p.Reversed {
+				p.Stuck = m.stuck(ctx)
+			}
 			if p.Switched && p.After == "" && !p.Reversed {
 				now, err := m.mark(ctx, m.to)
 				if is(err, fault.Unavailable, fault.NotFound) {
@@ -168,6 +181,16 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 		Notes:    []string{to + " stays as it is, closed to clients: remove it when nobody needs it"},
 	}
 	switch {
+	case p.Stuck != "" && q.LoseWrites:
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Warn, Check: "lost-writes", Text: "what was written to " + to + " may not be carried back, and is lost to clients then", Evidence: p.Stuck,
+			Remedy: "copy what matters by hand: " + to + " is kept",
+		})
+	case p.Stuck != "":
+		d.Findings = append(d.Findings, op.Finding{
+			Severity: op.Block, Check: "lost-writes", Text: "what was written to " + to + " cannot be carried back", Evidence: p.Stuck,
+			Remedy: "mend that; or copy what matters by hand, then give --lose-writes",
+		})
 	case p.Reversed:
 		d.Notes = append(d.Notes, "what was written to "+to+" is carried back: "+from+" follows it")
 	case p.Silent != "" && q.LoseWrites:
@@ -321,4 +344,31 @@ func (m *moving) removeSource(ctx context.Context, s *op.Session) (op.Result, er
 	return m.remove(ctx, s, c, m.from.Name, func(_ context.Context, live *cloud.Instance) (bool, error) {
 		return live.Created.Truncate(time.Second).Equal(m.f.Source.Created.Truncate(time.Second)), nil // the one that was upgraded, and no later one of its name
 	})
+}
+
+// present is whether there is a text.
+func present(s string) string {
+	if s != "" {
+		return "yes"
+	}
+	return ""
+}
+
+// stuck is why the source cannot follow the target, in any database; "" if it does.
+func (m *moving) stuck(ctx context.Context) string {
+	err := m.inTurn(func(name string) error {
+		j, err := m.follow(ctx, name)
+		if err != nil {
+			return err
+		}
+		lag, err := follow.ReverseLag(ctx, j)
+		if err == nil && !lag.Attached { // of a run that was killed before that: going back attaches it
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return oneLine(err)
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -213,13 +214,49 @@ func (m *moving) copyAndFollow(ctx context.Context, s *op.Session, database stri
 
 func (m *moving) unfollow(ctx context.Context, s *op.Session, database string) (op.Result, error) {
 	j, err := m.follow(ctx, database)
-	if err != nil {
+	lost := is(err, fault.NotFound) // the target is gone, and has taken its half along
+	if err != nil && !lost {
 		return op.Result{}, err
 	}
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
-	return op.Result{Text: "nothing of the replication is left"}, follow.Detach(ctx, j)
+	err = follow.Detach(ctx, j)
+	if err != nil && !lost && !m.to.Declared {
+		c, cerr := m.cloud(ctx)
+		if cerr != nil {
+			return op.Result{}, errors.Join(err, cerr)
+		}
+		if c != nil {
+			_, gerr := c.Get(ctx, m.to.Name)
+			lost = is(gerr, fault.NotFound)
+		}
+	}
+	if lost && err != nil {
+		left, lerr := m.leftOn(ctx, m.from, database)
+		if lerr != nil || left != "" {
+			return op.Result{}, errors.Join(err, lerr)
+		}
+		err = nil
+	}
+	return op.Result{Text: "nothing of the replication is left"}, err
+}
+
+// leftOn names what of the replication is left on a server.
+func (m *moving) leftOn(ctx context.Context, at Server, database string) (string, error) {
+	conn, err := m.r.d.Connect(ctx, m.t, at, database, nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var left *string
+	err = conn.QueryRow(ctx, `select string_agg(x, ', ') from (select 'slot ' || slot_name from pg_catalog.pg_replication_slots where slot_name = any($1)
+ union all select 'publication ' || pubname from pg_catalog.pg_publication where pubname = any($1) union all select 'role ' || rolname from pg_catalog.pg_roles where rolname = any($1)) y(x)`,
+		follow.Names(m.run, database)).Scan(&left)
+	if err != nil || left == nil {
+		return "", err
+	}
+	return *left, nil
 }
 
 // comparison compares a database with the target's. snapshot is of the source; "" is the present.

@@ -22,6 +22,7 @@ const (
 	noteStep    = "note"
 	quiesceStep = "quiesce"
 	verifyStep  = "verify"
+	lateStep    = "late-roles"
 	markStep    = "mark"
 	switchStep  = "switch"
 	compareStep = "compare"
@@ -47,6 +48,8 @@ type untouched struct {
 	Mark string `json:"mark"` // of the target, as [moving.mark] has it
 	// Rows are how many had been written to each table, "DATABASE: SCHEMA.TABLE".
 	Rows map[string]int64 `json:"rows,omitempty"`
+	// Target is who may connect to it.
+	Target *quiesce.Before `json:"target,omitempty"`
 }
 
 // verified is the output of steps that compare.

@@ -266,7 +266,7 @@ func (r *Room) observeTarget(ctx context.Context, t op.Target, c Cloud, q Reques
 		if is(err, fault.NotFound, fault.Invalid) {
 			err = nil
 		}
-		if err != nil || f.Target.Taken || q.To <= f.Source.Major {
+		if err != nil || q.To <= f.Source.Major {
 			return err
 		}
 		return r.observeAdmin(ctx, t, q, c, f)

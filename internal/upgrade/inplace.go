@@ -210,9 +210,9 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 	steps = append(steps, shut...)
 	return append(steps,
 		m.step("count", "count what is there", (*moving).count),
-		m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+		m.undone(m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			return m.upgrade(ctx, s, cloud.UpgradeOptions{Parameters: q.Parameters})
-		}),
+		}), "wait until the cloud is done with "+m.from.Name+", which then stays what it is", (*moving).settle),
 		m.step("extensions", "bring extensions to the versions of the new major", (*moving).extensions),
 		m.step("statistics", "give the planner its statistics", (*moving).reanalyze),
 		m.step(verifyStep, "compare with what was counted", (*moving).recount),
@@ -266,6 +266,30 @@ func (m *moving) upgrade(ctx context.Context, s *op.Session, o cloud.UpgradeOpti
 	out.Changes = []op.Change{{Setting: "major", From: fmt.Sprint(m.f.Source.Major), To: fmt.Sprint(m.q.To)}}
 	out.Text = "it is upgraded"
 	return out, m.reach(ctx, s, m.from)
+}
+
+// settle waits for what the cloud has begun: nobody stops it, and nobody is let in before it has ended.
+func (m *moving) settle(ctx context.Context, s *op.Session) (op.Result, error) {
+	c, err := m.cloud(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	var live *cloud.Instance
+	err = s.Poll(ctx, m.r.d.Pace, "wait for "+m.from.Name, func(ctx context.Context) (bool, string, error) {
+		var err error
+		if live, err = c.Get(ctx, m.from.Name); err != nil {
+			return false, "", err
+		}
+		return live.State == cloud.Available, m.from.Name + ": " + live.RawState, nil
+	})
+	if err != nil {
+		return op.Result{}, err
+	}
+	text := fmt.Sprintf("%s is PostgreSQL %d", m.from.Name, live.Major)
+	if live.Major == m.q.To {
+		text += ": it was upgraded, and that stays; run ANALYZE, and ALTER EXTENSION ... UPDATE where it is wanted"
+	}
+	return op.Result{Text: text}, m.reach(ctx, s, m.from)
 }
 
 // updated is the output of step "extensions".

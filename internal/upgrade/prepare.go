@@ -3,12 +3,14 @@ package upgrade
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/pg"
 	"dbops/internal/secret"
+	"dbops/internal/upgrade/quiesce"
 	"dbops/internal/upgrade/roles"
 )
 
@@ -106,6 +108,46 @@ func (m *moving) giveRoles(ctx context.Context, s *op.Session) (op.Result, error
 		Output: globals{report, model}, Text: told(report),
 		Changes: []op.Change{{Target: m.t.Environment + "/" + m.to.Name, Setting: "roles", To: "those of " + m.from.Name}},
 	}, nil
+}
+
+// giveLateRoles brings what was made between the first look and the closing of the source, with everything that belongs to it.
+func (m *moving) giveLateRoles(ctx context.Context, s *op.Session) (op.Result, error) {
+	was, err := m.model(s)
+	if err != nil {
+		return op.Result{}, err
+	}
+	now, err := m.roles(ctx)
+	if err != nil {
+		return op.Result{}, err
+	}
+	now.Settings, now.Databases = was.Settings, was.Databases                                                          // later ones say that the source is closed
+	now.Roles = slices.DeleteFunc(now.Roles, func(r roles.Role) bool { return slices.Contains(m.replicas(), r.Name) }) // the replication's own
+	if err := s.Fence(); err != nil {
+		return op.Result{}, err
+	}
+	report, err := now.Apply(ctx, m.at(m.to), roles.Options{})
+	if err != nil {
+		return op.Result{}, err
+	}
+	joined, err := now.Join(ctx, m.at(m.to))
+	if err != nil {
+		return op.Result{}, err
+	}
+	report.LeftOut = append(report.LeftOut, joined...)
+	if err := m.administer(ctx, report.Created); err != nil {
+		return op.Result{}, err
+	}
+	out := lately{Report: report}
+	if m.q.CatchUp { // else its databases are not finished yet
+		out.Target, err = quiesce.Look(ctx, m.at(m.ownTo()), m.names)
+	}
+	return op.Result{Output: out, Text: told(report)}, err
+}
+
+// lately is the output of step "late-roles".
+type lately struct {
+	Report *roles.Report   `json:"report"`
+	Target *quiesce.Before `json:"target,omitempty"` // who may connect to the target, before anybody closes it
 }
 
 // told is a report in a line.

@@ -86,6 +86,7 @@ func (r *Room) rehearsalSteps(t op.Target, q Request, f facts) []op.Step {
 			steps = append(steps, m.online()...)
 		} else {
 			steps = append(steps, m.closeSteps()...)
+			steps = append(steps, m.lateRoles())
 			steps = append(steps, m.fillSteps()...)
 			steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify))
 			steps = append(steps, m.switching()...)

@@ -33,6 +33,7 @@ type Report struct {
 	Took      Span           `json:"took_seconds"`
 	Phases    []Phase        `json:"phases"`
 	Downtime  *Downtime      `json:"downtime,omitempty"`
+	ShutOut   time.Time      `json:"shut_out_since,omitzero"` // clients are, until the run goes on or is taken back
 	Forecast  *Forecast      `json:"forecast,omitempty"`
 	Databases []ReportData   `json:"databases"`
 	// Failures are what a rehearsal found that would fail; of a run, what it is parked or ended with.
@@ -268,6 +269,11 @@ func (r *Report) outputs(journal []state.Step) error {
 	}
 	if shutOK && openOK && !shut.Began.IsZero() && !open.At.IsZero() {
 		r.Downtime = &Downtime{shut.Began, open.At, Span(open.At.Sub(shut.Began))}
+	}
+	if undone := slices.ContainsFunc(journal, func(s state.Step) bool {
+		return s.Phase == state.Undo && s.Name == quiesceStep && s.State == state.StepDone
+	}); shutOK && !openOK && !undone && r.Kind != RehearseKind && r.State != state.Undone {
+		r.ShutOut = shut.Began
 	}
 	if shutOK && shut.Report != nil {
 		for _, s := range shut.Report.Ended {

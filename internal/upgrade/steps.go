@@ -13,6 +13,7 @@ func (r *Room) runSteps(t op.Target, q Request, f facts) []op.Step {
 	} else {
 		steps = append(steps, m.gate()...)
 		steps = append(steps, m.closeSteps()...)
+		steps = append(steps, m.lateRoles())
 		steps = append(steps, m.fillSteps()...)
 		steps = append(steps, m.step(verifyStep, "compare every table, and all else, on both sides", (*moving).verify))
 		steps = append(steps, m.switching()...)
@@ -33,6 +34,7 @@ func (m *moving) online() []op.Step {
 			"end the replication", (*moving).detach),
 		m.step("catch-up", "wait until "+m.to.Name+" is near", (*moving).catchUp))
 	steps = append(steps, m.gate()...)
+	steps = append(steps, m.lateRoles()) // while clients are served
 	steps = append(steps, m.closeSteps()...)
 	steps = append(steps,
 		m.step("drain", "wait for the last writes, and bring the sequences", (*moving).drain),
@@ -48,6 +50,10 @@ func (m *moving) online() []op.Step {
 		steps = append(steps, m.onward(m.step("detach", "end the replication, with its slot on "+m.from.Name, (*moving).detach)))
 	}
 	return append(steps, m.onward(m.step(compareStep, "compare all rows as they were at the cut-over", (*moving).compare)))
+}
+
+func (m *moving) lateRoles() op.Step {
+	return m.step(lateStep, "bring roles that were made since", (*moving).giveLateRoles)
 }
 
 func (m *moving) switching() []op.Step {

@@ -129,7 +129,18 @@ func (m *moving) noteMark(ctx context.Context, _ *op.Session) (op.Result, error)
 		return op.Result{}, err
 	}
 	rows, err := m.rows(ctx, m.to)
-	return op.Result{Output: untouched{mark, rows}, Text: "noted"}, err
+	out := untouched{Mark: mark, Rows: rows}
+	if err == nil && !m.q.CatchUp && !m.rehearse {
+		out.Target, err = quiesce.Look(ctx, m.at(m.ownTo()), m.names)
+	}
+	return op.Result{Output: out, Text: "noted"}, err
+}
+
+// ownTo is the target as the admin login sees it: what closes the source closes the target.
+func (m *moving) ownTo() Server {
+	to := m.to
+	to.Login = ""
+	return to
 }
 
 // rows are how many rows were written to each table of a server, by its own count, which is behind by seconds.
@@ -197,9 +208,11 @@ func (m *moving) mark(ctx context.Context, at Server) (string, error) {
 // goBack makes clients use the source again. What was written to the target is carried back where the source follows it; else nothing may have
 // been written, unless lose says that it may be lost.
 func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, reversed, lose bool, was untouched) (op.Result, error) {
-	to := m.to
-	to.Login = "" // what closes the source closes the target
+	to := m.ownTo()
 	shut, err := quiesce.Look(ctx, m.at(to), m.names)
+	if was.Target != nil { // of before anybody closed it
+		shut = was.Target
+	}
 	if is(err, fault.Unavailable, fault.NotFound) {
 		if lose && (s.Attempt > calls || is(err, fault.NotFound)) {
 			return m.goBackWithout(ctx, s, b, reversed, err)
@@ -218,8 +231,11 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 		return op.Result{}, err
 	}
 	lost, err := m.carryBack(ctx, s, reversed, lose, was)
-	if err != nil {
-		return op.Result{}, errors.Join(err, quiesce.Open(ctx, m.at(to), shut))
+	if err != nil && lose && reversed && ctx.Err() == nil && s.Fence() == nil {
+		lost, err = "lost, as asked, because it could not be carried back: "+oneLine(err), nil
+	}
+	if err != nil { // clients are served where they are, until somebody decides
+		return op.Result{}, errors.Join(m.notBack(err), quiesce.Open(ctx, m.at(to), shut))
 	}
 	if err := quiesce.Open(ctx, m.at(m.from), b); err != nil {
 		return op.Result{}, err
@@ -241,6 +257,15 @@ func (m *moving) serveAgain(ctx context.Context, s *op.Session, lost string) (op
 type wentBack struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
+}
+
+// notBack says what can be done when nothing brings writes back.
+func (m *moving) notBack(err error) error {
+	if !is(err, fault.Stale, fault.Failed) {
+		return err
+	}
+	return fault.New(fault.KindOf(err), "bring back what was written to "+m.to.Name, err).
+		Hint("clients go on with %s; abandon this run, then dbops upgrade rollback -e %s %s --lose-writes goes back without what cannot be carried", m.to.Name, m.t.Environment, m.t.Instance)
 }
 
 func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bool, was untouched) (string, error) {
@@ -317,6 +342,13 @@ func (m *moving) switchBack(ctx context.Context, s *op.Session) (op.Result, erro
 	var was untouched
 	if _, err := s.Output(markStep, &was); err != nil {
 		return op.Result{}, err
+	}
+	var late lately
+	if _, err := s.Output(lateStep, &late); err != nil {
+		return op.Result{}, err
+	}
+	if late.Target != nil {
+		was.Target = late.Target
 	}
 	return m.goBack(ctx, s, b, m.reversed(), false, was)
 }
