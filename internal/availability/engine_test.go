@@ -181,7 +181,7 @@ func TestAFailoverSwapsTheZonesOnce(t *testing.T) {
 		t.Run(p.String(), func(t *testing.T) {
 			t.Parallel()
 			b := p.precise(t, cloud.Regional)
-			for i := range 2 {
+			for asked, seen := 1, 0; seen < 2; asked++ {
 				before := b.get(t, b.name)
 				run := b.does(t, FailoverKind, FailoverRequest{}, state.Done)
 				after := b.has(t, cloud.Regional)
@@ -190,9 +190,13 @@ func TestAFailoverSwapsTheZonesOnce(t *testing.T) {
 				if after.Zone != before.SecondaryZone || after.SecondaryZone != before.Zone || r.Before != zonesOf(before) || r.After != zonesOf(after) {
 					t.Errorf("from %s to %s, report %+v", zonesOf(before), zonesOf(after), r)
 				}
-				if n := p.count("failover", b.name); n != i+1 {
+				if n := p.count("failover", b.name); n != asked {
 					t.Errorf("%d failovers were asked for", n)
 				}
+				if r.Measured && r.DowntimeMS == 0 && r.UnwatchedMS > 0 && asked < 8 {
+					continue // a busy machine looked away for longer than the outage was, and the report says so
+				}
+				seen++
 				if !r.Measured || r.DowntimeMS == 0 || r.Outages == 0 || r.LongestMS > r.DowntimeMS || strings.Contains(r.text(), "not answer") {
 					t.Errorf("report %+v", r)
 				}
