@@ -114,11 +114,13 @@ func (r roles) login(ctx context.Context, role Role) error {
 		if err := r.join(ctx, r.d.Owner, role.Name); err != nil {
 			return err
 		}
-		// REPLICATION and the right to subscribe are for an upgrade that catches up.
-		if err := r.exec(ctx, "ALTER ROLE "+name(role.Name)+" CREATEROLE REPLICATION"); err != nil {
+		if err := r.exec(ctx, "ALTER ROLE "+name(role.Name)+" CREATEROLE"); err != nil {
 			return err
 		}
-		if r.version >= 160000 {
+		if r.version >= 160000 { // for an upgrade that catches up
+			if err := r.exec(ctx, "ALTER ROLE "+name(role.Name)+" REPLICATION"); err != nil {
+				return err
+			}
 			if err := r.join(ctx, "pg_create_subscription", role.Name); err != nil {
 				return err
 			}

@@ -67,7 +67,8 @@ func (s *server) roleStatements(password secret.Value) (statements []string, err
 		return statements, nil
 	}
 	create := "CREATE ROLE " + quote(r.Master) + " LOGIN CREATEROLE CREATEDB"
-	if r.SuperGroup != "" { // a cloud's customer may replicate, and let others
+	// A cloud's customer may let roles replicate. Before PostgreSQL 16 such a role could only be altered by a superuser.
+	if r.Major >= 16 && (r.SuperGroup == "cloudsqlsuperuser" || r.SuperGroup == "rds_superuser") {
 		create += " REPLICATION"
 	}
 	if !password.IsZero() {
