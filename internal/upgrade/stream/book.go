@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,16 +73,25 @@ func openBook(ctx context.Context, connect Connect, engine string) (*book, error
 
 func (b *book) close(ctx context.Context) { _ = b.conn.Close(context.WithoutCancel(ctx)) }
 
+// letGo is how long the session of a copy that was killed may take to end, and its lock with it.
+const letGo = 3 * time.Second
+
 // lock makes sure that nobody else copies into this database. It ends with the session.
 func (b *book) lock(ctx context.Context) error {
-	var got bool
-	if err := b.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock(hashtext('"+bookSchema+"'), 0)").Scan(&got); err != nil {
-		return err
+	for began := time.Now(); ; {
+		var got bool
+		if err := b.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock(hashtext('"+bookSchema+"'), 0)").Scan(&got); err != nil || got {
+			return err
+		}
+		if time.Since(began) > letGo {
+			return fault.Newf(fault.Busy, "copy into the target", "somebody else copies into this database").Hint("wait until that is done, or end its sessions, which are named %q", ourName)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	if !got {
-		return fault.Newf(fault.Busy, "copy into the target", "somebody else copies into this database").Hint("wait until that is done, or end its sessions, which are named %q", ourName)
-	}
-	return nil
 }
 
 const whatIsThere = `select string_agg(name, ', ') from (select name from (
