@@ -150,7 +150,7 @@ func TestUnderWritesNothingIsLostForthAndBack(t *testing.T) {
 	count := p.exec(t, "new", "shop", "select count(*) from app.note")
 	p.until(t, "new", "select count(*) > 50 + "+count+" from app.note")
 
-	b.done(t, b.run(t, RollbackKind, RollbackRequest{Run: id}))
+	b.done(t, b.backBehind(t, p, id))
 	if f.at() != "old" {
 		t.Fatalf("clients use %s", f.at())
 	}
@@ -203,6 +203,34 @@ func TestUnderWritesNothingIsLostForthAndBack(t *testing.T) {
 			t.Errorf("%s things of the replication are left on %s", left, server)
 		}
 	}
+}
+
+// backBehind goes back while the old server cannot apply what it follows, until the new one is closed: who goes back without waiting for that ends
+// before.
+func (b *bench) backBehind(t *testing.T, p plain, id string) state.Run {
+	t.Helper()
+	holder, err := p.connect(t.Context(), target, Server{Name: "old"}, "shop", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := holder.Exec(t.Context(), "set default_transaction_read_only = off; begin; lock table app.note in exclusive mode", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	back := b.submit(t, b.plan(t, RollbackKind, RollbackRequest{Run: id}))
+	end := make(chan state.Run, 1)
+	go func() { end <- b.attach(t, back) }()
+	p.until(t, "new", "select not has_database_privilege('app', 'shop', 'connect') and not exists (select from pg_stat_activity where usename = 'app')")
+	select {
+	case run := <-end:
+		t.Errorf("it went back before what was written was there: %s", run.State)
+		return run
+	case <-time.After(2 * time.Second): // what does not wait has long ended
+	}
+	if _, err := holder.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	return <-end
 }
 
 // until waits for a condition on a server.
