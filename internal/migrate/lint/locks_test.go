@@ -174,12 +174,14 @@ func (c shown) show(t *testing.T, conn, other *pgx.Conn) {
 		t.Errorf("%s: %+v is not said in full", c.sql, f)
 	}
 	object := cmp.Or(f.Object, c.on)
-	before := relationOf(ctx, t, conn, object)
-	var after relation
+	var before, after relation
 	if c.alone {
+		before = relationOf(ctx, t, conn, object)
 		after = before.whileBlocked(t, conn, other, c.sql)
 	} else {
-		run(t, conn, "begin;"+c.sql)
+		run(t, conn, "begin") // before the first look: outside of a transaction a server may begin to count anew between two
+		before = relationOf(ctx, t, conn, object)
+		run(t, conn, c.sql)
 		after = before.now(ctx, t, conn)
 		run(t, conn, "rollback")
 	}
