@@ -4,14 +4,21 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# Without the race detector in SQLite, which is C compiled to Go and not ours: with it the tests take three times as long. Not so in other
-# libraries: the linker keeps one copy of each instance of a generic type, and one of sync's without the detector gives false alarms.
+# Without the race detector in SQLite, which is C compiled to Go and not ours, and in the compiler that makes the SQL parser: with it the tests take
+# three times as long. Not so in other libraries: the linker keeps one copy of each instance of a generic type, and one of sync's without the detector gives false alarms.
 # Without vet, which make lint runs, with all that it knows.
-RACE := -race '-gcflags=modernc.org/...=-race=false' -vet=off
+# A process with the detector sleeps for a second at its end unless told otherwise, and the tests start a thousand of them.
+export GORACE ?= atexit_sleep_ms=0
+WAZEVO := github.com/tetratelabs/wazero/internal/engine/wazevo
+RACE := -race $(foreach p,modernc.org $(WAZEVO)/ssa $(WAZEVO)/backend $(WAZEVO)/frontend,'-gcflags=$(p)/...=-race=false') -vet=off
 TOOL := go tool -modfile=tools/go.mod
-PKG ?= ./...
+# The longest first, so that none of them is left alone at the end.
+PKG ?= ./cmd/dbops ./internal/upgrade ./internal/op ./internal/creds ./...
 BENCHTIME ?= 2s
 ROUNDS ?= 3
+KEYS ?= 3000
+FUZZTIME ?= 60s
+SOAK ?= 10m
 
 # The tests with foreign clients are behind the build tag "peers", so that go test ./... does without them.
 PEER_FILES = $(shell grep -rlE '^//go:build peers$$' --include='*_test.go' internal cmd)
@@ -25,7 +32,7 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help demo build test test-peers test-setup check lint fmt vuln schema bench postgres clean
+.PHONY: help demo build test test-peers test-drivers test-setup fuzz faults soak check lint fmt vuln schema bench bench-proxy bench-docs bench-tui pictures postgres clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +56,31 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 		$(RACE) -tags peers -shuffle=on -timeout 40m $(PKG) || failed=1; \
 	wait $$setup || failed=1; cat "$$said"; exit $$failed
 
-test-peers: ## the sandbox, the proxy and migrations judged by programs that are not ours
+test-peers: ## the sandbox, the proxy and migrations judged by programs that are not ours, and by the tests of drivers
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
 	eval "$$(scripts/peers.sh --env)" && scripts/in-memory.sh go test $(RACE) -tags peers -count=1 -timeout 9m -run '^($(PEER_TESTS))$$' $(PEER_PKGS)
+	@$(MAKE) test-drivers
+
+test-drivers: ## the own tests of two PostgreSQL drivers, directly and through the proxy
+	@scripts/require.sh go postgres
+	@scripts/postgres.sh
+	go test -tags drivers -vet=off -count=1 -v -timeout 15m -run '^TestDrivers' ./internal/proxy
+
+fuzz: ## every fuzz target, each for FUZZTIME: make fuzz FUZZTIME=60s
+	@scripts/require.sh go postgres
+	@scripts/fuzz.sh $(FUZZTIME) $(sort $(dir $(shell grep -rlE '^func Fuzz' --include='*_test.go' internal cmd | sed 's,^,./,')))
+
+faults: ## faults of networks, servers, clouds and machines in full size; what was measured goes into docs/proxy-faults.md
+	@scripts/require.sh go postgres
+	@scripts/postgres.sh
+	@scripts/faults.sh docs/proxy-faults.md
+
+soak: ## the proxy under churn and faults for long, its memory printed by the minute: make soak SOAK=10m
+	@scripts/require.sh go postgres
+	@scripts/postgres.sh
+	DBOPS_SOAK=$(SOAK) go test -count=1 -v -timeout 24h -run '^TestSoak$$' ./internal/proxy
 
 test-setup: ## the set-up scripts and the lint rules, proved
 	$(SETUP_TESTS)
@@ -77,11 +104,27 @@ schema: ## regenerate docs/dbops.schema.json from the configuration's types
 	@mkdir -p docs
 	go run ./cmd/dbops config schema >docs/dbops.schema.json.new && mv docs/dbops.schema.json.new docs/dbops.schema.json
 
-bench: ## the proxy against direct connections, the engine, migrate, and an upgrade's copy against other tools: make bench BENCHTIME=5s DBOPS_BENCH_MB=2048
+bench: bench-proxy ## the proxy, the engine, migrate, and an upgrade's copy against other tools: make bench BENCHTIME=5s DBOPS_BENCH_MB=2048
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/op ./internal/migrate/...
+	DBOPS_PGCOPYDB="$$(scripts/pgcopydb.sh || true)" go test -run '^$$' -bench . -benchtime $(ROUNDS)x -v -timeout 3h ./internal/upgrade/stream
+
+bench-proxy: ## the proxy beside direct connections and Google's cloud-sql-proxy, as ratios: make bench-proxy ROUNDS=5
 	@scripts/require.sh go postgres
 	@scripts/postgres.sh
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 30m ./internal/proxy/... ./internal/op ./internal/migrate/...
-	DBOPS_PGCOPYDB="$$(scripts/pgcopydb.sh || true)" go test -run '^$$' -bench . -benchtime $(ROUNDS)x -v -timeout 3h ./internal/upgrade/stream
+	@scripts/peers.sh --only cloud-sql-proxy
+	eval "$$(scripts/peers.sh --env)" && BENCHTIME=$(BENCHTIME) ROUNDS=$(ROUNDS) go test -run '^$$' -bench . -benchtime 1x -v -timeout 40m ./internal/proxy/bench
+
+bench-docs: ## the same, and its tables into docs/benchmarks.md
+	DBOPS_BENCH_DOCS=$(CURDIR)/docs/benchmarks.md $(MAKE) bench-proxy
+
+bench-tui: ## from a key to its painted frame with 500 instances, and from the start to the first frame: make bench-tui KEYS=5000
+	go test -run '^$$' -bench '^BenchmarkKeys$$' -benchtime $(KEYS)x ./internal/tui
+	go test -run '^$$' -bench '^BenchmarkFirstPaint$$' -benchtime 50x ./internal/tui
+
+pictures: build ## the pictures of README and docs: the real program in a terminal, on a sandbox of its own
+	@scripts/require.sh go postgres
+	@scripts/postgres.sh
+	scripts/pictures.sh ./dbops
 
 postgres: ## PostgreSQL 14 to 18 and client tools, cached beside the system
 	@scripts/postgres.sh

@@ -8,8 +8,13 @@
 #   jdbc              PostgreSQL's JDBC driver: an installed one, else Debian's package; only where there is a JDK
 #   migrate           golang-migrate's program, of the version in go.mod, built from its Go module
 #   migrations        folders of migrations that others have published, from the Go modules that scripts/peers/migrations pins
+#   sshd              OpenSSH's server: the installed one, else Debian's package and its libraries; only on Linux, where ssh is
+#   microsocks        a SOCKS5 proxy: the one on PATH, else Debian's package; only on Linux
+#   tmux              the terminal in which people press the keys of the terminal UI: the one on PATH, else Debian's package
+#   session-manager-plugin  Amazon's, built from its Go module as scripts/peers/session-manager-plugin pins what it needs
 #
-# usage: peers.sh [--check] [--force] [--env]
+# usage: peers.sh [--only PEER] [--check] [--force] [--env]
+#   --only    one of them, in place of all
 #   --check   only verify, print a table; exit 1 if something is missing or damaged
 #   --force   fetch and build again
 #   --env     print what the tests want to know: export DBOPS_PEER_AWS=…, DBOPS_PEER_PSQL=…, DBOPS_PEER_NODE_PG=…, …;
@@ -22,7 +27,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
-PEERS="aws cloud-sql-proxy node-pg psycopg jdbc migrate migrations"
+PEERS="aws cloud-sql-proxy node-pg psycopg jdbc migrate migrations sshd microsocks tmux session-manager-plugin"
 PROXY=github.com/GoogleCloudPlatform/cloud-sql-proxy/v2@v2.27.0
 MIGRATE=github.com/golang-migrate/migrate/v4
 MIGRATE=$MIGRATE/cmd/migrate@$(awk -v m="$MIGRATE" '$1 == m { print $2 }' "$here/../go.mod")
@@ -35,6 +40,11 @@ RECIPE=1 # of the trees from Debian: one more makes every cache build them anew
 check=0 force=0 env=0
 while (($#)); do
 	case $1 in
+	--only)
+		[[ " $PEERS " == *" ${2:-} "* ]] || die "--only wants one of: $PEERS"
+		PEERS=$2
+		shift
+		;;
 	--check) check=1 ;;
 	--force) force=1 ;;
 	--env) env=1 ;;
@@ -65,6 +75,9 @@ works() {
 	node-pg) node -e 'require(process.argv[1] + "/pg"); require(process.argv[1] + "/pg-cursor")' "$2/node_modules" ;;
 	psycopg) [ -x "$2" ] && "$2" -c 'import psycopg2' ;;
 	jdbc) [ -s "$2" ] ;;
+	sshd) have ssh && [ -x "$2" ] && { "$2" -? 2>&1 || true; } | grep OpenSSH ;;
+	microsocks) [ -x "$2" ] && { "$2" -? 2>&1 || true; } | grep -i socks ;;
+	tmux) [ -x "$2" ] && "$2" -V ;;
 	migrations) while read -r name _; do [ -n "$(find "$2/$name/" -name '*.up.sql' | head -n 1)" ] || return 1; done <<<"$FOLDERS" ;;
 	*) [ -x "$2" ] && "$2" --version ;;
 	esac >/dev/null 2>&1
@@ -72,6 +85,13 @@ works() {
 
 # absent PEER: prints why this machine need not have it; fails if it must.
 absent() {
+	case $1 in
+	sshd | microsocks)
+		[ "$(uname -s)" != Linux ] || return 1
+		echo "the networks it leads to are made of Linux's namespaces"
+		return
+		;;
+	esac
 	[ "$1" = jdbc ] && [[ "${DBOPS_PEER_JDBC:-none:}" == none:* ]] || return 1
 	if ! have java || ! java -version >/dev/null 2>&1; then
 		echo "no java"
@@ -97,14 +117,18 @@ node_pg_source() {
 	echo "npm pg $(awk -F '"' '/"node_modules\/pg"/ { at = 1 } at && $2 == "version" { print $4; exit }' "$lock") lock $(sha256 "$lock" | cut -c 1-16)"
 }
 
+plugin_source() { echo "go $(sha256 "$here/peers/session-manager-plugin/go.sum" | cut -c 1-16)"; }
+
 migrations_source() { echo "go $(sha256 "$here/peers/migrations/go.sum" | cut -c 1-16) recipe $(sha256 - <<<"$FOLDERS" | cut -c 1-16)"; }
 
 ready() {
 	local source
 	source=$(cat "$CACHE/$1/SOURCE" 2>/dev/null) || return 1
 	case $1:$source in
-	aws:"host "* | psycopg:"host "* | jdbc:"host "*) ;;
+	aws:"host "* | psycopg:"host "* | jdbc:"host "* | sshd:"host "* | microsocks:"host "* | tmux:"host "*) ;;
 	aws:"debian "*" recipe $RECIPE" | psycopg:"debian "*" recipe $RECIPE" | jdbc:"debian "*" recipe $RECIPE") ;;
+	sshd:"debian "*" recipe $RECIPE" | microsocks:"debian "*" recipe $RECIPE" | tmux:"debian "*" recipe $RECIPE") ;;
+	session-manager-plugin:"$(plugin_source)") ;;
 	cloud-sql-proxy:"go $PROXY" | migrate:"go $MIGRATE") ;;
 	migrations:"$(migrations_source)") ;;
 	node-pg:"$(node_pg_source)") ;;
@@ -265,6 +289,97 @@ get_jdbc() {
 		write_sums "$TREE" && commit_tree jdbc "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
 }
 
+get_sshd() {
+	local sshd p
+	have ssh || {
+		WHY="OpenSSH's client is not installed (openssh-client), it belongs to every test with its server"
+		return 1
+	}
+	sshd=$(command -v sshd || echo /usr/sbin/sshd) # which is not on everybody's PATH
+	if works sshd "$sshd"; then
+		new_tree sshd-host && mkdir "$TREE/bin" && ln -s "$sshd" "$TREE/bin/sshd" && commit_tree sshd "host $sshd" || fail_tree
+		return
+	fi
+	new_tree sshd-debian || return 1
+	# its libraries, but not the C library: this machine's own is of the same release
+	debian_root openssh-server "$TREE/work" \
+		'(openssh-server|lib(audit1|cap-ng0|com-err2|crypt1|gssapi-krb5-2|k5crypto3|keyutils1|krb5-3|krb5support0|lz4-1|lzma5|nsl2|pam0g|pcre2-8-0|selinux1|ssl3|ssl3t64|systemd0|tirpc3|tirpc3t64|wrap0|wtmpdb0|zstd1))' \
+		"$(own_suite)" || {
+		fail_tree
+		return
+	}
+	WHY="Debian's sshd does not run with this machine's C library"
+	mkdir "$TREE/bin" "$TREE/lib" "$TREE/libexec" && mv "$TREE/work/usr/sbin/sshd" "$TREE/libexec/sshd" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
+		for p in session auth; do if [ -e "$TREE/work/usr/lib/openssh/sshd-$p" ]; then mv "$TREE/work/usr/lib/openssh/sshd-$p" "$TREE/libexec/"; fi; done &&
+		find "$TREE/work" -path '*/lib/*' -name 'lib*.so.*' -exec mv {} "$TREE/lib/" \; &&
+		cat >"$TREE/bin/sshd" <<-'E' && chmod 755 "$TREE/bin/sshd" && works sshd "$TREE/bin/sshd" &&
+			#!/bin/sh
+			p=$0
+			[ ! -L "$p" ] || p=$(readlink -f "$p")
+			d=$(cd "${p%/*}/.." && pwd -P)
+			LD_LIBRARY_PATH=$d/lib exec "$d/libexec/sshd" "$@"
+		E
+		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree sshd "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
+}
+
+get_microsocks() {
+	local socks
+	if socks=$(command -v microsocks) && works microsocks "$socks"; then
+		new_tree microsocks-host && mkdir "$TREE/bin" && ln -s "$socks" "$TREE/bin/microsocks" && commit_tree microsocks "host $socks" || fail_tree
+		return
+	fi
+	new_tree microsocks-debian || return 1
+	debian_root microsocks "$TREE/work" microsocks "$(own_suite)" || {
+		fail_tree
+		return
+	}
+	WHY="Debian's microsocks does not run with this machine's C library"
+	mkdir "$TREE/bin" && mv "$TREE/work/usr/bin/microsocks" "$TREE/bin/" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
+		works microsocks "$TREE/bin/microsocks" && rm -rf "$TREE"/work* && write_sums "$TREE" &&
+		commit_tree microsocks "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
+}
+
+get_tmux() {
+	local tmux
+	if tmux=$(command -v tmux) && works tmux "$tmux"; then
+		new_tree tmux-host && mkdir "$TREE/bin" && ln -s "$tmux" "$TREE/bin/tmux" && commit_tree tmux "host $tmux" || fail_tree
+		return
+	fi
+	new_tree tmux-debian || return 1
+	debian_root tmux "$TREE/work" '(tmux|lib(event-core-2.1-7|event-core-2.1-7t64|systemd0|tinfo6|utempter0))' "$(own_suite)" || {
+		fail_tree
+		return
+	}
+	WHY="Debian's tmux does not run with this machine's C library"
+	mkdir "$TREE/bin" "$TREE/lib" "$TREE/libexec" && mv "$TREE/work/usr/bin/tmux" "$TREE/libexec/tmux" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
+		find "$TREE/work" -path '*/lib/*' -name 'lib*.so.*' -exec mv {} "$TREE/lib/" \; &&
+		cat >"$TREE/bin/tmux" <<-'E' && chmod 755 "$TREE/bin/tmux" && works tmux "$TREE/bin/tmux" &&
+			#!/bin/sh
+			p=$0
+			[ ! -L "$p" ] || p=$(readlink -f "$p")
+			d=$(cd "${p%/*}/.." && pwd -P)
+			LD_LIBRARY_PATH=$d/lib exec "$d/libexec/tmux" "$@"
+		E
+		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree tmux "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
+}
+
+get_session_manager_plugin() {
+	local package=github.com/aws/session-manager-plugin/src/sessionmanagerplugin-main
+	have go || {
+		WHY="go is not installed, it builds $package"
+		return 1
+	}
+	say "building $package"
+	new_tree session-manager-plugin || return 1
+	mkdir "$TREE/bin" && (cd "$here/peers/session-manager-plugin" &&
+		GOFLAGS='' GOWORK=off CGO_ENABLED=0 go build -trimpath -o "$TREE/bin/session-manager-plugin" "$package") >&2 || {
+		WHY="go build $package failed"
+		fail_tree
+		return
+	}
+	write_sums "$TREE" && commit_tree session-manager-plugin "$(plugin_source)" || fail_tree
+}
+
 CACHE=${DBOPS_PEERS_CACHE:-$(default_cache peers)}
 if [ $env = 1 ]; then
 	psql=$("$here/postgres.sh" --where)/client/18/bin/psql
@@ -317,14 +432,16 @@ done
 if [ -n "$missing" ]; then
 	cat >&2 <<-E
 		Install them in one of these ways, then run this again:
-		  Debian           sudo apt install -y awscli npm python3-psycopg2
+		  Debian           sudo apt install -y awscli npm python3-psycopg2 openssh-client openssh-server microsocks tmux
 		  Homebrew         brew install awscli cloud-sql-proxy node; pip install psycopg2-binary
 		  any system       install the AWS CLI as Amazon documents it; go gives cloud-sql-proxy, migrate and migrations, npm node-pg,
 		                   pip psycopg2-binary
 		  or name them     export DBOPS_PEER_AWS=/path/to/aws DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy
 		                   DBOPS_PEER_NODE_PG=/folder/with/node_modules DBOPS_PEER_PSYCOPG=/path/to/python3
 		                   DBOPS_PEER_JDBC=/path/to/postgresql.jar DBOPS_PEER_MIGRATE=/path/to/migrate
-		                   DBOPS_PEER_MIGRATIONS=/folder/of/hydra-kratos-river
+		                   DBOPS_PEER_MIGRATIONS=/folder/of/hydra-kratos-river DBOPS_PEER_SSHD=/path/to/sshd
+		                   DBOPS_PEER_MICROSOCKS=/path/to/microsocks DBOPS_PEER_TMUX=/path/to/tmux
+		                   DBOPS_PEER_SESSION_MANAGER_PLUGIN=/path/to/session-manager-plugin
 	E
 	exit 1
 fi

@@ -8,7 +8,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 chmod 755 "$tmp"
 cd "$tmp"
-unset DBOPS_PEER_{AWS,CLOUD_SQL_PROXY,PSQL,NODE_PG,PSYCOPG,JDBC,MIGRATE,MIGRATIONS} CGO_ENABLED npm_config_cache
+unset DBOPS_PEER_{AWS,CLOUD_SQL_PROXY,PSQL,NODE_PG,PSYCOPG,JDBC,MIGRATE,MIGRATIONS,SSHD,MICROSOCKS,SESSION_MANAGER_PLUGIN} CGO_ENABLED npm_config_cache
 export DBOPS_PEERS_CACHE=$tmp/cache DBOPS_PG_CACHE=$tmp/pg HOME=$tmp
 
 passed=0
@@ -39,7 +39,7 @@ stand_in() {
 # a machine with the usual programs and none of those that matter here
 mkdir bin
 for d in /bin /usr/bin; do for f in "$d"/*; do
-	case ${f##*/} in aws | go | gcc | cc | npm | node | python3* | java | javac | apt-get | apt-config | dpkg-deb) ;; *) ln -sf "$f" bin/ ;; esac
+	case ${f##*/} in aws | ssh | sshd | microsocks | tmux | go | gcc | cc | npm | node | python3* | java | javac | apt-get | apt-config | dpkg-deb) ;; *) ln -sf "$f" bin/ ;; esac
 done; done
 export PATH=$tmp/bin
 
@@ -49,13 +49,18 @@ stand_in bin/aws 'echo "no such version" >&2; exit 127'
 stand_in bin/python3 'echo "No module named psycopg2" >&2; exit 1'
 run 1 "$src/peers.sh"
 for want in 'aws is missing: ' 'cloud-sql-proxy is missing: go is not installed' 'node-pg is missing: npm (Node.js) is not installed' \
-	'psycopg is missing: ' 'migrate is missing: go is not installed' 'migrations is missing: go is not installed' 'sudo apt install -y awscli npm python3-psycopg2' 'DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy' \
+	'psycopg is missing: ' 'migrate is missing: go is not installed' 'migrations is missing: go is not installed' 'sshd is missing: OpenSSH' 'microsocks is missing: ' 'tmux is missing: ' \
+	'session-manager-plugin is missing: go is not installed' 'sudo apt install -y awscli npm python3-psycopg2 openssh-client openssh-server microsocks tmux' 'DBOPS_PEER_CLOUD_SQL_PROXY=/path/to/cloud-sql-proxy' \
 	'DBOPS_PEER_NODE_PG=/folder/with/node_modules DBOPS_PEER_PSYCOPG=/path/to/python3'; do says "$want"; done
 if grep -q 'jdbc is missing' out; then fail "a machine without java wants its driver"; fi
 [ -z "$(ls cache/trees)" ] || fail "something was left"
 ok "a shim with nothing behind it is no aws, a python3 without psycopg2 no psycopg, and what is missing is named"
 
 stand_in bin/aws 'echo aws-cli/2.0.0'
+stand_in bin/ssh true
+stand_in bin/sshd 'echo "OpenSSH_9.2" >&2; exit 1'
+stand_in bin/microsocks 'echo "MicroSocks SOCKS5 Server" >&2; exit 1'
+stand_in bin/tmux 'echo tmux 3.3a'
 # shellcheck disable=SC2016 # the stand-in's own variables
 stand_in bin/go '[ -z "$GOFLAGS" ] || exit 2
 echo call >>"$HOME/go.calls"
@@ -68,6 +73,9 @@ case "$1 $2" in
 	*) exit 4 ;;
 	esac
 	mkdir -p "$GOBIN" && printf "#!/bin/sh\necho %s\n" "$package" >"$GOBIN/$name" && chmod 755 "$GOBIN/$name" ;;
+"build -trimpath")
+	[ "${PWD##*/}" = session-manager-plugin ] && [ -s go.sum ] && [ "$3" = -o ] || exit 7
+	printf "#!/bin/sh\necho 1.3\n" >"$4" && chmod 755 "$4" ;;
 "mod download")
 	if [ -e "$HOME/go.fails" ]; then echo "SECURITY ERROR" >&2; exit 1; fi
 	for module in github.com/ory/hydra/v2:persistence/sql/migrations github.com/ory/kratos:persistence/sql/migrations/sql \
@@ -107,11 +115,14 @@ ok "what npm or go refuses is missing, with its reason, and leaves nothing"
 rm -rf cache ./*.calls
 GOFLAGS=-mod=vendor run 0 "$src/peers.sh"
 run 0 "$src/peers.sh"
-[ "$(cat ./*.calls | grep -c .)" = 4 ] || fail "the second run built or fetched again"
+[ "$(cat ./*.calls | grep -c .)" = 5 ] || fail "the second run built or fetched again"
 says 'NOT TESTED on this machine: jdbc: no java'
 run 0 "$src/peers.sh" --check
 says "host $tmp/bin/aws"
 says "host $tmp/bin/python3"
+says "host $tmp/bin/sshd"
+says "host $tmp/bin/microsocks"
+says "host $tmp/bin/tmux"
 grep -qE '^node-pg +npm pg 8\.[0-9.]+ lock [0-9a-f]{16}$' out || fail "the version of node-postgres is not shown"
 grep -qE '^jdbc +not on this machine: no java$' out || fail "it is not said why there is no JDBC"
 cache/cloud-sql-proxy/bin/cloud-sql-proxy | grep -qx 'github.com/GoogleCloudPlatform/cloud-sql-proxy/v2@v2.*' || fail "the proxy is not there"
@@ -125,7 +136,7 @@ ok "a first run brings all, a second one does nothing, and what is left out is s
 for want in "$tmp/pg/client/18/bin/psql" pg-cursor 'python got: some.py' 'JDBC none: no java' 'ready in'; do says "$want"; done
 ok "--env names what the tests run, and what they cannot"
 
-for f in cloud-sql-proxy/bin/cloud-sql-proxy node-pg/node_modules/pg/index.js migrate/bin/migrate migrations/kratos/1_a.up.sql; do
+for f in cloud-sql-proxy/bin/cloud-sql-proxy session-manager-plugin/bin/session-manager-plugin node-pg/node_modules/pg/index.js migrate/bin/migrate migrations/kratos/1_a.up.sql; do
 	echo more >>cache/$f
 	run 1 "$src/peers.sh" --check
 	says "not ready in $tmp/cache: ${f%%/*}"
@@ -169,6 +180,12 @@ says "DBOPS_PEER_NODE_PG names $tmp/empty, which does not run"
 DBOPS_PEER_AWS=$tmp/mine DBOPS_PEER_PSYCOPG=$tmp/mine run 0 "$src/peers.sh"
 ok "one that somebody named is used, or refused by name"
 
+run 0 "$src/peers.sh" --only cloud-sql-proxy
+says "ready in $tmp/cache: cloud-sql-proxy"
+run 1 "$src/peers.sh" --only nobody
+says '--only wants one of: aws cloud-sql-proxy'
+ok "one alone can be had where others cannot"
+
 # ---- a machine with java ----
 
 stand_in bin/aws 'echo aws-cli/2.0.0'
@@ -207,10 +224,12 @@ if grep -E 'resolved|https?:' "$lock" "${lock%-lock.json}.json" >out; then fail 
 [ "$(grep -c '"node_modules/' "$lock")" = "$(grep -cE '"integrity": "sha512-[A-Za-z0-9+/]{86}=="' "$lock")" ] || fail "a package has no checksum"
 ok "the lock of node-postgres has a checksum for every package, and no registry's name"
 
-for module in $(awk '$2 ~ /^v[0-9]/ { print $1 "@" $2 }' "$src/peers/migrations/go.mod"); do
-	grep -qE "^${module%@*} ${module#*@} h1:[A-Za-z0-9+/]{43}=$" "$src/peers/migrations/go.sum" || fail "$module has no checksum"
+for peer in migrations session-manager-plugin; do
+	for module in $(awk '$2 ~ /^v[0-9]/ { print $1 "@" $2 }' "$src/peers/$peer/go.mod"); do
+		grep -qE "^${module%@*} ${module#*@} h1:[A-Za-z0-9+/]{43}=$" "$src/peers/$peer/go.sum" || fail "$module has no checksum"
+	done
 done
-ok "the modules of the migrations have checksums"
+ok "the modules of the migrations and of the plugin have checksums"
 
 # ---- require.sh ----
 

@@ -84,16 +84,16 @@ type entryJSON struct {
 }
 
 func runAuditList(ctx context.Context, c *cli, o *auditListOptions) error {
-	s, err := c.auditLog(ctx)
+	a, err := c.app()
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer a.Close()
 	f := audit.Filter{Run: o.run, Target: o.target, Actor: o.actor, Limit: o.limit}
 	if o.since > 0 {
 		f.Since = time.Now().Add(-o.since)
 	}
-	all, err := s.Log.List(ctx, s.DB.Read(), f)
+	all, err := a.AuditEntries(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -145,13 +145,13 @@ Exit status: 0 the log is what was signed; 1 it could not be read; 5 it is not.`
 }
 
 func runAuditVerify(ctx context.Context, c *cli, since int64, anchor string) error {
-	s, err := c.auditLog(ctx)
+	a, err := c.app()
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer a.Close()
 	start := time.Now()
-	r, err := s.Log.Verify(ctx, since)
+	r, err := a.VerifyAudit(ctx, since)
 	if err != nil {
 		return err
 	}
@@ -173,6 +173,11 @@ func runAuditVerify(ctx context.Context, c *cli, since int64, anchor string) err
 	if err != nil {
 		return err
 	}
+	s, err := a.ReadStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
 	kept, err := s.Log.CheckAnchor(ctx, text)
 	if err == nil && !c.json() {
 		_, err = fmt.Fprintf(c.out, "it extends the anchored checkpoint of %d entries\n", kept.Size)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -176,7 +175,7 @@ the source is not touched.`,
   dbops backup restore -e prod billing --at 2026-11-28T03:15:00Z --to billing-before
   dbops backup restore -e prod billing --backup rds:billing-prod-2026-11-28 --to billing-copy`, backup.RestoreKind,
 		func(*cobra.Command, *app.App, string) (any, error) {
-			at, err := moment(o.at)
+			at, err := app.Moment(o.at)
 			if err != nil {
 				return nil, err
 			}
@@ -200,17 +199,6 @@ the source is not touched.`,
 	return cmd
 }
 
-func moment(s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	at, err := time.Parse(time.RFC3339, strings.Replace(s, " ", "T", 1)) // as the tables show it
-	if err != nil {
-		return at, fault.Newf(fault.Usage, "read the flags", "%q is no moment", s).Hint("write it as in 2026-11-28T03:15:00Z or 2026-11-28T04:15:00+01:00")
-	}
-	return at, nil
-}
-
 func newBackupDrillCmd(c *cli) *cobra.Command {
 	o := &backupOptions{}
 	cmd := newBackupChange(c, o, "drill -e ENV INSTANCE", "Prove that a restore works, and measure it",
@@ -221,7 +209,7 @@ A drill that finds a mismatch or misses a target ends with status 5.`,
 		`  dbops backup drill -e staging main --yes
   dbops backup drill -e prod billing --database billing -o json`, backup.DrillKind,
 		func(_ *cobra.Command, a *app.App, instance string) (any, error) {
-			at, err := moment(o.at)
+			at, err := app.Moment(o.at)
 			if err != nil {
 				return nil, err
 			}

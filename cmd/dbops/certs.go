@@ -37,8 +37,7 @@ type certsOptions struct {
 	dirs          []string
 }
 
-// kits is where fetch and create-client write when they are told nothing else.
-const kits = "certs"
+const kits = app.KitsDir
 
 func (o *certsOptions) request() app.CertsRequest {
 	return app.CertsRequest{Environment: o.env, Instance: o.instance, CAFile: o.caFile, Offline: o.offline, Folders: o.dirs, Below: kits}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,7 +55,7 @@ func runCertsCreateClient(ctx context.Context, c *cli, o *certsClientOptions) er
 	}
 	dir := o.dir
 	if dir == "" {
-		dir = kitDir("", o.env, o.instance) + "-" + o.name
+		dir = app.KitDir("", o.env, o.instance) + "-" + o.name
 	}
 	request, err := a.ClientRequest(ctx, o.env, o.instance, o.name, dir, o.database, o.user)
 	if closeErr := a.Close(); err == nil {
@@ -168,12 +167,7 @@ func (c *cli) rotate(ctx context.Context, f changeFlags, want app.Change) error 
 	if err != nil {
 		return err
 	}
-	for i := range p.Findings {
-		if other := &p.Findings[i]; other.Check == "unfinished-run" && other.Severity == op.Warn {
-			other.Severity = op.Block
-			other.Remedy = "when it has ended, make the plan again: " + other.Remedy[strings.LastIndex(other.Remedy, "dbops "):]
-		}
-	}
+	app.Alone(p)
 	switch {
 	case f.plan:
 		return c.planned(ctx, a, f, p)

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -51,14 +50,6 @@ Exit status: 0 written; 1 failed, and nothing was written; 2 usage or configurat
 	fs.StringVar(&o.CAFile, "ca-file", "", "the CAs in this file, in place of those that dbops.yaml or the provider names")
 	fs.BoolVar(&o.Offline, "no-handshake", false, "do not look whether they verify the server")
 	return cmd
-}
-
-// kitDir is the folder for an instance's files.
-func kitDir(dir, env, instance string) string {
-	if dir == "" {
-		dir = filepath.Join(kits, env+"-"+instance)
-	}
-	return dir
 }
 
 // tools checks the names after --for.
@@ -115,7 +106,7 @@ func runCertsFetch(ctx context.Context, c *cli, o *certsFetchOptions) error {
 		return err
 	}
 	defer a.Close()
-	o.Dir = kitDir(o.Dir, o.Environment, o.Instance)
+	o.Dir = app.KitDir(o.Dir, o.Environment, o.Instance)
 	k, err := a.FetchKit(ctx, o.KitRequest)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"dbops/internal/op"
 	"dbops/internal/op/sshsig"
 	"dbops/internal/state"
+	"dbops/internal/upgrade"
 )
 
 // changeFlags are those of every command that changes something.
@@ -193,13 +194,8 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 	if err != nil {
 		return err
 	}
-	if f.detach && !engine.Store().Team() {
-		flag := "--detach"
-		if f.queue != "" {
-			flag = "--on"
-		}
-		return fault.Newf(fault.Usage, p.Title, "%s leaves a run to the workers of a team, and the state is a file of one person, which has none", flag).
-			Hint("nothing was begun: leave %s out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml", flag)
+	if err := f.mayDetach(engine, p.Title); err != nil {
+		return err
 	}
 	if r, err := engine.Run(ctx, p.RunID()); err == nil && r.State.Ended() {
 		return c.wasRun(ctx, engine, r)
@@ -234,6 +230,19 @@ func (c *cli) run(ctx context.Context, a *app.App, f changeFlags, p *op.Plan) er
 		return c.detached(ctx, engine, r)
 	}
 	return c.follow(ctx, engine, r.ID, before)
+}
+
+// mayDetach refuses to leave a run to workers that nobody has.
+func (f *changeFlags) mayDetach(engine *op.Engine, what string) error {
+	if !f.detach || engine.Store().Team() {
+		return nil
+	}
+	flag := "--detach"
+	if f.queue != "" {
+		flag = "--on"
+	}
+	return fault.Newf(fault.Usage, what, "%s leaves a run to the workers of a team, and the state is a file of one person, which has none", flag).
+		Hint("nothing was begun: leave %s out; a team shares its state in PostgreSQL: state: postgres://... in dbops.yaml", flag)
 }
 
 // wasRun ends the second run of a plan, which changes nothing.
@@ -436,18 +445,26 @@ func runError(r state.Run) error {
 	case state.Done, state.Undone:
 		return nil
 	case state.Gate:
-		return fault.Newf(fault.Unapproved, what, "it waits: %s", r.Problem).Hint("dbops runs decide %s continue, or undo, or abandon", r.ID)
+		return fault.Newf(fault.Unapproved, what, "it waits: %s", r.Problem).Hint("%s", gateHint(r))
 	case state.Parked:
 		hint := fmt.Sprintf("dbops runs decide %s %s", r.ID, strings.Join(r.Verbs, "|"))
 		if r.Hint != "" {
 			hint = r.Hint + "; then " + hint
 		}
-		return fault.Newf(fault.Failed, what, "step %s: %s", r.Step, r.Problem).Hint("%s", hint)
+		return fault.Newf(fault.Failed, what, "step %s: %s", r.Step, r.Problem).Hint("%s", hint+upgrade.GoesBack(r))
 	case state.Cancelled:
 		return fault.Newf(fault.Failed, what, "%s; nothing was changed", orText(r.Problem, "cancelled"))
 	default:
 		return fault.Newf(fault.Failed, what, "%s", orText(r.Problem, string(r.State))).Hint("%s", orText(r.Hint, "dbops runs show "+r.ID))
 	}
+}
+
+// gateHint says how a run goes on that waits at its gate.
+func gateHint(r state.Run) string {
+	if r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind {
+		return fmt.Sprintf("dbops upgrade cutover -e %[1]s %[2]s goes on; dbops upgrade rollback -e %[1]s %[2]s takes it back", r.Environment, r.Instance)
+	}
+	return fmt.Sprintf("dbops runs decide %s continue, or undo, or abandon", r.ID)
 }
 
 func orText(s, fallback string) string {
@@ -463,6 +480,6 @@ func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05Z07
 // printBack tells how to get back from what a run did.
 func (c *cli) printBack(ctx context.Context, w io.Writer, engine *op.Engine, r state.Run) {
 	if p, err := engine.PlanOf(ctx, r.PlanHash); err == nil && p.Back != "" { // of another version: it is not known
-		fmt.Fprintf(w, "back: %s\n", oneBlock(p.Back))
+		fmt.Fprintf(w, "back: %s\n", oneBlock(upgrade.BackOf(p, r.ID)))
 	}
 }

@@ -44,8 +44,8 @@ func newConfigCheckCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check dbops.yaml and list every mistake",
-		Long: `Read dbops.yaml as every command does, and list every mistake with file, line, column and the right spelling. Nothing
-is contacted.
+		Long: `Read dbops.yaml as every command does, and list every mistake with file, line, column and the right spelling; then the
+allowed signers, and that everybody under serve.users has a key there. Nothing is contacted.
 
 Exit status: 0 it is right; 2 it is not, or there is none.`,
 		Example: "  dbops config check\n  dbops config check --config infra/dbops.yaml",
@@ -53,6 +53,9 @@ Exit status: 0 it is right; 2 it is not, or there is none.`,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := c.load()
 			if err != nil {
+				return err
+			}
+			if err := app.CheckGuests(cfg); err != nil {
 				return err
 			}
 			out := configCheckJSON{Schema: "dbops/config-check/v1", Path: cfg.Path, Environments: cfg.EnvironmentNames()}

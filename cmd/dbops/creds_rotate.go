@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,7 +85,7 @@ func runCredsRotate(ctx context.Context, c *cli, o *rotateOptions, args []string
 	pick := app.CredentialPick{Environment: o.env, Instance: o.instance, Containers: args}
 	if o.olderThan != "" {
 		var err error
-		if pick.OlderThan, err = parseAge(o.olderThan); err != nil {
+		if pick.OlderThan, err = app.ParseAge(o.olderThan); err != nil {
 			return err
 		}
 	}
@@ -125,22 +124,4 @@ func runCredsRotate(ctx context.Context, c *cli, o *rotateOptions, args []string
 		})
 	}
 	return c.changes(ctx, a, o.changeFlags, wants)
-}
-
-// parseAge reads 90d, 12w, or what time.ParseDuration reads.
-func parseAge(s string) (time.Duration, error) {
-	day := 24 * time.Hour
-	for unit, d := range map[string]time.Duration{"d": day, "w": 7 * day} {
-		if n, ok := strings.CutSuffix(s, unit); ok {
-			var count int
-			if _, err := fmt.Sscanf(n, "%d", &count); err == nil && fmt.Sprint(count) == n && count > 0 {
-				return time.Duration(count) * d, nil
-			}
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d <= 0 {
-		return 0, fault.Newf(fault.Usage, "read the arguments", "%q is no age", s).Hint("as in 90d, 12w or 36h")
-	}
-	return d, nil
 }

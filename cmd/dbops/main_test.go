@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"dbops/internal/sandbox"
+	"dbops/internal/sandbox/island"
 	"dbops/internal/sandbox/pgbin"
 	"dbops/internal/sandbox/play"
 )
@@ -28,6 +29,7 @@ type fixture struct {
 var shared fixture
 
 func TestMain(m *testing.M) {
+	island.Main()
 	if filepath.Base(os.Args[0]) == programName {
 		os.Exit(run())
 	}
@@ -117,7 +119,7 @@ func environ(t testing.TB, extra ...string) []string {
 	env := append([]string{
 		"PATH=" + filepath.Dir(shared.program) + ":" + filepath.Dir(psqlPath(t)) + ":" + os.Getenv("PATH"),
 		"HOME=" + home, "XDG_RUNTIME_DIR=" + filepath.Join(home, "run"), "XDG_CONFIG_HOME=" + filepath.Join(home, "config"),
-		"LANG=C.UTF-8", "TZ=UTC", "NO_COLOR=1", "GORACE=halt_on_error=1 exitcode=66",
+		"LANG=C.UTF-8", "TZ=UTC", "NO_COLOR=1", "GORACE=halt_on_error=1 exitcode=66 atexit_sleep_ms=0", // else each process sleeps for a second at its end
 	}, shared.env...)
 	return append(env, extra...)
 }
@@ -166,10 +168,12 @@ func runScripts(t *testing.T, dir string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fault":  cmdFault,
 			"status": cmdExitStatus,
+			"until":  cmdUntil,
 			"field":  cmdField,
 			"edit":   cmdEdit,
 			"tamper": cmdTamper,
 			"run_id": cmdRunID,
+			"match":  cmdMatch,
 		},
 	})
 }

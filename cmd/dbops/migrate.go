@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +10,6 @@ import (
 	"dbops/internal/app"
 	"dbops/internal/fault"
 	"dbops/internal/migrate"
-	"dbops/internal/migrate/source"
 )
 
 func newMigrateCmd(c *cli) *cobra.Command {
@@ -124,7 +120,7 @@ func runMigrateUp(ctx context.Context, c *cli, o *migrateUpFlags, names []string
 
 // with reads the flags, and does something with the folders that are meant.
 func (o *migrateUpFlags) with(c *cli, names []string, do func(a *app.App, asks []migrate.Ask, to *int64) error) error {
-	to, err := parseVersion("--to", o.to)
+	to, err := app.ParseVersion("--to", o.to)
 	if err != nil {
 		return err
 	}
@@ -147,7 +143,7 @@ func (o *migrateUpFlags) asked(a *app.App, names []string, to *int64) ([]migrate
 		if err != nil {
 			return nil, err
 		}
-		return []migrate.Ask{one}, hasVersion(one, *to, o.env)
+		return []migrate.Ask{one}, app.HasVersion(one, *to, o.env)
 	}
 	asks, err := a.Asked(o.pick(names))
 	if err == nil && len(asks) == 0 {
@@ -162,37 +158,11 @@ func (o *migrateUpFlags) wants(asks []migrate.Ask, to *int64, rehearseSaid bool)
 	if err != nil {
 		return nil, err
 	}
-	for _, one := range asks {
-		last := len(wants) - 1
-		if last < 0 || wants[last].Instance != one.Target.Instance {
-			rehearse := o.rehearse || (!rehearseSaid && one.Target.Protected)
-			wants = append(wants, app.Change{Environment: o.env, Instance: one.Target.Instance, Kind: migrate.UpKind, Request: &migrate.UpRequest{
-				To: to, Late: o.outOfOrder, Manner: manner, Concurrency: o.concurrency, KeepGoing: o.keepGoing, Rehearse: rehearse,
-			}})
-			last++
-		}
-		r, ok := wants[last].Request.(*migrate.UpRequest)
-		if ok {
-			r.Sets = append(r.Sets, one.Set.String())
-		}
+	up := app.UpOptions{To: to, Late: o.outOfOrder, Manner: manner, Concurrency: o.concurrency, KeepGoing: o.keepGoing}
+	if o.rehearse || rehearseSaid {
+		up.Rehearse = &o.rehearse
 	}
-	return wants, nil
-}
-
-// parseVersion reads a version; nil for "".
-func parseVersion(what, s string) (*int64, error) {
-	if s == "" {
-		return nil, nil //nolint:nilnil // nothing was asked for
-	}
-	if s == "none" {
-		none := int64(-1)
-		return &none, nil
-	}
-	v, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
-	if err != nil || v < 0 {
-		return nil, fault.Newf(fault.Usage, "read "+what, "%q is no version", s).Hint("a version is the number that a file's name begins with")
-	}
-	return &v, nil
+	return app.UpChanges(asks, up), nil
 }
 
 type migrateDownOptions struct {
@@ -289,7 +259,7 @@ func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 	if err != nil {
 		return err
 	}
-	to, err := parseVersion("VERSION", args[1])
+	to, err := app.ParseVersion("VERSION", args[1])
 	if err != nil {
 		return err
 	}
@@ -310,31 +280,11 @@ func runMigrateGoto(ctx context.Context, c *cli, o *migrateDownOptions, args []s
 	if err := now[i].Err(); err != nil {
 		return err
 	}
-	rehearse := o.rehearse || (!rehearseSaid && one.Target.Protected)
-	want := app.Change{Environment: o.env, Instance: one.Target.Instance, Kind: migrate.UpKind}
-	if v := now[i].Version; v != nil && (to == nil || *to < *v) {
-		want.Kind = migrate.DownKind
-		want.Request = migrate.DownRequest{Set: one.Set.String(), To: to, Manner: manner, Rehearse: rehearse}
-	} else {
-		if to == nil {
-			none := int64(-1)
-			to = &none
-		} else if err := hasVersion(one, *to, o.env); err != nil {
+	want := app.GotoChange(one, now[i], to, manner, o.rehearse || (!rehearseSaid && one.Target.Protected))
+	if want.Kind == migrate.UpKind && to != nil {
+		if err := app.HasVersion(one, *to, o.env); err != nil {
 			return err
 		}
-		want.Request = migrate.UpRequest{Sets: []string{one.Set.String()}, To: to, Manner: manner, Rehearse: rehearse}
 	}
 	return c.change(ctx, o.changeFlags, want)
-}
-
-// hasVersion refuses a version that a folder does not have.
-func hasVersion(one migrate.Ask, v int64, env string) error {
-	f, err := source.Read(one.Set.Folder)
-	if err != nil {
-		return err
-	}
-	if _, _, ok := f.Find(v); !ok && v >= 0 {
-		return fault.Newf(fault.Usage, fmt.Sprintf("go to version %d", v), "%s has no such version", one.Set.Folder).Hint("dbops migrate status -e %s %s", env, one.Set)
-	}
-	return nil
 }

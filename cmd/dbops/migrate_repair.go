@@ -48,7 +48,7 @@ Exit status: without a choice 0 nothing to repair, 5 something is; else as for e
 }
 
 func runMigrateRepair(ctx context.Context, c *cli, o *migrateRepairOptions, args []string) error {
-	at, err := parseVersion("--at", o.at)
+	at, err := app.ParseVersion("--at", o.at)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (c *cli) inspectMigrations(ctx context.Context, p app.MigrationPick) error 
 	if err != nil {
 		return err
 	}
-	ways, err := c.repairWays(ctx, a, one, f)
+	ways, err := a.RepairWays(ctx, one, f)
 	if err != nil {
 		return err
 	}
@@ -107,50 +107,6 @@ func (c *cli) inspectMigrations(ctx context.Context, p app.MigrationPick) error 
 		return fault.Newf(fault.Findings, "look at the migrations of "+one.Target.String()+"/"+one.Set.String(), "they need repair").Hint("%s", strings.Join(ways, "; or "))
 	}
 	return nil
-}
-
-// repairWays are the commands that lead out, the likeliest first.
-func (c *cli) repairWays(ctx context.Context, a *app.App, one migrate.Ask, f migrate.RepairFacts) (out []string, err error) {
-	if f.Cut != nil && f.Cut.Run != "" && f.Held == "" {
-		engine, err := a.Engine(ctx, app.EngineOptions{})
-		if err != nil {
-			return nil, err
-		}
-		if r, err := engine.Run(ctx, f.Cut.Run); err == nil && !r.State.Ended() { // it goes on with all that it was to do
-			return []string{"dbops runs resume " + r.ID}, nil
-		}
-	}
-	return repairCommands(one, f), nil
-}
-
-func repairCommands(one migrate.Ask, f migrate.RepairFacts) (out []string) {
-	base := "dbops migrate repair -e " + one.Target.Environment + " " + one.Set.String()
-	if f.Held != "" {
-		return []string{"wait: " + f.Held + " migrates it now"}
-	}
-	if f.Cut != nil && f.Cut.CanResume {
-		out = append(out, base+" --resume")
-	}
-	for _, match := range []bool{true, false} {
-		for _, v := range f.Versions {
-			if (v.Compared && len(v.Differs) == 0) == match {
-				version := "none"
-				if v.Version >= 0 {
-					version = fmt.Sprint(v.Version)
-				}
-				out = append(out, fmt.Sprintf("%s --at %s --reason '...'", base, version))
-			}
-		}
-	}
-	if len(f.Changed) > 0 && len(f.Unknown) == 0 {
-		out = append(out, base+" --accept-changed --reason '...'")
-	}
-	for _, i := range f.Invalid {
-		if f.Cut == nil {
-			out = append(out, "drop index concurrently "+i)
-		}
-	}
-	return out
 }
 
 func repairText(one migrate.Ask, f migrate.RepairFacts, ways []string) string {
@@ -219,7 +175,7 @@ One that golang-migrate or Encore migrated needs no baseline. dbops compares the
 		Example: "  dbops migrate baseline -e staging legacy 12 --plan\n  dbops migrate baseline -e staging legacy 12 --reason 'made by hand in 2024' --yes",
 		Args:    takes("DATABASE", "VERSION"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := parseVersion("VERSION", args[1])
+			v, err := app.ParseVersion("VERSION", args[1])
 			if err != nil {
 				return err
 			}

@@ -280,7 +280,7 @@ select 4;
 	}
 }
 
-// pgbenchJudges runs pgbench on both clouds at once.
+// pgbenchJudges runs pgbench on both clouds at once: so many transactions, as a time would go by with logins on a busy machine.
 func pgbenchJudges(t *testing.T, p *runningProxy) {
 	t.Helper()
 	pgbench := client(t, "pgbench", 18)
@@ -289,11 +289,11 @@ func pgbenchJudges(t *testing.T, p *runningProxy) {
 		name, query string
 		args        []string
 	}{
-		{"of 32 clients", "sslmode=disable", []string{"-c", "32", "-T", "3"}},
-		{"of 32 clients over TLS", sealed, []string{"-c", "32", "-T", "3"}},
-		{"that connects for each transaction", "sslmode=disable", []string{"-C", "-c", "8", "-T", "2"}},
-		{"that connects for each transaction over TLS", sealed, []string{"-C", "-c", "8", "-T", "2"}},
-		{"with prepared statements", sealed, []string{"-M", "prepared", "-c", "32", "-T", "3"}},
+		{"of 32 clients", "sslmode=disable", []string{"-c", "32", "-t", "100"}},
+		{"of 32 clients over TLS", sealed, []string{"-c", "32", "-t", "100"}},
+		{"that connects for each transaction", "sslmode=disable", []string{"-C", "-c", "8", "-t", "20"}},
+		{"that connects for each transaction over TLS", sealed, []string{"-C", "-c", "8", "-t", "20"}},
+		{"with prepared statements", sealed, []string{"-M", "prepared", "-c", "32", "-t", "100"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var wg sync.WaitGroup

@@ -30,14 +30,29 @@ type runningProxy struct {
 	stderr *bytes.Buffer
 	done   chan struct{}
 	err    error // of its end, once done is closed
+
+	mu     sync.Mutex
+	events strings.Builder
 }
 
 // startProxy runs `dbops proxy -o json` with more arguments and waits until it listens. It ends with the test.
 func startProxy(t *testing.T, args ...string) *runningProxy {
 	t.Helper()
-	p := &runningProxy{stderr: &bytes.Buffer{}, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), shared.program, append([]string{"-o", "json", "proxy"}, args...)...)
-	p.cmd.Env = environ(t)
+	return startProxyIn(t, environ(t), args...)
+}
+
+// startProxyIn is startProxy in an environment of its own.
+func startProxyIn(t *testing.T, env []string, args ...string) *runningProxy {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), shared.program, append([]string{"-o", "json", "proxy"}, args...)...)
+	cmd.Env = env
+	return start(t, cmd)
+}
+
+// start starts a proxy that writes JSON.
+func start(t *testing.T, cmd *exec.Cmd) *runningProxy {
+	t.Helper()
+	p := &runningProxy{cmd: cmd, stderr: &bytes.Buffer{}, done: make(chan struct{})}
 	p.cmd.Stderr = p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -52,7 +67,10 @@ func startProxy(t *testing.T, args ...string) *runningProxy {
 		t.Fatalf("the proxy said %q and %v", lines.Text(), p.cmd.Wait())
 	}
 	go func() {
-		for lines.Scan() { // its events
+		for lines.Scan() {
+			p.mu.Lock()
+			p.events.WriteString(lines.Text() + "\n")
+			p.mu.Unlock()
 		}
 		p.err = p.cmd.Wait()
 		close(p.done)
@@ -66,6 +84,13 @@ func startProxy(t *testing.T, args ...string) *runningProxy {
 		}
 	})
 	return p
+}
+
+// said are the events so far.
+func (p *runningProxy) said() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.events.String()
 }
 
 func (p *runningProxy) uri(t *testing.T, database string) string {

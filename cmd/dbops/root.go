@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -23,13 +24,14 @@ type cli struct {
 	out, err io.Writer
 	getenv   func(string) string
 
+	ended context.Context // ends as a command's does, but not with ctrl+c; nil where nothing else ends it
+
 	configPath string
 	output     string
 	verbose    bool
 
-	ended   context.Context //nolint:containedctx // ends by SIGTERM and SIGHUP only: psql has Ctrl-C for itself
-	screen  bool            // the terminal UI draws: nothing else may write to the terminal
-	running bool            // a command's own code has been reached: an error is no longer one of usage
+	screen  bool // the terminal UI draws: nothing else may write to the terminal
+	running bool // a command's own code has been reached: an error is no longer one of usage
 }
 
 const rootLong = `dbops operates PostgreSQL on Amazon RDS, on Google Cloud SQL, or anywhere else.
@@ -41,6 +43,8 @@ Exit status: 0 done, or nothing to do; 1 failed; 2 usage or configuration; 3 blo
 4 approval or confirmation missing; 5 findings; 130 interrupted.`
 
 const rootExample = `  dbops                                  the terminal UI
+  dbops --read-only --theme light        the same, to look and not to touch
+  dbops --accessible                     the same for screen readers: read out line by line, no redraws
   dbops status -e prod                   every instance of prod
   dbops proxy -e prod                    one local port for all databases of prod
   dbops psql -e prod shop                psql on the database shop, read only
@@ -48,6 +52,7 @@ const rootExample = `  dbops                                  the terminal UI
   dbops sandbox up                       a local cloud to try all of it on`
 
 func newRootCmd(c *cli) *cobra.Command {
+	var look screenOptions
 	showVersion := false // cobra's own answer knows no -o
 	cmd := &cobra.Command{
 		Use:           "dbops",
@@ -67,9 +72,10 @@ func newRootCmd(c *cli) *cobra.Command {
 			if showVersion {
 				return runVersion(c, true)
 			}
-			return runTUI(cmd.Context(), c, cmd)
+			return runTUI(cmd.Context(), c, cmd, &look)
 		},
 	}
+	look.add(cmd)
 	cmd.Flags().BoolVar(&showVersion, "version", false, "show the version")
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.configPath, "config", "", "the dbops.yaml to use (default: $DBOPS_CONFIG, else found upward from here, else in the XDG config folder)")
@@ -77,9 +83,9 @@ func newRootCmd(c *cli) *cobra.Command {
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "show causes and log lines on standard error")
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(
-		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c),
+		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c), newSessionsCmd(c),
 		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newUpgradeCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newMigrateCmd(c), newCertsCmd(c), newCredsCmd(c),
-		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newStateCmd(c),
+		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newServeCmd(c), newStateCmd(c),
 		newEncoreCmd(c), newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
 	)
 	return cmd
@@ -178,15 +184,24 @@ func (c *cli) appLogging(log *slog.Logger) (*app.App, error) {
 }
 
 func (c *cli) load() (*config.Config, error) {
-	cwd, err := os.Getwd()
-	if err != nil {
-		return nil, fault.New(fault.Config, "find dbops.yaml", err)
-	}
-	path, err := config.Find(c.configPath, c.getenv, cwd)
+	path, err := c.findConfig()
 	if err != nil {
 		return nil, err
 	}
 	return config.Load(path)
+}
+
+// findConfig is the path of the dbops.yaml in use, whether it can be read or not.
+func (c *cli) findConfig() (string, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return "", fault.New(fault.Config, "find dbops.yaml", err)
+	}
+	path, err := config.Find(c.configPath, c.getenv, cwd)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
 }
 
 // log writes to standard error when -v asks for it.

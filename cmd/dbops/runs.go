@@ -30,7 +30,7 @@ with dbops runs resume, or with a worker of a team.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRunsListCmd(c), newRunsShowCmd(c), newRunsWatchCmd(c), newRunsResumeCmd(c), newRunsDecideCmd(c),
+	cmd.AddCommand(newRunsListCmd(c), newRunsShowCmd(c), newRunsWatchCmd(c), newRunsResumeCmd(c), newRunsCarryCmd(c), newRunsDecideCmd(c),
 		newRunsVerbCmd(c, "cancel", state.Cancel, "Stop the step that runs", `The step stops, and the run waits for a decision: retry, undo or abandon. Status 0 says that it was told to, or was stopped.`),
 		newRunsVerbCmd(c, "retry", state.Retry, "Take the step again that failed", `The step is taken again. It looks before it acts, so nothing is done twice.`),
 		newRunsVerbCmd(c, "continue", state.Continue, "Pass a gate", `The run goes on with the step after the gate.`),
@@ -213,12 +213,20 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 // nextOf is what to do about a run.
 func nextOf(r state.Run) string {
 	switch {
+	case r.State == state.Gate:
+		return gateHint(r)
 	case len(r.Verbs) > 0:
 		decide := fmt.Sprintf("dbops runs decide %s %s", r.ID, strings.Join(r.Verbs, "|"))
 		if r.Hint != "" {
-			return oneBlock(r.Hint) + "; then " + decide
+			decide = oneBlock(r.Hint) + "; then " + decide
 		}
-		return decide
+		return decide + upgrade.GoesBack(r)
+	case r.Interrupted() && r.Kind == upgrade.RollbackKind: // which nothing undoes
+		return fmt.Sprintf("dbops upgrade rollback -e %s %s, or dbops runs resume %s, goes on", r.Environment, r.Instance, r.ID)
+	case r.Interrupted() && (r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind): // undo is no way back once clients are switched
+		return fmt.Sprintf("dbops runs resume %s goes on; dbops upgrade rollback -e %s %s goes back", r.ID, r.Environment, r.Instance)
+	case r.Interrupted() && r.Kind == upgrade.CleanupKind:
+		return fmt.Sprintf("dbops runs resume %s goes on; dbops runs abandon %s leaves what was done", r.ID, r.ID)
 	case r.Interrupted():
 		return fmt.Sprintf("dbops runs resume %s goes on; dbops runs undo %s changes back, and abandon leaves, what was done", r.ID, r.ID)
 	case r.State == state.Queued && !r.Alive:
@@ -317,8 +325,13 @@ func runRunsWatch(ctx context.Context, c *cli, id string) error {
 	if err != nil {
 		return err
 	}
+	return c.watch(ctx, e, r, 0)
+}
+
+// watch follows a run of which some events are known.
+func (c *cli) watch(ctx context.Context, e *op.Engine, r state.Run, before int64) error {
 	tell, told := c.teller(r.ID)
-	r, err = e.Watch(ctx, r.ID, 0, tell)
+	r, err := e.Watch(ctx, r.ID, before, tell)
 	told(r)
 	if err != nil {
 		return err

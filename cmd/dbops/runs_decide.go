@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,11 +14,14 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
+	"dbops/internal/upgrade"
 )
 
 type decideOptions struct {
 	changeFlags
 	run, verb, reason string
+
+	goesBack bool // a rollback follows at once, which lets clients in
 }
 
 // add adds the flags of a decision.
@@ -113,17 +117,20 @@ func runRunsDecide(ctx context.Context, c *cli, o *decideOptions) error {
 			return err
 		}
 		if stopped, err := e.Attach(ctx, r.ID, 0, nil); err != nil || stopped.State.Ended() { // before anything was changed
-			return c.decided(ctx, e, stopped, verb, err)
+			return c.decided(ctx, e, stopped, o, err)
 		}
 	}
-	if err := e.Tell(ctx, r.ID, verb, who, o.reason); err != nil {
+	err = e.Tell(ctx, r.ID, verb, who, o.reason)
+	if told, ok := errors.AsType[*op.ToldError](err); ok {
+		fmt.Fprintf(c.err, "%s: following run %s\n", told, r.ID)
+	} else if err != nil {
 		return err
 	}
 	if verb == state.Cancel && !r.Interrupted() {
 		return c.cancelled(ctx, e, r)
 	}
 	r, err = c.attach(ctx, e, r.ID, before)
-	return c.decided(ctx, e, r, verb, err)
+	return c.decided(ctx, e, r, o, err)
 }
 
 // stopping is how long a decision waits for a step that was told to stop.
@@ -143,14 +150,22 @@ func (c *cli) stopped(ctx context.Context, e *op.Engine, r state.Run, verb state
 }
 
 // decided ends a decision about a run: it is well if what was asked for happened.
-func (c *cli) decided(ctx context.Context, e *op.Engine, r state.Run, verb state.Verb, err error) error {
+func (c *cli) decided(ctx context.Context, e *op.Engine, r state.Run, o *decideOptions, err error) error {
 	if err != nil {
 		return err
 	}
+	verb := state.Verb(o.verb)
 	var text string
 	switch {
 	case verb == state.Abandon && r.State == state.Failed:
 		text = "is ended as it is; nothing was changed back"
+		steps, err := e.Journal(ctx, r.ID)
+		if err != nil {
+			return err
+		}
+		if out := shutOut(r, steps); out != "" && !o.goesBack {
+			fmt.Fprintln(c.err, out)
+		}
 	case (verb == state.Cancel || verb == state.Abandon || verb == state.UndoRun) && r.State == state.Cancelled:
 		text = "is cancelled; nothing was changed"
 	case verb == state.Cancel && r.State == state.Parked:
@@ -163,6 +178,15 @@ func (c *cli) decided(ctx context.Context, e *op.Engine, r state.Run, verb state
 	}
 	_, err = fmt.Fprintf(c.out, "%s %s\n", r.ID, text)
 	return err
+}
+
+// shutOut says of a run that shuts clients out how they get in again; empty: it does not.
+func shutOut(r state.Run, steps []state.Step) string {
+	since := upgrade.ShutOutSince(r.Kind, steps)
+	if since.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("! clients are shut out since %s, and stay so: dbops upgrade rollback -e %s %s lets them in again", stamp(since), r.Environment, r.Instance)
 }
 
 // printRun writes a run with its journal as JSON.
@@ -209,8 +233,11 @@ func (c *cli) sure(ctx context.Context, a *app.App, e *op.Engine, o *decideOptio
 	}
 	if !c.json() {
 		fmt.Fprintf(c.err, "%s  %s of %s: %s\n", strings.ToUpper(string(verb)), r.ID, p.Target, p.Title)
-		for _, line := range effects(p, steps, verb) {
+		for _, line := range op.Effects(p, steps, verb) {
 			fmt.Fprintf(c.err, "  %s\n", line)
+		}
+		if out := shutOut(r, steps); out != "" && verb == state.Abandon && !o.goesBack {
+			fmt.Fprintf(c.err, "  %s\n", out)
 		}
 	}
 	if verb == state.Continue && r.Kind == certs.RotateKind {
@@ -223,34 +250,4 @@ func (c *cli) sure(ctx context.Context, a *app.App, e *op.Engine, o *decideOptio
 		return wrong()
 	}
 	return nil
-}
-
-// effects are what a decision leads to, by the run's plan and journal.
-func effects(p *op.Plan, steps []state.Step, verb state.Verb) (lines []string) {
-	begun := map[string]bool{}
-	for _, s := range steps {
-		if s.Phase == state.Do {
-			begun[s.Name] = true
-		}
-	}
-	switch verb {
-	case state.Abandon:
-		return []string{"nothing more is done, and nothing is changed back"}
-	case state.UndoRun:
-		for i := len(p.Steps) - 1; i >= 0; i-- {
-			if s := p.Steps[i]; begun[s.Name] && s.Undo != "" {
-				lines = append(lines, s.Undo)
-			}
-		}
-	default:
-		for _, s := range p.Steps {
-			if !begun[s.Name] && !s.Gate {
-				lines = append(lines, s.Title)
-			}
-		}
-	}
-	if len(lines) == 0 {
-		lines = []string{"nothing is changed"}
-	}
-	return lines
 }

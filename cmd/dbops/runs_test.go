@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
+	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
+	"dbops/internal/upgrade"
 )
 
 func TestWhatARunFailedOfIsToldOnce(t *testing.T) {
@@ -91,5 +94,37 @@ func TestDetachIsRefusedBeforeAnythingIsSubmitted(t *testing.T) {
 	}
 	if _, runs, _ := runProgram(t, env, "runs", "list"); runs != "no runs\n" {
 		t.Errorf("it left %q", runs)
+	}
+}
+
+// Of a way back that is nowhere offered nobody is told, and of one that is by what is typed.
+func TestHowAnUpgradeGoesOnIsTold(t *testing.T) {
+	t.Parallel()
+	run := func(kind string, s state.RunState, alive bool) state.Run {
+		return state.Run{ID: "r1", Kind: kind, Environment: "prod", Instance: "main", State: s, Alive: alive}
+	}
+	parked := run(upgrade.RunKind, state.Parked, false)
+	parked.Verbs, parked.Hint = []string{"retry", "undo"}, "mend it"
+	for _, c := range []struct{ what, got, want string }{
+		{"a rollback that was killed", nextOf(run(upgrade.RollbackKind, state.Running, false)), "dbops upgrade rollback -e prod main, or dbops runs resume r1, goes on"},
+		{"a cleanup that was killed", nextOf(run(upgrade.CleanupKind, state.Running, false)), "dbops runs resume r1 goes on; dbops runs abandon r1 leaves what was done"},
+		{"an upgrade that was killed", nextOf(run(upgrade.RunKind, state.Running, false)), "dbops runs resume r1 goes on; dbops upgrade rollback -e prod main goes back"},
+		{"any other", nextOf(run("backup.create", state.Running, false)), "dbops runs resume r1 goes on; dbops runs undo r1 changes back, and abandon leaves, what was done"},
+		{"a parked upgrade", nextOf(parked), "mend it; then dbops runs decide r1 retry|undo; dbops upgrade rollback -e prod main goes back"},
+		{"as the error says it", fault.HintOf(runError(parked)), "mend it; then dbops runs decide r1 retry|undo; dbops upgrade rollback -e prod main goes back"},
+		{
+			"somebody works on it", fault.HintOf(stopFirst(op.Fits(run(upgrade.RunKind, state.Running, true), state.UndoRun), run(upgrade.RunKind, state.Running, true))),
+			"dbops runs cancel r1 stops its step; then dbops upgrade rollback -e prod main",
+		},
+		{
+			"abandoned with clients shut out",
+			shutOut(run(upgrade.RunKind, state.Failed, false), []state.Step{{Phase: state.Do, Name: "quiesce", State: state.StepDone, Started: time.Unix(0, 0)}}),
+			"! clients are shut out since " + stamp(time.Unix(0, 0)) + ", and stay so: dbops upgrade rollback -e prod main lets them in again",
+		},
+		{"abandoned before that", shutOut(run(upgrade.RunKind, state.Failed, false), nil), ""},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, c.got, c.want)
+		}
 	}
 }

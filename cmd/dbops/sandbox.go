@@ -20,11 +20,15 @@ import (
 
 type sandboxOptions struct {
 	dir  string
+	home string // the folder that nobody need name
 	pace float64
 }
 
 func newSandboxCmd(c *cli) *cobra.Command {
-	o := &sandboxOptions{}
+	o := &sandboxOptions{home: sandbox.DefaultDir()}
+	if dir := c.getenv(sandbox.DirVariable); dir != "" {
+		o.home = dir
+	}
 	cmd := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Run a local cloud: real PostgreSQL servers behind played cloud APIs",
@@ -38,7 +42,7 @@ TLS, tokens, failovers and their downtime are real; storage, machine classes and
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&o.dir, "dir", sandbox.DefaultDir(), "folder of the sandbox")
+	cmd.PersistentFlags().StringVar(&o.dir, "dir", o.home, "folder of the sandbox; $"+sandbox.DirVariable+", which sandbox env sets, names it as well")
 	cmd.AddCommand(
 		newSandboxUpCmd(c, o), newSandboxStatusCmd(c, o), newSandboxDownCmd(c, o), newSandboxResetCmd(c, o),
 		newSandboxEnvCmd(c, o), newSandboxFaultCmd(c, o), newSandboxContainersCmd(c, o), newSandboxRolloutCmd(c, o),
@@ -63,7 +67,7 @@ func (o *sandboxOptions) run(body func(context.Context) error) func(*cobra.Comma
 
 // dirArgument is what a further command line needs to mean the same sandbox.
 func (o *sandboxOptions) dirArgument() string {
-	if o.dir == sandbox.DefaultDir() {
+	if home, err := filepath.Abs(o.home); err == nil && o.dir == home {
 		return ""
 	}
 	return " --dir " + shellQuote(o.dir)
@@ -269,7 +273,7 @@ func newSandboxFaultCmd(c *cli, o *sandboxOptions) *cobra.Command {
 		Long: `Ask the played clouds for a failure: an API call that is throttled, denied, stale, unavailable or dropped, or an
 operation that fails or hangs. Without an effect the failures that are in force are listed.
 
-Services: rds, sts, secretsmanager, ecs; cloudsql, secretmanager, run. Actions are the API's own names: DescribeDBInstances,
+Services: rds, sts, secretsmanager, ecs, cloudwatch; cloudsql, secretmanager, run, monitoring. Actions are the API's own names: DescribeDBInstances,
 instances.get, connectSettings. The target is the cloud's name of the instance, secret or service.
 
 Exit status: 0 done; 1 the sandbox does not run; 2 usage.`,

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -57,6 +59,24 @@ func cmdExitStatus(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "out"), []byte(ts.ReadFile("stdout")), 0o600))
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "err"), []byte(ts.ReadFile("stderr")), 0o600))
+}
+
+// cmdUntil runs a program until what it prints matches, as others may just restart what it tells of: until REGEXP PROGRAM ARGUMENT...
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP PROGRAM ARGUMENT...")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain for %s", want)
+		}
+	}
 }
 
 // cmdField demands a value in a JSON file: field FILE PATH VALUE, with a path such as instances.0.live.state.

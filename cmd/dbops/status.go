@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,7 +28,9 @@ func newStatusCmd(c *cli) *cobra.Command {
 		Use:   "status [INSTANCE]",
 		Short: "Show the state of every instance",
 		Long: `Show what the providers say about each instance, asked all at once. An instance that cannot be reached is
-shown as such and never hides the others.
+shown as such and never hides the others. Below the table is what deserves a look: among it runs that wait for somebody,
+and upgrades that keep clients out at this moment. Of a single instance, and with -o json, it also says what the provider
+measures: CPU, connections, storage, the lag of a replica.
 
 Exit status: 0 every instance answered; 1 at least one did not; 2 usage or configuration.`,
 		Example: `  dbops status
@@ -51,9 +54,20 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 		return err
 	}
 	defer a.Close()
+	loads := func() map[string]app.InstanceLoad { return nil }
+	if c.json() || o.instance != "" {
+		beside, stop := context.WithTimeout(ctx, loadPatience)
+		defer stop()
+		loads = loadsBeside(beside, a, o.env, o.instance)
+	}
 	all, err := c.statuses(ctx, a, o.env, o.instance)
 	if err != nil {
 		return err
+	}
+	measured := loads()
+	runs, err := a.Unfinished(ctx, o.env)
+	if err != nil { // what the providers say does not depend on it
+		fmt.Fprintf(c.err, "which runs have not ended is not known: %s\n", oneBlock(err.Error()))
 	}
 	failed := 0
 	for _, s := range all {
@@ -62,10 +76,10 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 		}
 	}
 	if c.json() {
-		err = printStatusJSON(c, all)
+		err = printStatusJSON(c, all, runs, measured)
 	} else {
 		var text bytes.Buffer
-		printStatus(&text, all, time.Now())
+		printStatus(&text, all, runs, measured, time.Now())
 		_, err = text.WriteTo(c.out)
 	}
 	if err == nil && failed > 0 {
@@ -109,23 +123,37 @@ type statusJSON struct {
 
 type instanceStatusJSON struct {
 	app.Status
-	Error *errorJSON `json:"error,omitempty"`
+	Error     *errorJSON       `json:"error,omitempty"`
+	Load      *cloud.Load      `json:"load,omitempty"`
+	LoadError *errorJSON       `json:"load_error,omitempty"`
+	Runs      []app.Unfinished `json:"runs"`
 }
 
-func printStatusJSON(c *cli, all []app.Status) error {
+// runsOf are the runs of an instance.
+func runsOf(s app.Status, runs []app.Unfinished) []app.Unfinished {
+	return slices.DeleteFunc(slices.Clone(runs), func(u app.Unfinished) bool { return u.Run.Environment != s.Environment || u.Run.Instance != s.Name })
+}
+
+func printStatusJSON(c *cli, all []app.Status, runs []app.Unfinished, loads map[string]app.InstanceLoad) error {
 	out := statusJSON{Schema: "dbops/status/v1", Instances: []instanceStatusJSON{}}
 	for _, s := range all {
-		row := instanceStatusJSON{Status: s}
+		row := instanceStatusJSON{Status: s, Runs: append([]app.Unfinished{}, runsOf(s, runs)...)}
 		if s.Err != nil {
 			e := errorObject(s.Err, c.verbose)
 			row.Error = &e
+		}
+		l := loads[s.Environment+"/"+s.Name]
+		row.Load = l.Load
+		if l.Err != nil && !errors.Is(l.Err, cloud.ErrUnsupported) {
+			e := errorObject(l.Err, c.verbose)
+			row.LoadError = &e
 		}
 		out.Instances = append(out.Instances, row)
 	}
 	return printJSON(c.out, out)
 }
 
-func printStatus(w *bytes.Buffer, all []app.Status, now time.Time) {
+func printStatus(w *bytes.Buffer, all []app.Status, runs []app.Unfinished, loads map[string]app.InstanceLoad, now time.Time) {
 	header := []string{"ENVIRONMENT", "INSTANCE", "PROVIDER", "STATE", "VERSION", "AVAILABILITY", "STORAGE", "BACKUPS", "DELETION", "CA"}
 	rows := make([][]string, 0, len(all))
 	for _, s := range all {
@@ -134,6 +162,20 @@ func printStatus(w *bytes.Buffer, all []app.Status, now time.Time) {
 	_ = printTable(w, header, rows) // into memory
 	for _, s := range all {
 		printNotes(w, s)
+		printLoad(w, loads[s.Environment+"/"+s.Name], now)
+		printUnfinished(w, s.Environment+"/"+s.Name, runsOf(s, runs))
+	}
+}
+
+// printUnfinished tells of the runs of an instance that somebody has to know of.
+func printUnfinished(w *bytes.Buffer, name string, runs []app.Unfinished) {
+	for _, u := range runs {
+		if !u.ShutOut.IsZero() {
+			fmt.Fprintf(w, "\n! %s  clients are shut out since %s, by run %s: dbops upgrade status -e %s %s\n", name, stamp(u.ShutOut), u.Run.ID, u.Run.Environment, u.Run.Instance)
+		}
+		if u.Waits {
+			fmt.Fprintf(w, "\n! %s  run %s waits for somebody, it is %s: %s\n  next: %s\n", name, u.Run.ID, strings.TrimPrefix(runWord(u.Run), "! "), u.Run.Title, nextOf(u.Run))
+		}
 	}
 }
 

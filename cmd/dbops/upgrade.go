@@ -58,9 +58,41 @@ func (o *upgradeOptions) addRequest(cmd *cobra.Command) {
 	fs.BoolVar(&q.FullIdentity, "full-identity", false, "with --catch-up: follow tables without a primary key by all their columns, which is slow on large ones")
 	fs.BoolVar(&q.NoWayBack, "no-way-back", false, "with --catch-up: no replication from the new instance to the old one after the switch; going back then loses writes")
 	fs.StringVar(&q.Verify, "verify", upgrade.VerifyFull, "how much is compared: full (all rows), sample (all are counted, one in 100 of large tables is summed), count")
-	fs.IntVar(&q.Jobs, "jobs", 2, "tables that are copied at once, and beside that indexes that are built")
-	fs.DurationVar(&q.Grace, "grace", 5*time.Second, "how long transactions may go on at the cut-over before their sessions are ended")
-	fs.DurationVar(&q.Observe, "observe", time.Minute, "how long to watch who logs in where after the switch")
+	fs.IntVar(&q.Jobs, "jobs", upgrade.DefaultJobs, "tables that are copied at once, and beside that indexes that are built")
+	fs.DurationVar(&q.Grace, "grace", upgrade.DefaultGrace, "how long transactions may go on at the cut-over before their sessions are ended")
+	fs.DurationVar(&q.Observe, "observe", upgrade.DefaultObserve, "how long to watch who logs in where after the switch")
+	cmd.PreRunE = func(*cobra.Command, []string) error { return o.check(cmd) }
+}
+
+// check refuses what the flags cannot mean, before anybody is asked, and makes of zeros what they say: in a request they are defaults.
+func (o *upgradeOptions) check(cmd *cobra.Command) error {
+	const what = "read the flags"
+	fs, q := cmd.Flags(), &o.request
+	if o.parameters != "" && !o.inPlace && !o.blueGreen {
+		return fault.Newf(fault.Usage, what, "--parameter-group is for --in-place and --blue-green").Hint("a new instance gets a group like that of the old one: leave it out")
+	}
+	for _, f := range []struct{ flag, value, hint string }{
+		{"engine", q.Engine, "choose stream or dump"},
+		{"verify", q.Verify, "choose full, sample or count"},
+		{"name", q.Name, "leave it out, or give a name, as in --name main-next"},
+		{"into", q.Into, "leave it out, or name an instance of dbops.yaml"},
+	} {
+		if fs.Changed(f.flag) && f.value == "" {
+			return fault.Newf(fault.Usage, what, "--%s is empty", f.flag).Hint("%s", f.hint)
+		}
+	}
+	if fs.Changed("jobs") && q.Jobs == 0 {
+		return fault.Newf(fault.Usage, what, "--jobs 0 copies nothing").Hint("choose 1 to 64 jobs")
+	}
+	for flag, d := range map[string]*time.Duration{"grace": &q.Grace, "observe": &q.Observe} {
+		if fs.Changed(flag) && *d == 0 {
+			*d = time.Nanosecond
+		}
+	}
+	if !fs.Changed("to") { // which cobra says
+		return nil
+	}
+	return q.Check()
 }
 
 const upgradeExamples = `  dbops upgrade %[1]s -e staging main --to 18
@@ -98,12 +130,6 @@ func (o *upgradeOptions) addInPlace(cmd *cobra.Command) {
 		for _, other := range []string{"name", "into", "engine", "catch-up", "full-identity", "no-way-back", "verify", "jobs", "grace", "observe", "database"} {
 			cmd.MarkFlagsMutuallyExclusive(flag, other)
 		}
-	}
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if o.parameters != "" && !o.inPlace && !o.blueGreen {
-			return fault.Newf(fault.Usage, "read the flags", "--parameter-group is for --in-place and --blue-green").Hint("a new instance gets a group like that of the old one: leave it out")
-		}
-		return nil
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -27,25 +28,72 @@ func newUpgradeCutoverCmd(c *cli) *cobra.Command {
 	env := ""
 	cmd := &cobra.Command{
 		Use: "cutover -e ENV INSTANCE", Short: "Pass the gate: shut writers out, bring the rest, switch clients",
-		Long: `Give the word that the upgrade of an instance waits for at its gate, and work on it to its end.
+		Long: `Give the word that the upgrade of an instance waits for at its gate, and work on it to its end. Where somebody else has given it, watch.
 ` + changeStatuses,
 		Example: "  dbops upgrade cutover -e staging main --yes\n  dbops upgrade cutover -e prod billing --confirm billing", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := lastUpgrade(cmd.Context(), c, env, args[0])
-			if err != nil {
-				return err
-			}
-			if run.State != state.Gate {
-				return fault.Newf(fault.Blocked, "cut over "+env+"/"+args[0], "run %s does not wait at its gate, it is %s", run.ID, runWord(run)).
-					Hint("dbops upgrade status -e %s %s", env, args[0])
-			}
-			o.run = run.ID
-			return runRunsDecide(cmd.Context(), c, o)
+			return runUpgradeCutover(cmd.Context(), c, o, env, args[0])
 		},
 	}
 	environmentFlag(cmd, &env, true)
 	o.add(cmd)
 	return cmd
+}
+
+func runUpgradeCutover(ctx context.Context, c *cli, o *decideOptions, env, instance string) error {
+	run, err := lastUpgrade(ctx, c, env, instance)
+	if err != nil {
+		return err
+	}
+	var refused error
+	if run.State == state.Gate {
+		o.run = run.ID
+		if refused = runRunsDecide(ctx, c, o); fault.KindOf(refused) != fault.Usage && fault.KindOf(refused) != fault.Busy {
+			return refused
+		}
+	} else {
+		refused = fault.Newf(fault.Blocked, "cut over "+env+"/"+instance, "run %s does not wait at its gate, it is %s", run.ID, runWord(run)).
+			Hint("dbops upgrade status -e %s %s", env, instance)
+	}
+	return watchCutover(ctx, c, run, refused)
+}
+
+// watchCutover follows a run that was led through its gate by somebody else; any other was refused.
+func watchCutover(ctx context.Context, c *cli, seen state.Run, refused error) error {
+	a, engine, err := c.engine(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	run, err := engine.Run(ctx, seen.ID)
+	if err != nil {
+		return err
+	}
+	done := seen.State == state.Gate && run.State == state.Done
+	if !done && (!run.Alive || run.State != state.Running) {
+		return refused
+	}
+	p, err := engine.PlanOf(ctx, run.PlanHash)
+	if err != nil {
+		return err
+	}
+	gate := slices.IndexFunc(p.Steps, func(s op.StepInfo) bool { return s.Gate })
+	steps, err := engine.Journal(ctx, run.ID)
+	if err != nil {
+		return err
+	}
+	past := slices.ContainsFunc(steps, func(s state.Step) bool {
+		return slices.IndexFunc(p.Steps, func(i op.StepInfo) bool { return i.Name == s.Name }) > gate
+	})
+	if gate < 0 || !past && run.Step != p.Steps[gate].Name {
+		return refused
+	}
+	before, err := eventsOf(ctx, engine, run)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.err, "%s has cut over already: watching run %s\n", cmp.Or(run.Actor, "somebody"), run.ID)
+	return c.watch(ctx, engine, run, before)
 }
 
 func lastUpgrade(ctx context.Context, c *cli, env, instance string) (state.Run, error) {
@@ -55,140 +103,6 @@ func lastUpgrade(ctx context.Context, c *cli, env, instance string) (state.Run, 
 	}
 	defer a.Close()
 	return a.LastUpgrade(ctx, env, instance)
-}
-
-func newUpgradeRollbackCmd(c *cli) *cobra.Command {
-	o := &upgradeOptions{}
-	reason := ""
-	cmd := &cobra.Command{
-		Use: "rollback -e ENV INSTANCE", Short: "Return to the old instance",
-		Long: `Before clients were switched the run is undone: what it made is removed, and writers are let in again. Afterwards writers are kept out of the new
-instance, what they wrote there is brought back where the old one follows it (an upgrade with --catch-up), and clients are switched back. Where
-nothing brings writes back, --lose-writes has to say that they may be lost; the plan says what they are. The new instance is then kept, closed.
-
-It can be had until "dbops upgrade cleanup".
-` + changeStatuses,
-		Example: "  dbops upgrade rollback -e staging main --yes\n  dbops upgrade rollback -e prod billing --confirm billing --lose-writes", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return runUpgradeRollback(cmd.Context(), c, o, args[0], reason)
-		},
-	}
-	environmentFlag(cmd, &o.env, true)
-	cmd.Flags().BoolVar(&o.loseWrites, "lose-writes", false, "go back though what was written since the switch is lost")
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
-	o.add(cmd)
-	return cmd
-}
-
-func runUpgradeRollback(ctx context.Context, c *cli, o *upgradeOptions, instance, reason string) error {
-	back, found, err := openRollback(ctx, c, o.env, instance)
-	switch {
-	case err != nil:
-		return err
-	case found && back.State != state.Parked && !o.plan: // it was killed, or waits, or somebody works on it
-		return runRunsResume(ctx, c, back.ID, o.key)
-	case found && !o.plan:
-		d := &decideOptions{run: back.ID, verb: string(state.Retry), reason: reason}
-		if o.loseWrites { // which is another plan
-			d.verb = string(state.Abandon)
-		}
-		d.yes, d.confirm, d.key = o.yes, o.confirm, o.key
-		if err := runRunsDecide(ctx, c, d); !o.loseWrites || fault.KindOf(err) != fault.Failed && err != nil {
-			return err
-		}
-	}
-	run, err := lastUpgrade(ctx, c, o.env, instance)
-	if err != nil {
-		return err
-	}
-	if !run.State.Ended() {
-		switched, err := beyondSwitch(ctx, c, run, o.loseWrites)
-		if err != nil {
-			return err
-		}
-		if run.State == state.Undoing { // it was killed, or somebody else works on it
-			return runRunsResume(ctx, c, run.ID, o.key)
-		}
-		verb := state.UndoRun
-		if run.State == state.Parked && !slices.Contains(run.Verbs, string(state.UndoRun)) && slices.Contains(run.Verbs, string(state.Retry)) && !switched {
-			verb = state.Retry // of an undo that failed half-way
-		}
-		if switched { // from here on it is an operation of its own, which says what it costs
-			verb = state.Abandon
-		}
-		if o.plan {
-			_, err := fmt.Fprintf(c.out, "run %s is %s: it would be told to %s%s\n", run.ID, runWord(run), verb, map[bool]string{true: ", and then be taken back", false: ""}[switched])
-			return err
-		}
-		if switched {
-			if err := mayGoBack(ctx, c, o, instance, run); err != nil {
-				return err
-			}
-		}
-		d := &decideOptions{run: run.ID, verb: string(verb), reason: reason}
-		d.yes, d.confirm, d.key = o.yes, o.confirm, o.key
-		err = runRunsDecide(ctx, c, d)
-		if !switched || fault.KindOf(err) != fault.Failed && err != nil {
-			return err
-		}
-	}
-	return c.change(ctx, o.changeFlags, app.Change{
-		Environment: o.env, Instance: instance, Kind: upgrade.RollbackKind, Request: upgrade.RollbackRequest{Run: run.ID, LoseWrites: o.loseWrites},
-	})
-}
-
-// openRollback is a rollback of an instance that has not ended.
-func openRollback(ctx context.Context, c *cli, env, instance string) (r state.Run, found bool, err error) {
-	a, err := c.app()
-	if err != nil {
-		return r, false, err
-	}
-	defer a.Close()
-	all, err := a.Upgrades(ctx, env, instance)
-	for _, one := range all {
-		if one.Kind == upgrade.RollbackKind && !one.State.Ended() {
-			return one, true, err
-		}
-	}
-	return r, false, err
-}
-
-// mayGoBack refuses to abandon a run that could not be taken back then: with the plan of that, which says why.
-func mayGoBack(ctx context.Context, c *cli, o *upgradeOptions, instance string, run state.Run) error {
-	a, err := c.app()
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	p, err := a.PlanChange(ctx, app.Change{
-		Environment: o.env, Instance: instance, Kind: upgrade.RollbackKind, Request: upgrade.RollbackRequest{Run: run.ID, LoseWrites: o.loseWrites}, Key: c.sshKey(o.key),
-	})
-	if err != nil {
-		return err
-	}
-	for _, f := range p.Blocked() {
-		if f.Check == "lost-writes" {
-			if err := c.present(p); err != nil {
-				return err
-			}
-			return fault.Newf(fault.Blocked, p.Title, "%s: %s", f.Text, f.Evidence).Hint("%s; nothing was changed", f.Remedy)
-		}
-	}
-	return nil
-}
-
-// beyondSwitch tells whether a run has switched clients, or some of them.
-func beyondSwitch(ctx context.Context, c *cli, run state.Run, some bool) (bool, error) {
-	a, err := c.app()
-	if err != nil {
-		return false, err
-	}
-	defer a.Close()
-	report, err := a.UpgradeReport(ctx, run.ID)
-	if err != nil {
-		return false, err
-	}
-	return report.Switched(some), nil
 }
 
 func newUpgradeCleanupCmd(c *cli) *cobra.Command {
@@ -238,6 +152,8 @@ type upgradeRunJSON struct {
 	Run      state.Run       `json:"run"`
 	Progress string          `json:"progress,omitempty"` // the last word of the step that it is at
 	Report   *upgrade.Report `json:"report,omitempty"`   // of all but rollbacks and cleanups
+	// ShutOut is since when a run that has not ended, a rollback too, keeps clients out.
+	ShutOut time.Time `json:"shut_out_since,omitzero"`
 }
 
 func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
@@ -262,6 +178,11 @@ func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
 			if one.Progress, err = lastWord(ctx, engine, r); err != nil {
 				return err
 			}
+			steps, err := engine.Journal(ctx, r.ID)
+			if err != nil {
+				return err
+			}
+			one.ShutOut = upgrade.ShutOutSince(r.Kind, steps)
 		}
 		out.Upgrades = append(out.Upgrades, one)
 	}
@@ -274,8 +195,13 @@ func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
 	}
 	rows := make([][]string, len(all))
 	for i, u := range out.Upgrades {
-		down := "-"
+		down, about := "-", cmp.Or(u.Progress, u.Run.Problem, u.Run.Title)
+		if u.Report != nil && u.Report.Stays != 0 {
+			about = u.Report.Caution
+		}
 		switch {
+		case !u.ShutOut.IsZero():
+			down = "! since " + stamp(u.ShutOut)
 		case u.Report == nil:
 		case !u.Report.ShutOut.IsZero():
 			down = "! since " + stamp(u.Report.ShutOut)
@@ -284,7 +210,7 @@ func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
 		case u.Report.Downtime != nil && u.Report.Kind != upgrade.RehearseKind:
 			down = u.Report.Downtime.Took.String()
 		}
-		rows[i] = []string{u.Run.ID, strings.TrimPrefix(u.Run.Kind, "upgrade."), runWord(u.Run), cmp.Or(u.Run.Step, "-"), stamp(u.Run.Created), down, cmp.Or(u.Progress, u.Run.Problem, u.Run.Title)}
+		rows[i] = []string{u.Run.ID, strings.TrimPrefix(u.Run.Kind, "upgrade."), runWord(u.Run), cmp.Or(u.Run.Step, "-"), stamp(u.Run.Created), down, about}
 	}
 	return printTable(c.out, []string{"RUN", "WHAT", "STATE", "STEP", "CREATED", "SHUT OUT", ""}, rows)
 }

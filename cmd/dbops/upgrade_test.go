@@ -49,6 +49,7 @@ func TestScriptsWithUpgrades(t *testing.T) {
 				e.Setenv(k, v)
 			}
 			e.Setenv("SANDBOX", dir)
+			e.Values[environKey{}] = e
 			e.Setenv("DBOPS_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 			return os.MkdirAll(e.Getenv("XDG_RUNTIME_DIR"), 0o700)
 		},
@@ -58,6 +59,8 @@ func TestScriptsWithUpgrades(t *testing.T) {
 			"run_id": cmdRunID,
 			"edit":   cmdEdit,
 			"served": func(ts *testscript.TestScript, _ bool, args []string) { cmdServed(ts, cloud, args) },
+			"killed": cmdKilled,
+			"second": cmdSecond,
 		},
 	})
 }

@@ -14,6 +14,8 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/config"
 	"dbops/internal/dial"
+	"dbops/internal/live"
+	"dbops/internal/op"
 	"dbops/internal/secret"
 )
 
@@ -39,11 +41,19 @@ type App struct {
 	cas     caFiles
 	engine  engineRoom
 	moves   movesRoom
+	lints   lintRoom
+	loads   loadsRoom
 
 	mu         sync.Mutex
 	providers  map[providerKey]cloud.Provider
-	connectors map[string]*dial.Connector // by Admin API endpoint
-	endpoints  map[endpointKey]*endpointCache
+	connectors map[connectorKey]*dial.Connector
+	ways       map[string]dial.Way // by the key of the via
+	endpoints  map[endpointKey]*remembered[cloud.Endpoint]
+	proxied    map[secret.Ref]*remembered[secret.Value]
+	questions  *room                            // to control planes
+	borrowed   map[connectorKey]*dial.Connector // connectors that another App closes
+	lent       map[string]dial.Way              // ways that another App closes
+	names      map[op.Target]*live.Names
 }
 
 // New returns an App for cfg. Nothing is contacted.
@@ -64,8 +74,12 @@ func New(cfg *config.Config, opts Options) *App {
 		cfg: cfg, opts: opts,
 		secrets:    newSecrets(cfg),
 		providers:  map[providerKey]cloud.Provider{},
-		connectors: map[string]*dial.Connector{},
-		endpoints:  map[endpointKey]*endpointCache{},
+		connectors: map[connectorKey]*dial.Connector{},
+		ways:       map[string]dial.Way{},
+		endpoints:  map[endpointKey]*remembered[cloud.Endpoint]{},
+		proxied:    map[secret.Ref]*remembered[secret.Value]{},
+		questions:  newRoom(),
+		names:      map[op.Target]*live.Names{},
 	}
 	a.moves.ctx, a.moves.stop = context.WithCancel(context.Background())
 	return a
@@ -76,13 +90,24 @@ func (a *App) Config() *config.Config { return a.cfg }
 
 // Close releases what was opened. Open proxies are closed by their owners.
 func (a *App) Close() error {
+	a.questions.close()
 	errs := []error{a.moves.close()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, c := range a.connectors {
+	for at, c := range a.connectors {
+		if a.borrowed[at] == c {
+			continue
+		}
 		errs = append(errs, c.Close())
 	}
 	clear(a.connectors)
+	for at, w := range a.ways {
+		if a.lent[at] == w {
+			continue
+		}
+		errs = append(errs, w.Close())
+	}
+	clear(a.ways)
 	a.engine.mu.Lock()
 	defer a.engine.mu.Unlock()
 	if a.engine.store != nil {

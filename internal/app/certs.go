@@ -17,7 +17,6 @@ import (
 	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
 	"dbops/internal/config"
-	"dbops/internal/dial"
 	"dbops/internal/fault"
 	"dbops/internal/state"
 )
@@ -282,18 +281,7 @@ func (a *App) Certificates(ctx context.Context, r CertsRequest) ([]Certs, error)
 			ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 			defer cancel()
 			out[n].Instance = i
-			s, err := a.Subject(ctx, i.Environment, i.Name, r.CAFile)
-			switch {
-			case err != nil:
-				out[n].Err = err
-				return
-			case r.Offline:
-				out[n].Survey = &certs.Survey{Subject: s}
-			default:
-				out[n].Survey = certs.Observe(ctx, s, dial.Direct())
-			}
-			out[n].Survey.Gate = a.gate(ctx, s)
-			out[n].Folders = certs.Folders(r.Below, r.Folders, i.Environment, i.Name)
+			out[n].Err = a.guarded("look at the certificates of "+i.Environment+"/"+i.Name, func() error { return a.survey(ctx, r, &out[n]) })
 		})
 	}
 	wg.Wait()
@@ -301,4 +289,21 @@ func (a *App) Certificates(ctx context.Context, r CertsRequest) ([]Certs, error)
 		return nil, fault.New(fault.Interrupted, "look at certificates", err)
 	}
 	return out, nil
+}
+
+// survey looks at the certificates of one instance.
+func (a *App) survey(ctx context.Context, r CertsRequest, to *Certs) error {
+	i := to.Instance
+	s, err := a.Subject(ctx, i.Environment, i.Name, r.CAFile)
+	switch {
+	case err != nil:
+		return err
+	case r.Offline:
+		to.Survey = &certs.Survey{Subject: s}
+	default:
+		to.Survey = certs.Observe(ctx, s, a.wayTo(i.Environment, i.Name))
+	}
+	to.Survey.Gate = a.gate(ctx, s)
+	to.Folders = certs.Folders(r.Below, r.Folders, i.Environment, i.Name)
+	return nil
 }

@@ -17,7 +17,6 @@ import (
 	"dbops/internal/certs"
 	"dbops/internal/certs/bundle"
 	"dbops/internal/cloud"
-	"dbops/internal/dial"
 	"dbops/internal/fault"
 	"dbops/internal/op"
 )
@@ -48,7 +47,7 @@ func (a *App) certificates() []op.Kind {
 			roots, _, err := a.rdsRoots("read the CAs for "+t.String(), inst)
 			return roots, err
 		},
-		Dial: dial.Direct(), Host: thisHost(),
+		Dial: func(t op.Target) certs.Dial { return a.wayTo(t.Environment, t.Instance) }, Host: thisHost(),
 	})
 }
 
@@ -121,7 +120,7 @@ func (a *App) FetchKit(ctx context.Context, r KitRequest) (*Kit, error) {
 	}
 	out := &Kit{}
 	if !r.Offline && !s.Socket {
-		survey := certs.Observe(ctx, s, dial.Direct())
+		survey := certs.Observe(ctx, s, a.wayTo(r.Environment, r.Instance))
 		out.Seen, out.Unseen = survey.Seen, survey.Unseen
 		if err := refuses(survey); err != nil {
 			return nil, err

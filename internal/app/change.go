@@ -20,6 +20,7 @@ type Change struct {
 	Kind                  string
 	Request               any
 	Key                   sshsig.Key // to be known by, where no cloud vouches for who asks
+	By                    op.Actor   // who asks, where that is known already
 }
 
 // PlanChange works out what a change does. Nothing is changed or stored. Where an approval was asked for the very same, it is that plan.
@@ -36,9 +37,11 @@ func (a *App) PlanChange(ctx context.Context, c Change) (*op.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, err := a.Identity(ctx, c.Environment, c.Instance, c.Key)
-	if err != nil {
-		return nil, err
+	who := c.By
+	if who.Name == "" {
+		if who, err = a.Identity(ctx, c.Environment, c.Instance, c.Key); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.apart(ctx, t); err != nil {
 		return nil, err

@@ -355,16 +355,9 @@ func (a *App) unnamed(ctx context.Context, t op.Target, g CredentialGroup, age t
 	if err != nil {
 		return g, err
 	}
+	all = slices.DeleteFunc(all, func(l creds.Listed) bool { return !slices.Contains(g.Containers, l.Name) })
 	out := CredentialGroup{Instance: g.Instance}
-	for _, l := range all {
-		switch {
-		case !slices.Contains(g.Containers, l.Name):
-		case l.Revoked():
-			out.Revoked = append(out.Revoked, l.Name)
-		case age == 0 || l.Created.IsZero() || l.Age(time.Now()) > age:
-			out.Containers = append(out.Containers, l.Name)
-		}
-	}
+	out.Containers, out.Revoked = ChooseCredentials(all, age, time.Now())
 	return out, nil
 }
 

@@ -59,6 +59,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	kinds = append(kinds, a.certificates()...)
 	kinds = append(kinds, migrate.New(a.migrations())...)
 	kinds = append(kinds, a.upgrades().Kinds()...)
+	kinds = append(kinds, a.signals()...)
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)
@@ -88,12 +89,14 @@ func (a *App) Backups(ctx context.Context, env, instance string) ([]cloud.Backup
 	return a.backups().List(ctx, t)
 }
 
-func (a *App) drift(store *state.Store) *drift.Drift {
-	d := drift.Deps{Config: a.cfg, Open: func(ctx context.Context, env, instance string) (drift.Cloud, string, error) {
+func (a *App) drift(store *state.Store) *drift.Drift { return a.driftOf(drift.Stored(store)) }
+
+func (a *App) driftOf(
+	baselines func(context.Context, string, string) ([]state.Baseline, error), record func(context.Context, []state.Baseline) error,
+) *drift.Drift {
+	return drift.New(drift.Deps{Config: a.cfg, Baselines: baselines, Record: record, Open: func(ctx context.Context, env, instance string) (drift.Cloud, string, error) {
 		return a.changer(ctx, env, instance)
-	}}
-	d.Baselines, d.Record = drift.Stored(store)
-	return drift.New(d)
+	}})
 }
 
 // Drift compares what is declared with what is live. See [drift.Drift.Look].
@@ -103,6 +106,17 @@ func (a *App) Drift(ctx context.Context, env, instance string, all bool) (*drift
 		return nil, err
 	}
 	return a.drift(store).Look(ctx, env, instance, all)
+}
+
+// Drifts compares everything that is declared, in passing: a state that nobody has begun is not begun by it.
+func (a *App) Drifts(ctx context.Context) (*drift.Report, error) {
+	if a.hasState() {
+		return a.Drift(ctx, "", "", false)
+	}
+	return a.driftOf(
+		func(context.Context, string, string) ([]state.Baseline, error) { return nil, nil },
+		func(context.Context, []state.Baseline) error { return nil },
+	).Look(ctx, "", "", false)
 }
 
 // Store opens the state: a team's PostgreSQL database if dbops.yaml names one, else a file of this user.

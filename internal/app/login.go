@@ -114,7 +114,7 @@ func (a *App) connectRDS(
 	if err != nil {
 		return err
 	}
-	p.Dial = a.dialAndForget(endpointKey{env, name, inst.Coordinates()})
+	p.Dial = a.dialAndDoubt(a.way(inst), env, name, inst)
 	if login.IAM {
 		r, err := a.rdsProvider(ctx, env, name, inst)
 		if err != nil {
@@ -133,7 +133,7 @@ func (a *App) connectCloudSQL(ctx context.Context, op, env, name string, inst *c
 	p.Host, p.Port = c.Project+":"+c.Region+":"+c.Instance, 5432
 	p.SSLMode = "disable" // the connector's own TLS is below, verified against the instance
 	route := dial.Route{Project: c.Project, Region: c.Region, Instance: c.Instance, Address: c.Address, IAM: login.IAM}
-	connector := a.connector(c.Endpoint)
+	connector := a.connector(inst)
 	p.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return connector.Dial(ctx, route) }
 	if login.IAM {
 		if p.User != "" {
@@ -165,7 +165,7 @@ func (a *App) connectPostgres(ctx context.Context, op string, inst *config.Insta
 	if p.SSLMode == "disable" || p.SSLMode == "require" {
 		p.RequireAuth = "!password" // never hand a password to somebody who has not proved who they are
 	}
-	p.Dial = dial.Direct()
+	p.Dial = a.way(inst)
 	p.User = cmp.Or(p.User, server.User)
 	return a.password(ctx, op, login, p)
 }
@@ -195,25 +195,29 @@ func (a *App) password(ctx context.Context, op string, login *config.Login, p *p
 	return nil
 }
 
-// connector returns the one connector of an Admin API.
-func (a *App) connector(endpoint string) *dial.Connector {
+// connectorKey is what instances share that are reached through one connector.
+type connectorKey struct{ endpoint, via string }
+
+// connector returns the one connector of an Admin API and a way.
+func (a *App) connector(inst *config.Instance) *dial.Connector {
+	below := a.way(inst)
+	key := connectorKey{inst.CloudSQL.Endpoint, inst.Via.Key()}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, ok := a.connectors[endpoint]
+	c, ok := a.connectors[key]
 	if !ok {
-		c = dial.NewConnector(dial.ConnectorOptions{AdminEndpoint: endpoint, UserAgent: a.userAgent()})
-		a.connectors[endpoint] = c
+		c = dial.NewConnector(dial.ConnectorOptions{AdminEndpoint: key.endpoint, UserAgent: a.userAgent(), Dial: below})
+		a.connectors[key] = c
 	}
 	return c
 }
 
-// dialAndForget dials directly; an address that does not answer is asked for again next time.
-func (a *App) dialAndForget(k endpointKey) dial.Func {
-	direct := dial.Direct()
+// dialAndDoubt is way; an address that does not answer is asked for again next time.
+func (a *App) dialAndDoubt(way dial.Func, env, name string, inst *config.Instance) dial.Func {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := direct(ctx, network, addr)
+		conn, err := way(ctx, network, addr)
 		if err != nil && !errors.Is(err, context.Canceled) {
-			a.forgetEndpoint(k)
+			a.endpointOf(env, name, inst).doubt()
 		}
 		return conn, err
 	}

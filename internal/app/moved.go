@@ -81,7 +81,7 @@ func (a *App) called(t op.Target, s upgrade.Server) (*config.Instance, string, e
 			continue
 		}
 		moved := *inst
-		moved.RDS, moved.CloudSQL, moved.Postgres = i.RDS, i.CloudSQL, i.Postgres
+		moved.RDS, moved.CloudSQL, moved.Postgres, moved.Via = i.RDS, i.CloudSQL, i.Postgres, i.Via
 		moved.Logins = maps.Clone(inst.Logins)
 		for access, l := range i.Logins {
 			if moved.Logins == nil {

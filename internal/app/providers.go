@@ -51,15 +51,7 @@ func (a *App) getAt(ctx context.Context, env, name string, inst *config.Instance
 
 // provider returns the client for an instance, shared by all that it can serve.
 func (a *App) provider(ctx context.Context, env, name string, inst *config.Instance) (cloud.Provider, error) {
-	key := providerKey{kind: inst.Kind()}
-	switch key.kind {
-	case cloud.RDS:
-		key.scope, key.profile, key.where = inst.RDS.Region, inst.RDS.Profile, inst.RDS.Endpoint
-	case cloud.CloudSQL:
-		key.scope, key.where = inst.CloudSQL.Project, inst.CloudSQL.Endpoint
-	default:
-		key.scope, key.profile, key.where = env, inst.Coordinates(), name
-	}
+	key := keyOf(env, name, inst)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p, ok := a.providers[key]; ok {
@@ -73,12 +65,28 @@ func (a *App) provider(ctx context.Context, env, name string, inst *config.Insta
 	return p, nil
 }
 
+func keyOf(env, name string, inst *config.Instance) providerKey {
+	key := providerKey{kind: inst.Kind()}
+	switch key.kind {
+	case cloud.RDS:
+		key.scope, key.profile, key.where = inst.RDS.Region, inst.RDS.Profile, inst.RDS.Endpoint
+	case cloud.CloudSQL:
+		key.scope, key.where = inst.CloudSQL.Project, inst.CloudSQL.Endpoint
+	default:
+		key.scope, key.profile, key.where = env, inst.Coordinates(), name
+	}
+	return key
+}
+
 func (a *App) newProvider(ctx context.Context, env, name string, inst *config.Instance) (cloud.Provider, error) {
 	switch inst.Kind() {
 	case cloud.RDS:
 		return rds.New(ctx, rds.Options{Region: inst.RDS.Region, Profile: inst.RDS.Profile, Endpoint: inst.RDS.Endpoint})
 	case cloud.CloudSQL:
-		return cloudsql.New(ctx, cloudsql.Options{Project: inst.CloudSQL.Project, Endpoint: inst.CloudSQL.Endpoint, UserAgent: a.userAgent()})
+		return cloudsql.New(ctx, cloudsql.Options{
+			Project: inst.CloudSQL.Project, Endpoint: inst.CloudSQL.Endpoint, Monitoring: a.opts.Getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING"),
+			UserAgent: a.userAgent(),
+		})
 	default:
 		return postgres.New(postgres.Options{
 			Name: inst.Coordinates(),

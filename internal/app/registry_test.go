@@ -17,16 +17,25 @@ func testApp(t *testing.T) *App {
 	})
 }
 
-func entry(addr string, access config.Access) RunningProxy {
+func running(addr string, access config.Access) RunningProxy {
 	return RunningProxy{
 		Config: "/etc/dbops.yaml", Environment: "prod", Access: access, Addr: addr, Since: time.Now(),
 		URIs: []DatabaseURI{{Database: "shop", URI: "postgresql://dbops:secret@" + addr + "/shop"}},
 	}
 }
 
+// list lists a proxy as an open one does, until the returned function is called.
+func list(dir string, p RunningProxy) (unlist func(), err error) {
+	e, err := newEntry(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = e.remove() }, e.publish(p)
+}
+
 func TestOpenProxiesAreListedUntilTheyEnd(t *testing.T) {
 	a := testApp(t)
-	unlist, err := listProxy(a.opts.RuntimeDir, entry("127.0.0.1:1", config.Read))
+	unlist, err := list(a.opts.RuntimeDir, running("127.0.0.1:1", config.Read))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +59,10 @@ func TestOpenProxiesAreListedUntilTheyEnd(t *testing.T) {
 
 func TestTheNewestProxyComesFirst(t *testing.T) {
 	a := testApp(t)
-	older := entry("127.0.0.1:1", config.Read)
+	older := running("127.0.0.1:1", config.Read)
 	older.Since = older.Since.Add(-time.Hour)
-	for _, p := range []RunningProxy{older, entry("127.0.0.1:2", config.Read)} {
-		unlist, err := listProxy(a.opts.RuntimeDir, p)
+	for _, p := range []RunningProxy{older, running("127.0.0.1:2", config.Read)} {
+		unlist, err := list(a.opts.RuntimeDir, p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +76,7 @@ func TestTheNewestProxyComesFirst(t *testing.T) {
 
 func TestAnEntryOfADeadProcessIsClearedAway(t *testing.T) {
 	a := testApp(t)
-	unlist, err := listProxy(a.opts.RuntimeDir, entry("127.0.0.1:1", config.Read))
+	unlist, err := list(a.opts.RuntimeDir, running("127.0.0.1:1", config.Read))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +109,7 @@ func TestPasswordsOfProxiesAreForTheirOwnerOnly(t *testing.T) {
 	if err := os.MkdirAll(a.opts.RuntimeDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	unlist, err := listProxy(a.opts.RuntimeDir, entry("127.0.0.1:1", config.Read))
+	unlist, err := list(a.opts.RuntimeDir, running("127.0.0.1:1", config.Read))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +132,7 @@ func TestAFolderThatALinkStandsForIsRefused(t *testing.T) {
 	if err := os.Symlink(t.TempDir(), a.opts.RuntimeDir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listProxy(a.opts.RuntimeDir, entry("127.0.0.1:1", config.Read)); err == nil {
+	if _, err := list(a.opts.RuntimeDir, running("127.0.0.1:1", config.Read)); err == nil {
 		t.Error("a link was followed: its target may be another user's")
 	}
 }

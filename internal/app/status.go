@@ -59,14 +59,9 @@ func (a *App) describe(env string, e *config.Environment, name string) Instance 
 // each as it answers. The channel closes when all have answered or ctx ends; an instance that cannot be reached never holds up
 // another. An unknown environment or instance is a fault.Usage.
 func (a *App) Status(ctx context.Context, env, instance string) (<-chan Status, error) {
-	all, err := a.Instances(env)
+	all, err := a.chosen(env, instance)
 	if err != nil {
 		return nil, err
-	}
-	if instance != "" {
-		if all, err = a.pick(all, env, instance); err != nil {
-			return nil, err
-		}
 	}
 	out := make(chan Status, len(all)) // so that a reader who went away holds up nobody
 	slots := make(chan struct{}, statusConcurrency)
@@ -93,8 +88,22 @@ func (a *App) ask(ctx context.Context, i Instance) Status {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	start := time.Now()
-	live, err := a.get(ctx, i.Environment, i.Name)
-	return Status{Instance: i, Live: live, Err: err, At: time.Now(), Took: time.Since(start)}
+	st := Status{Instance: i}
+	st.Err = a.guarded("read "+i.Environment+"/"+i.Name, func() (err error) {
+		st.Live, err = a.get(ctx, i.Environment, i.Name)
+		return err
+	})
+	st.At, st.Took = time.Now(), time.Since(start)
+	return st
+}
+
+// chosen are the configured instances of env, or the one of them that is named; empty means all.
+func (a *App) chosen(env, instance string) ([]Instance, error) {
+	all, err := a.Instances(env)
+	if err != nil || instance == "" {
+		return all, err
+	}
+	return a.pick(all, env, instance)
 }
 
 // pick keeps the instances named name. Without an environment several may bear it.

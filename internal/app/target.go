@@ -209,20 +209,15 @@ func (a *App) SignAs(ctx context.Context, key sshsig.Key, message []byte) (op.Ac
 }
 
 func (a *App) allowedSigners(what string) (*sshsig.Allowed, error) {
-	file := a.cfg.Approvals.AllowedSigners
-	if file == "" {
-		return nil, fault.Newf(fault.Config, what, "dbops.yaml names no allowed signers").
-			Hint("write approvals: {allowed_signers: FILE}, and keep the file in the repository")
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fault.New(fault.Config, what, err).Hint("check approvals.allowed_signers in dbops.yaml")
-	}
-	return sshsig.ParseAllowedSigners(text)
+	return AllowedSigners(a.cfg, what)
 }
 
-// checkVote verifies a vote that an SSH key signed, as of when it was cast.
+// checkVote verifies a vote that an SSH key signed, as of when it was cast; of one that was cast in an SSH session, which nothing signs, that
+// dbops.yaml lets that person approve there.
 func (a *App) checkVote(v state.Vote, planHash string) error {
+	if v.Method == op.ViaSession {
+		return a.checkSessionVote(v)
+	}
 	if v.Method != op.ViaSSH {
 		return nil
 	}

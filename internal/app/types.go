@@ -2,6 +2,7 @@ package app
 
 import (
 	"log/slog"
+	"net"
 	"time"
 
 	"dbops/internal/cloud"
@@ -29,20 +30,29 @@ type Status struct {
 
 // ProxyOptions say which proxy to open.
 type ProxyOptions struct {
-	Environment  string
-	Listen       string        // host:port; port 0 takes a free one. Empty: the environment's, else 127.0.0.1:0
+	Environment string
+	// Listen is host:port; port 0 takes a free one. Empty: the environment's, else 127.0.0.1:0, unless there is another way in.
+	Listen string
+	// Socket is a folder for a socket as libpq looks for it, named by the port of Listen, else 5432. Empty: none.
+	Socket string
+	// Given are listeners that another process opened, in place of Listen and Socket.
+	Given        []net.Listener
+	RequireTLS   bool          // of clients by TCP
 	Access       config.Access // empty: read
 	PasswordFile string        // with the password clients must send; empty: a random one for this run
-	Log          *slog.Logger  // defaults to the App's
-	// Unlisted keeps it out of the list that conn-uri reads.
+	// Reason is why a protected environment is opened for changes. Without one it is not.
+	Reason string
+	// For is how long it is open. 0: for [GuardedFor] if it needs a reason, else without an end.
+	For time.Duration
+	// Metrics is host:port for probes and figures, without secrets. Empty: only on the proxy's own socket.
+	Metrics string
+	Log     *slog.Logger // defaults to the App's
+	// Unlisted keeps it out of the list that other commands read.
 	Unlisted bool
 	// IdleExit ends it after it had no client for that long. 0: never.
 	IdleExit time.Duration
-}
-
-// DatabaseURI is how a client reaches one database through a proxy.
-type DatabaseURI struct {
-	Database string `json:"database"`
-	Instance string `json:"instance"`
-	URI      string `json:"uri"` // holds the proxy's password, which is good for this run only
+	// MaxConns is how many clients may be logged in at once; 0: 500.
+	MaxConns int
+	// DrainTimeout is how long transactions and statements may go on when it is closed; 0: 10 s.
+	DrainTimeout time.Duration
 }

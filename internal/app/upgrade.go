@@ -171,38 +171,42 @@ func (a *App) adminLogin(ctx context.Context, t op.Target) (string, secret.Value
 	return login.User, password, err
 }
 
-// upgradeJournal is a run with its plan, its steps, and what ended its way back.
-func (a *App) upgradeJournal(ctx context.Context, id string) (p *op.Plan, r state.Run, steps []state.Step, after string, err error) {
+// upgradeJournal is a run with its plan, its steps, and what came after it.
+func (a *App) upgradeJournal(ctx context.Context, id string) (p *op.Plan, r state.Run, steps []state.Step, after upgrade.After, err error) {
 	engine, err := a.Engine(ctx, EngineOptions{})
 	if err != nil {
-		return nil, r, nil, "", err
+		return nil, r, nil, after, err
 	}
 	if r, err = engine.Run(ctx, id); err != nil {
-		return nil, r, nil, "", err
+		return nil, r, nil, after, err
 	}
 	if p, err = engine.PlanOf(ctx, r.PlanHash); err != nil {
-		return nil, r, nil, "", err
+		return nil, r, nil, after, err
 	}
 	if steps, err = engine.Journal(ctx, r.ID); err != nil {
-		return nil, r, nil, "", err
+		return nil, r, nil, after, err
 	}
 	all, err := engine.Runs(ctx, state.RunFilter{Environment: r.Environment, Instance: r.Instance})
 	if err != nil {
-		return nil, r, nil, "", err
+		return nil, r, nil, after, err
 	}
 	for _, other := range all {
-		if other.Kind != upgrade.RollbackKind && other.Kind != upgrade.CleanupKind || other.State != state.Done {
+		if other.Kind != upgrade.RollbackKind && other.Kind != upgrade.CleanupKind {
 			continue
 		}
 		q, err := engine.PlanOf(ctx, other.PlanHash)
 		if err != nil {
-			return nil, r, nil, "", err
+			return nil, r, nil, after, err
 		}
 		var of struct {
 			Run string `json:"run"`
 		}
 		if err := json.Unmarshal(q.Request, &of); err == nil && of.Run == r.ID {
-			after = other.Kind + ", run " + other.ID
+			journal, err := engine.Journal(ctx, other.ID)
+			if err != nil {
+				return nil, r, nil, after, err
+			}
+			after.Came(other, journal)
 		}
 	}
 	return p, r, steps, after, nil
@@ -236,11 +240,15 @@ func (a *App) lastRehearsal(ctx context.Context, t op.Target, major int) (*upgra
 
 // UpgradeReport is the report of an upgrade, a rehearsal, or one in place, by the name of its run.
 func (a *App) UpgradeReport(ctx context.Context, run string) (*upgrade.Report, error) {
-	p, r, steps, _, err := a.upgradeJournal(ctx, run)
+	p, r, steps, after, err := a.upgradeJournal(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	return upgrade.ReportOf(p, r, steps)
+	report, err := upgrade.ReportOf(p, r, steps)
+	if err == nil {
+		report.EndedBy(after.Ended)
+	}
+	return report, err
 }
 
 // Upgrades are the runs of upgrades of an instance, newest first.
@@ -266,15 +274,47 @@ func (a *App) Upgrades(ctx context.Context, env, instance string) ([]state.Run, 
 // errNoUpgrade is that an instance has none to go on with.
 var errNoUpgrade = errors.New("there is none")
 
-// LastUpgrade is the run of an upgrade that goes on, or else the newest one that was not undone.
+// LastUpgrade is the run of an upgrade that goes on, or else the newest one that was not undone, or whose undo left the instance upgraded.
 func (a *App) LastUpgrade(ctx context.Context, env, instance string) (state.Run, error) {
 	all, err := a.Upgrades(ctx, env, instance)
 	if err != nil {
 		return state.Run{}, err
 	}
-	var last *state.Run
+	engine, err := a.Engine(ctx, EngineOptions{})
+	if err != nil {
+		return state.Run{}, err
+	}
+	stays := map[string]bool{}
+	var begun []state.Run // of those that failed: others ended at their first look
+	for _, r := range all {
+		switch {
+		case r.State == state.Failed:
+			journal, err := engine.Journal(ctx, r.ID)
+			if err != nil {
+				return state.Run{}, err
+			}
+			if !op.Begun(journal) {
+				continue
+			}
+		case r.Kind == upgrade.InPlaceKind && r.State == state.Undone:
+			report, err := a.UpgradeReport(ctx, r.ID)
+			if err != nil {
+				return state.Run{}, err
+			}
+			stays[r.ID] = report.Stays != 0
+		}
+		begun = append(begun, r)
+	}
+	if last := lastUpgrade(begun, stays); last != nil {
+		return *last, nil
+	}
+	return state.Run{}, fault.New(fault.Usage, "find the upgrade of "+env+"/"+instance, errNoUpgrade).Hint("dbops upgrade run begins one; dbops upgrade status shows what was run")
+}
+
+// lastUpgrade is that of an instance's upgrades, newest first; stays are those that were undone and whose instance is the new major all the same.
+func lastUpgrade(all []state.Run, stays map[string]bool) (last *state.Run) {
 	for i, r := range all {
-		if r.Kind != upgrade.RunKind && r.Kind != upgrade.InPlaceKind || r.State == state.Undone || r.State == state.Cancelled {
+		if r.Kind != upgrade.RunKind && r.Kind != upgrade.InPlaceKind || r.State == state.Undone && !stays[r.ID] || r.State == state.Cancelled {
 			continue
 		}
 		// Of two that have not ended the other one only waits for this one.
@@ -282,8 +322,5 @@ func (a *App) LastUpgrade(ctx context.Context, env, instance string) (state.Run,
 			last = &all[i]
 		}
 	}
-	if last != nil {
-		return *last, nil
-	}
-	return state.Run{}, fault.New(fault.Usage, "find the upgrade of "+env+"/"+instance, errNoUpgrade).Hint("dbops upgrade run begins one; dbops upgrade status shows what was run")
+	return last
 }

@@ -321,7 +321,7 @@ func (c creation) files(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err != nil {
 		return op.Result{}, err
 	}
-	seen, _ := Look(ctx, c.what(), subject.Addresses, c.Dial) // which name to verify; what cannot be seen now is not needed
+	seen, _ := Look(ctx, c.what(), subject.Addresses, c.Dial(c.t)) // which name to verify; what cannot be seen now is not needed
 	k, err := NewKit(subject, seen, KitOptions{Dir: c.r.Dir, Database: orText(c.r.Database, AnyDatabase), User: c.r.User}, time.Now())
 	if err != nil {
 		return op.Result{}, err
@@ -350,7 +350,7 @@ func (c creation) verify(ctx context.Context, s *op.Session) (op.Result, error) 
 		if a.Connector { // takes connectors' certificates only
 			continue
 		}
-		err := accepts(ctx, a, c.Dial, pair, orText(c.r.User, "dbops_check"))
+		err := accepts(ctx, a, c.Dial(c.t), pair, orText(c.r.User, "dbops_check"))
 		switch {
 		case err == nil:
 			return op.Result{Text: "the server at " + a.HostPort + " takes it"}, nil

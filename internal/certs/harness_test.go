@@ -284,7 +284,7 @@ func quick(c Cloud, name string, roots []*x509.Certificate) Deps {
 		Cloud:   func(context.Context, op.Target) (Cloud, string, error) { return c, name, nil },
 		Subject: func(ctx context.Context, _ op.Target) (*Subject, error) { return subjectOf(ctx, c, name, roots) },
 		Roots:   func(context.Context, op.Target) ([]*x509.Certificate, error) { return roots, nil },
-		Dial:    dialer(), Host: "here",
+		Dial:    func(op.Target) Dial { return dialer() }, Host: "here",
 		Pace: op.Pace{First: 20 * time.Millisecond, Most: 60 * time.Millisecond, Patience: time.Minute}, Settle: 10 * time.Second,
 	}
 }

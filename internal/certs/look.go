@@ -63,6 +63,9 @@ func Look(ctx context.Context, what string, addrs []Address, dial func(ctx conte
 }
 
 func unreached(what string, a Address, err error) *fault.Error {
+	if way, ok := errors.AsType[*fault.Error](err); ok { // of a hop on the way, which knows what to do
+		return fault.New(fault.Unavailable, what, way)
+	}
 	_, why := cloud.Unreached(err)
 	if why == "" {
 		why = err.Error()

@@ -42,7 +42,8 @@ type Deps struct {
 	Cloud func(ctx context.Context, t op.Target) (Cloud, string, error)
 	// Subject is an instance, read anew, to be looked at.
 	Subject func(ctx context.Context, t op.Target) (*Subject, error)
-	Dial    Dial
+	// Dial is the way to an instance.
+	Dial func(t op.Target) Dial
 	// Host is this machine, on which files are written.
 	Host string
 	// Roots are the CAs that dbops verifies an instance of RDS with.
@@ -120,7 +121,7 @@ func (d Deps) shows(ctx context.Context, t op.Target, s *op.Session, what string
 		if err != nil {
 			return false, "", err
 		}
-		seen, err := Look(ctx, what, subject.Addresses, d.Dial)
+		seen, err := Look(ctx, what, subject.Addresses, d.Dial(t))
 		if err != nil {
 			if fault.KindOf(err) != fault.Unavailable {
 				return false, "", err

@@ -70,10 +70,12 @@ type Instance struct {
 	Backups            Backups     `json:"backups"`
 	DeletionProtection bool        `json:"deletion_protection"`
 	TLS                TLS         `json:"tls"`
-	IAMLogin           bool        `json:"iam_login"`               // roles may log in with a cloud identity
-	PublicAccess       bool        `json:"public_access"`           // it has an address that the internet can reach
-	NetworkZones       []string    `json:"network_zones,omitempty"` // rds: the zones its subnet group covers; empty: any of the region
-	Revision           string      `json:"revision,omitempty"`      // cloudsql: settingsVersion; changes with every change of settings
+	MaxConnections     int         `json:"max_connections,omitempty"` // as it is set; 0: not told (rds, and a cloudsql instance that has the default)
+	Connections        int         `json:"connections,omitempty"`     // of now, postgres only: the clouds measure them, see [Load]
+	IAMLogin           bool        `json:"iam_login"`                 // roles may log in with a cloud identity
+	PublicAccess       bool        `json:"public_access"`             // it has an address that the internet can reach
+	NetworkZones       []string    `json:"network_zones,omitempty"`   // rds: the zones its subnet group covers; empty: any of the region
+	Revision           string      `json:"revision,omitempty"`        // cloudsql: settingsVersion; changes with every change of settings
 	Maintenance        Maintenance `json:"maintenance"`
 
 	Pending []Change          `json:"pending,omitempty"` // accepted by the provider and not in effect yet

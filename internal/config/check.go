@@ -58,6 +58,7 @@ func (c *checker) config(cfg *Config, s spot) {
 	c.endpoint(e, "gcp_secret_manager", cfg.Endpoints.GCPSecretManager)
 
 	c.state(cfg, s)
+	c.serve(cfg, s)
 	if !c.has(s, "environments", isMapping, true) {
 		return
 	}
@@ -76,15 +77,17 @@ func (c *checker) config(cfg *Config, s spot) {
 func (c *checker) environment(env *Environment, s spot) {
 	c.approvals(env, s)
 	c.targets(env.Targets, s)
+	c.age(env.CredentialMaxAge, s, "credential_max_age")
 	if c.has(s, "listen", isText, false) {
 		c.listen(env.Listen, s.down("listen"))
 	}
+	c.via(env.Via, s.down("via"))
 	if c.has(s, "instances", isMapping, true) {
 		all := s.down("instances")
 		for _, p := range all.node.pairs {
 			c.name(all.down(p.key), "instance", p.key)
 			if inst := env.Instances[p.key]; inst != nil {
-				c.instance(inst, all.down(p.key))
+				c.instance(env, inst, all.down(p.key))
 			}
 		}
 	}
@@ -326,7 +329,7 @@ func (c *checker) unguarded(cfg *Config, all spot) {
 	for name, env := range sorted(cfg.Environments) {
 		for key, inst := range sorted(instancesOf(env)) {
 			if env.Protected && inst != nil {
-				guarded[inst.identity()] = name + "/" + key
+				guarded[inst.identity()+inst.ambiguous(env)] = name + "/" + key
 			}
 		}
 	}
@@ -335,7 +338,7 @@ func (c *checker) unguarded(cfg *Config, all spot) {
 			if inst == nil || env.Protected {
 				continue
 			}
-			if other, ok := guarded[inst.identity()]; ok && inst.identity() != "" {
+			if other, ok := guarded[inst.identity()+inst.ambiguous(env)]; ok && inst.identity() != "" {
 				c.report.atKey(all.down(name, "instances", key), "correct it, or set protected: true here too",
 					"this is the same instance as %s, which is protected", quote(other))
 			}

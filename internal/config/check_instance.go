@@ -14,7 +14,7 @@ func providers() []string {
 	return []string{string(cloud.RDS), string(cloud.CloudSQL), string(cloud.Postgres)}
 }
 
-func (c *checker) instance(inst *Instance, s spot) {
+func (c *checker) instance(env *Environment, inst *Instance, s spot) {
 	if s.node.kind != isMapping && s.node.kind != isNull {
 		return
 	}
@@ -42,9 +42,12 @@ func (c *checker) instance(inst *Instance, s spot) {
 		c.rds(inst.RDS, at)
 	case cloud.CloudSQL:
 		c.cloudsql(inst.CloudSQL, at)
+		c.data(inst, s, at)
 	case cloud.Postgres:
-		c.postgres(inst.Postgres, at)
+		c.postgres(inst.Postgres, wayOf(env, inst), at)
 	}
+	c.via(inst.Via, s.down("via"))
+	c.viaFits(env, inst, s)
 	c.targets(inst.Targets, s)
 	if c.has(s, "logins", isMapping, false) {
 		all := s.down("logins")
@@ -108,6 +111,29 @@ func (c *checker) cloudsql(g *CloudSQL, s spot) {
 		c.oneOf(s.down("address"), "address", g.Address, addresses())
 	}
 	c.endpoint(s, "endpoint", g.Endpoint)
+}
+
+// data checks what goes with the address sql_data.
+func (c *checker) data(inst *Instance, s, at spot) {
+	if inst.CloudSQL.Address != addressData {
+		return
+	}
+	if strings.HasPrefix(inst.CloudSQL.Endpoint, "http://") {
+		c.report.atValue(at.down("endpoint"), "write https://", "sql_data is spoken over TLS alone")
+	}
+	for _, access := range keys(inst.Logins) {
+		if l := inst.Logins[Access(access)]; l != nil && l.IAM {
+			c.report.atKey(s.down("logins", access, "iam"), "use secret:, or another address", "with sql_data nothing logs in with a cloud identity")
+		}
+	}
+}
+
+// wayOf is the via that holds for an instance.
+func wayOf(env *Environment, inst *Instance) *Via {
+	if inst.Via != nil {
+		return inst.Via
+	}
+	return env.Via
 }
 
 // caFile checks that the file of certificates is one.

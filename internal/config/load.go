@@ -105,6 +105,7 @@ func (c *Config) complete() {
 	for name, env := range c.Environments {
 		env.Name = name
 		for _, inst := range env.Instances {
+			c.throughVia(env, inst)
 			switch {
 			case inst.RDS != nil:
 				inst.RDS.CAFile = c.abs(inst.RDS.CAFile)

@@ -17,6 +17,7 @@ const (
 	addressPublic  = "public"
 	addressPrivate = "private"
 	addressPSC     = "psc"
+	addressData    = "sql_data"
 )
 
 // The names that clouds and dbops accept.
@@ -31,7 +32,7 @@ var (
 )
 
 func accesses() []string  { return []string{string(Read), string(Write), string(Admin)} }
-func addresses() []string { return []string{addressPublic, addressPrivate, addressPSC} }
+func addresses() []string { return []string{addressPublic, addressPrivate, addressPSC, addressData} }
 
 // keys returns the names of m in order.
 func keys[K ~string, V any](m map[K]V) []string {

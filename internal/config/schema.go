@@ -14,18 +14,20 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// typesSource and profileSource hold the doc comments that become the schema's descriptions.
+// typesSource, profileSource and viaSource hold the doc comments that become the schema's descriptions.
 var (
 	//go:embed types.go
 	typesSource string
 	//go:embed profile.go
 	profileSource string
+	//go:embed via.go
+	viaSource string
 )
 
 // Schema returns the JSON Schema (draft 2020-12) of dbops.yaml, for editors.
 func Schema() ([]byte, error) {
 	comments := map[string]string{}
-	for _, source := range []string{typesSource, profileSource} {
+	for _, source := range []string{typesSource, profileSource, viaSource} {
 		some, err := commentsOf(source)
 		if err != nil {
 			return nil, fmt.Errorf("make the schema: %w", err)
@@ -109,6 +111,7 @@ func refine(s *jsonschema.Schema) {
 
 	environment := s.Definitions["Environment"]
 	property(environment, "instances").PropertyNames = names
+	property(environment, "credential_max_age").Pattern = ageSyntax.String()
 	property(environment, "containers").PropertyNames = names
 	property(s.Definitions["Container"], "databases").MinItems = &one
 
@@ -119,11 +122,21 @@ func refine(s *jsonschema.Schema) {
 	for _, key := range []string{"ecs", "cloud_run", "command"} {
 		s.Definitions["Rollout"].OneOf = append(s.Definitions["Rollout"].OneOf, &jsonschema.Schema{Required: []string{key}})
 	}
+	for _, key := range vias() {
+		s.Definitions["Via"].OneOf = append(s.Definitions["Via"].OneOf, &jsonschema.Schema{Required: []string{key}})
+	}
+	property(s.Definitions["SSM"], "target").Pattern = ssmTarget.String()
+	property(s.Definitions["SSM"], "region").Pattern = rdsRegion.String()
 	logins := &jsonschema.Schema{}
 	for _, a := range accesses() {
 		logins.Enum = append(logins.Enum, a)
 	}
 	property(instance, "logins").PropertyNames = logins
+	granted := &jsonschema.Schema{Type: "string"}
+	for _, r := range rights() {
+		granted.Enum = append(granted.Enum, r)
+	}
+	property(s.Definitions["Serve"], "users").AdditionalProperties = granted
 
 	rds, cloudsql := s.Definitions["RDS"], s.Definitions["CloudSQL"]
 	property(rds, "region").Pattern = rdsRegion.String()

@@ -56,7 +56,7 @@ func (c *checker) state(cfg *Config, s spot) {
 		server := serverURL(cfg.State)
 		c.host(u, server, at)
 		c.parameters(u.Query(), server, at)
-		c.sslmode(server, hasCA, at)
+		c.sslmode(server, server.Local(), hasCA, at)
 	}
 	if c.has(s, "audit", isMapping, false) {
 		c.auditKeys(cfg, s.down("audit"))

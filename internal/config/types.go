@@ -33,6 +33,8 @@ type Config struct {
 	StateSecret string `yaml:"state_secret,omitempty" json:"state_secret,omitempty"`
 	// Approvals say who may approve, beside the identities that the clouds vouch for.
 	Approvals Approvals `yaml:"approvals,omitempty" json:"approvals,omitzero"`
+	// Serve says what people may do at dbops serve.
+	Serve Serve `yaml:"serve,omitempty" json:"serve,omitzero"`
 	// Audit says whose signatures in the audit log count.
 	Audit Audit `yaml:"audit,omitempty" json:"audit,omitzero"`
 	// Scratch is a server on which migrations are rehearsed, as in postgres://dbops@scratch.example.com:5432/postgres?sslmode=verify-full. The
@@ -49,6 +51,13 @@ type Config struct {
 type Approvals struct {
 	// AllowedSigners is a file of OpenSSH's allowed signers format: whose SSH keys may sign approvals. Relative to dbops.yaml.
 	AllowedSigners string `yaml:"allowed_signers,omitempty" json:"allowed_signers,omitempty"`
+}
+
+// Serve says what people may do at dbops serve.
+type Serve struct {
+	// Users by their names in the allowed signers: read, change (plan and run), or approve (that, and vote on what others ask for). Who is
+	// among the allowed signers and not here may read.
+	Users map[string]Right `yaml:"users,omitempty" json:"users,omitempty"`
 }
 
 // Audit says whose signatures in the audit log count.
@@ -77,6 +86,10 @@ type Environment struct {
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
 	// Targets that a restore drill of its instances is measured by. Unset means that drills measure and do not judge.
 	Targets Targets `yaml:"targets,omitempty" json:"targets,omitzero"`
+	// CredentialMaxAge is how old a container's credential may get before it needs attention. Defaults to 90d.
+	CredentialMaxAge Age `yaml:"credential_max_age,omitempty" json:"credential_max_age,omitempty"`
+	// Via is how connections get to its instances. Defaults to directly.
+	Via *Via `yaml:"via,omitempty" json:"via,omitempty"`
 	// Instances by name.
 	Instances map[string]*Instance `yaml:"instances" json:"instances"`
 	// Databases by the name that clients ask the proxy for.
@@ -99,6 +112,8 @@ type Instance struct {
 	// Logins say how dbops logs in, by access. An access without one takes the standard PG variables (PGUSER, PGPASSWORD,
 	// PGPASSFILE).
 	Logins map[Access]*Login `yaml:"logins,omitempty" json:"logins,omitempty"`
+	// Via is how connections get to it. Defaults to the environment's.
+	Via *Via `yaml:"via,omitempty" json:"via,omitempty"`
 	// Profile that it should have. Defaults to the environment's.
 	Profile string `yaml:"profile,omitempty" json:"profile,omitempty"`
 	// Declare says what it should have instead of, or besides, what its profile says.
@@ -150,8 +165,8 @@ type CloudSQL struct {
 	Region string `yaml:"region" json:"region"`
 	// Instance is the name of the instance, without project and region.
 	Instance string `yaml:"instance" json:"instance"`
-	// Address to connect to: public (the default), private or psc.
-	Address string `yaml:"address,omitempty" json:"address,omitempty" jsonschema:"enum=public,enum=private,enum=psc"`
+	// Address to connect to: public (the default), private or psc; or sql_data, which needs no network path and goes through Google's API.
+	Address string `yaml:"address,omitempty" json:"address,omitempty" jsonschema:"enum=public,enum=private,enum=psc,enum=sql_data"`
 	// Endpoint is the base URL of the Cloud SQL Admin API, for emulators.
 	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
 }

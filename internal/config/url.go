@@ -60,7 +60,7 @@ func sslmodes() []string {
 }
 
 // postgres checks a server by its URL. No message repeats the URL: it may hold a password.
-func (c *checker) postgres(p *Postgres, s spot) {
+func (c *checker) postgres(p *Postgres, v *Via, s spot) {
 	hasCA := c.caFile(s)
 	if !c.has(s, "url", isText, true) {
 		return
@@ -81,7 +81,7 @@ func (c *checker) postgres(p *Postgres, s spot) {
 	server := serverURL(p.URL)
 	c.host(u, server, at)
 	c.parameters(u.Query(), server, at)
-	c.sslmode(server, hasCA, at)
+	c.sslmode(server, local(v, server), hasCA, at)
 }
 
 func (c *checker) host(u *url.URL, server Server, at spot) {
@@ -130,13 +130,13 @@ func (c *checker) parameters(q url.Values, server Server, at spot) {
 	}
 }
 
-func (c *checker) sslmode(server Server, hasCA bool, at spot) {
+func (c *checker) sslmode(server Server, local, hasCA bool, at spot) {
 	const full = "use sslmode=verify-full, with ca_file unless the certificate is from a public CA"
 	switch mode := server.SSLMode; mode {
 	case "verify-ca", "verify-full":
 	case "":
 		suggestion := full
-		if server.Local() {
+		if local {
 			suggestion = "use sslmode=disable for a server on this machine, or verify-full with ca_file"
 		}
 		c.report.atValue(at, suggestion, "sslmode is missing, and dbops does not guess how safe the connection must be")
@@ -144,9 +144,9 @@ func (c *checker) sslmode(server Server, hasCA bool, at spot) {
 		c.report.atValue(at, full, "sslmode=%s would fall back to an unencrypted connection without a word", mode)
 	case "disable", "require":
 		switch {
-		case !server.Local() && mode == "disable":
+		case !local && mode == "disable":
 			c.report.atValue(at, full, "sslmode=disable would send passwords and data in the clear to another machine")
-		case !server.Local():
+		case !local:
 			c.report.atValue(at, full, "sslmode=require encrypts, and does not check who answers")
 		case hasCA:
 			c.report.atValue(at, "use sslmode=verify-full", "with sslmode=%s ca_file has no effect", mode)

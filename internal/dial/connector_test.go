@@ -31,7 +31,7 @@ func TestConnectorErrorsSayWhatToDo(t *testing.T) {
 		{"the control plane has trouble", api(http.StatusServiceUnavailable), fault.Unavailable, true},
 		{"the control plane is not reached", errtype.NewRefreshError("failed", "p:r:i", refused), fault.Unavailable, true},
 		{"an address that the instance does not have", errtype.NewConfigError("no PRIVATE IP", "p:r:i"), fault.Invalid, true},
-		{"the instance is not reached", errtype.NewDialError("failed to dial", "p:r:i", refused), fault.Unavailable, false},
+		{"the instance is not reached", errtype.NewDialError("failed to dial", "p:r:i", refused), fault.Unavailable, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := explainConnector("p:r:i", c.err)

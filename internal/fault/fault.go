@@ -114,6 +114,14 @@ func HintOf(err error) string {
 	return ""
 }
 
+// Reason is why the outermost [Error] in err's chain failed, without what was being done, for who has said that already.
+func Reason(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
+}
+
 // PermissionOf returns the missing permission named by the outermost [Error] in err's chain that names one.
 func PermissionOf(err error) string {
 	for err != nil {

@@ -144,7 +144,7 @@ func (d Deps) status(ctx context.Context, a Ask, f readFolder, history bool) Sta
 		Pending: []string{}, Late: []string{}, Changed: []string{}, Unknown: []int64{}, Problems: []source.Problem{},
 	}
 	if f.err != nil {
-		return s.failed(f.err)
+		return s.Failed(f.err)
 	}
 	s.Problems = append(s.Problems, f.folder.Problems...)
 	if last, ok := f.folder.Last(); ok {
@@ -152,7 +152,7 @@ func (d Deps) status(ctx context.Context, a Ask, f readFolder, history bool) Sta
 	}
 	conn, err := d.View(ctx, a.Target, a.Set)
 	if err != nil {
-		return s.failed(err)
+		return s.Failed(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	st, err := driver.ReadState(ctx, conn, a.Set.Table)
@@ -160,18 +160,18 @@ func (d Deps) status(ctx context.Context, a Ask, f readFolder, history bool) Sta
 		if fault.KindOf(err) == fault.Internal {
 			err = fault.New(fault.Unavailable, "read the versions of "+a.Target.String()+"/"+s.Name, err)
 		}
-		return s.failed(err)
+		return s.Failed(err)
 	}
 	if st.Dirty {
 		if s.Held, err = driver.Holder(ctx, conn, a.Set.Table); err != nil {
-			return s.failed(fault.New(fault.Unavailable, "see who migrates "+a.Target.String()+"/"+s.Name, err))
+			return s.Failed(fault.New(fault.Unavailable, "see who migrates "+a.Target.String()+"/"+s.Name, err))
 		}
 	}
 	s.fill(looked{set: a.Set, folder: f.folder, state: st, judged: judge(f.folder, st)})
 	if history {
 		all, err := driver.ReadHistory(ctx, conn, st, mostHistory)
 		if err != nil {
-			return s.failed(fault.New(fault.Unavailable, "read the history of "+a.Target.String()+"/"+s.Name, err))
+			return s.Failed(fault.New(fault.Unavailable, "read the history of "+a.Target.String()+"/"+s.Name, err))
 		}
 		for _, e := range all {
 			s.History = append(s.History, applied(e))
@@ -189,7 +189,8 @@ func applied(e driver.Entry) Applied {
 	}
 }
 
-func (s Status) failed(err error) Status {
+// Failed is the status of a set that could not be looked at.
+func (s Status) Failed(err error) Status {
 	s.err, s.Error, s.Hint = err, err.Error(), fault.HintOf(err)
 	return s
 }

@@ -178,6 +178,24 @@ func (e *Engine) Approvals(ctx context.Context, hash string) (all []state.Approv
 	return all, err
 }
 
+// ApprovalsWithPlans is [Engine.Approvals] of all plans, with the plans that can be read by their hashes.
+func (e *Engine) ApprovalsWithPlans(ctx context.Context) (all []state.Approval, plans map[string]*Plan, err error) {
+	err = e.store.Read(ctx, "list approvals", func(ctx context.Context, tx *state.Tx) error {
+		if all, err = tx.Approvals(ctx, ""); err != nil {
+			return err
+		}
+		stored, err := tx.PlansOfApprovals(ctx)
+		plans = make(map[string]*Plan, len(stored))
+		for _, one := range stored {
+			if p, err := e.readPlan(one, one.Hash); err == nil {
+				plans[one.Hash] = p
+			}
+		}
+		return err
+	})
+	return all, plans, err
+}
+
 // useApproval uses up the approval of a plan that needs one, and says for the audit log whose it is.
 func (e *Engine) useApproval(ctx context.Context, tx *state.Tx, what string, p *Plan, hash string) (whose string, err error) {
 	if p.Approvals == 0 {

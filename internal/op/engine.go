@@ -271,6 +271,12 @@ func (e *Engine) PlanOf(ctx context.Context, hash string) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.readPlan(stored, hash)
+}
+
+// readPlan refuses a stored plan that is not what its hash says, or that this version cannot read.
+func (e *Engine) readPlan(stored state.Plan, hash string) (*Plan, error) {
+	what := "read the plan " + short(hash)
 	if hashOf(stored.Body) != hash {
 		return nil, fault.Newf(fault.Invalid, what, "its text in %s was changed", e.store.DB.Name).Hint("dbops audit verify")
 	}

@@ -91,3 +91,16 @@ func TestWhatPassesIsNoPartOfWhatAPlanFollowsFrom(t *testing.T) {
 		failed(t, err, fault.Invalid, "it was edited")
 	})
 }
+
+func TestWhoTakesNoMarkWaitsForNone(t *testing.T) {
+	each(t, func(b *bench) {
+		t := b.T
+		b.o.Underway = func(context.Context, Target, func(string) bool) ([]Finding, error) {
+			return []Finding{{Severity: Warn, Check: "state", Text: "it is modifying"}, {Severity: Block, Check: "marked", Text: "another store's run changes it"}}, nil
+		}
+		wants(t, "findings in the way of a change", len(b.plan(t, toyRequest{Settings: []string{"a"}, Value: "1"}).Blocked()), 1)
+		p := b.plan(t, toyRequest{Settings: []string{"untouched"}, Value: "1"})
+		wants(t, "findings in the way of what leaves the target alone", len(p.Blocked()), 0)
+		wants(t, "what is told all the same", p.Findings[0].Check, "state")
+	})
+}

@@ -51,7 +51,7 @@ type Step struct {
 
 // Result is what a step did and learned. It is stored before the next step begins; secrets have no place in it.
 type Result struct {
-	Output    any      // JSON; later steps read it with [Session.Output]
+	Output    any      // JSON; later steps read it with [Session.Output] if the step is done
 	Changes   []Change // what was changed, for the audit log
 	RequestID string   // the provider's, of the call that changed something
 	Text      string   // one line for a person: what was found or done
@@ -68,6 +68,8 @@ type Operation[R, F any] struct {
 	// Words say how the plan calls what the facts call otherwise, for whoever is told that it changed: by the path of a fact in their JSON, or
 	// the beginning of one; "" leaves that out.
 	Words map[string]string
+	// Over is called when a run that this process worked on has ended, however: what was kept for it in memory can go. Nil: nothing was.
+	Over func(ctx context.Context, run string)
 }
 
 // AsKind is the operation as the engine needs it.
@@ -84,6 +86,12 @@ func (k typed[R, F]) same(planned, now json.RawMessage) bool {
 	return k.o.Same != nil && json.Unmarshal(planned, &x) == nil && json.Unmarshal(now, &y) == nil && k.o.Same(x, y)
 }
 
+func (k typed[R, F]) over(ctx context.Context, run string) {
+	if k.o.Over != nil {
+		k.o.Over(ctx, run)
+	}
+}
+
 // sameFacts tells whether the world is as a plan knew it.
 func sameFacts(k Kind, planned, now json.RawMessage) bool {
 	if sameJSON(planned, now) {
@@ -93,6 +101,15 @@ func sameFacts(k Kind, planned, now json.RawMessage) bool {
 		same(planned, now json.RawMessage) bool
 	})
 	return ok && s.same(planned, now)
+}
+
+// overOf tells a kind that a run has ended, if it wants to know.
+func overOf(ctx context.Context, k Kind, run string) {
+	if o, ok := k.(interface {
+		over(ctx context.Context, run string)
+	}); ok {
+		o.over(ctx, run)
+	}
 }
 
 // wordsOf are those of a kind, if it has any.

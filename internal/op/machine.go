@@ -189,8 +189,8 @@ func (m *machine) attempt(ctx context.Context, p point, do func(context.Context,
 
 // outcomeOf is what is written down of an attempt.
 func outcomeOf(r Result, err error) outcome {
+	out, encodeErr := json.Marshal(r.Output)
 	if err == nil {
-		out, encodeErr := json.Marshal(r.Output)
 		if encodeErr != nil {
 			return outcome{Kind: fault.Internal, Problem: "store what the step learned: " + encodeErr.Error()}
 		}
@@ -198,7 +198,7 @@ func outcomeOf(r Result, err error) outcome {
 	}
 	return outcome{
 		Kind: fault.KindOf(err), Problem: bounded(err.Error()), Hint: bounded(fault.HintOf(err)),
-		Changes: r.Changes, RequestID: r.RequestID, Text: r.Text, // what happened before it failed
+		Output: out, Changes: r.Changes, RequestID: r.RequestID, Text: r.Text, // what happened before it failed
 	}
 }
 

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -21,6 +22,37 @@ func TestTheLastWordCountsAndNoneIsLeft(t *testing.T) {
 		b.tell(b.T, id, state.UndoRun)
 		wants(b.T, "state", b.attach(b.T, id).State, state.Undone)
 		b.verified(b.T)
+	})
+}
+
+func TestWhoSaysContinueTwiceIsToldWhoWasFirst(t *testing.T) {
+	each(t, func(b *bench) {
+		id := b.submit(b.T, b.plan(b.T, toyRequest{Settings: []string{"a", "b"}, Value: "1", Gate: true})).ID
+		wants(b.T, "state", b.attach(b.T, id).State, state.Gate)
+		b.tell(b.T, id, state.Continue)
+		b.tell(b.T, id, state.UndoRun)
+		b.tell(b.T, id, state.Continue) // somebody changes his mind, twice
+		err := b.Tell(b.T.Context(), id, state.Continue, person("bob"), "")
+		told, ok := errors.AsType[*ToldError](err)
+		if !ok || told.By != "alice" {
+			b.T.Errorf("%v", err)
+		}
+		wants(b.T, "who was over before", len(b.toys.over), 0)
+		wants(b.T, "state", b.attach(b.T, id).State, state.Done)
+		wants(b.T, "by whose word", b.run(id).Actor, "alice")
+		wants(b.T, "who is over", b.toys.over, []string{id})
+		b.verified(b.T)
+	})
+}
+
+func TestARunThatIsAbandonedIsOver(t *testing.T) {
+	each(t, func(b *bench) {
+		id := b.submit(b.T, b.plan(b.T, toyRequest{Settings: []string{"a", "fail"}, Value: "1"})).ID
+		wants(b.T, "state", b.attach(b.T, id).State, state.Parked)
+		wants(b.T, "who is over", len(b.toys.over), 0)
+		b.tell(b.T, id, state.Abandon)
+		wants(b.T, "state", b.attach(b.T, id).State, state.Failed)
+		wants(b.T, "who is over", b.toys.over, []string{id})
 	})
 }
 

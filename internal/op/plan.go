@@ -38,7 +38,7 @@ func (t Target) String() string { return t.Environment + "/" + t.Instance }
 // Actor is a person or a robot, and how that is known.
 type Actor struct {
 	Name string `json:"name"` // an ARN, an e-mail address, a principal of the allowed signers; user@host if unverified
-	Via  string `json:"via"`  // aws, google, ssh, unverified
+	Via  string `json:"via"`  // aws, google, ssh, ssh-session, unverified
 }
 
 // The ways in which an actor is known.
@@ -46,7 +46,8 @@ const (
 	ViaAWS        = "aws"
 	ViaGoogle     = "google"
 	ViaSSH        = "ssh"
-	ViaUnverified = "unverified" // this machine's word only
+	ViaSession    = "ssh-session" // dbops serve saw the person log in with an SSH key; nothing is signed
+	ViaUnverified = "unverified"  // this machine's word only
 )
 
 // Verified tells whether somebody else than this machine vouches for the name.
@@ -114,7 +115,8 @@ type Draft struct {
 	Notes    []string  `json:"notes,omitempty"`
 	Back     string    `json:"back,omitempty"` // how to get back when it is done: a command or a sentence
 	Also     []string  `json:"also,omitempty"` // other targets it needs for itself, such as an instance that it makes
-	// Untouched says that the target is only read: its lease is not taken, so a restore need not wait for whatever else goes on there.
+	// Untouched says that nothing is changed that other runs on the target depend on: it is only read, or sessions of it are ended. Its lease is not
+	// taken, so a restore, or the end of a session that is in the way, need not wait for whatever else goes on there.
 	Untouched bool `json:"untouched,omitempty"`
 }
 

@@ -333,6 +333,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 		return err
 	}
 	mark.remove(ctx)
+	overOf(ctx, kind, id)
 	r.e.o.Log.Info("the run has ended; see dbops runs show", "run", id)
 	return nil
 }
@@ -365,9 +366,17 @@ func (r *runner) mustHold() error {
 	return r.fence.check()
 }
 
+// CheckStep is the first step of each run: it changes nothing.
+const CheckStep = "check"
+
+// Begun tells whether a run with that journal came further than its first look, and may have changed something.
+func Begun(journal []state.Step) bool {
+	return slices.ContainsFunc(journal, func(s state.Step) bool { return s.Name != CheckStep })
+}
+
 // checkStep compares the world with what the plan was made from, before anything is changed.
 func checkStep(k Kind, p *Plan) Step {
-	return Step{Name: "check", Title: "compare " + p.Target.String() + " with what the plan was made from", Do: func(ctx context.Context, _ *Session) (Result, error) {
+	return Step{Name: CheckStep, Title: "compare " + p.Target.String() + " with what the plan was made from", Do: func(ctx context.Context, _ *Session) (Result, error) {
 		facts, err := k.Observe(ctx, p.Target, p.Request)
 		if err != nil {
 			return Result{}, err

@@ -12,8 +12,14 @@ import (
 	"dbops/internal/state/audit"
 )
 
+// ToldError is that a run was told to go on already, and has not heeded it yet: it does so by that word.
+type ToldError struct{ By string }
+
+func (e *ToldError) Error() string { return e.By + " has told it to continue already" }
+
 // Tell tells a run to cancel its step, to try again, to undo, to go on at a gate, or to end as it is. Whoever works on the run, or
-// resumes it, heeds it: of several words that nobody has heeded yet the last. A verb that does not fit the run's state is a fault.Usage.
+// resumes it, heeds it: of several words that nobody has heeded yet the last. A verb that does not fit the run's state is a fault.Usage; a second
+// word to continue at one gate is a [ToldError].
 func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, reason string) error {
 	what := fmt.Sprintf("%s run %s", v, id)
 	if v == state.UndoRun {
@@ -31,6 +37,15 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 		}
 		if err := fits(what, r, v); err != nil {
 			return err
+		}
+		if v == state.Continue {
+			all, err := tx.Controls(ctx, id)
+			if err != nil {
+				return err
+			}
+			if c := last(all, "", []state.Verb{state.Continue, state.UndoRun, state.Abandon}); c.Verb == v {
+				return &ToldError{By: c.Actor}
+			}
 		}
 		if v == state.Cancel && r.State == state.Queued && !r.Alive { // nobody has begun, so nobody else will hear it
 			if err := e.cancelQueued(ctx, tx, r, by); err != nil {

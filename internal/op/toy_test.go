@@ -105,6 +105,7 @@ type toys struct {
 	oneWay bool
 	// inside is told when a step of a target is entered and left.
 	inside func(target string, in bool)
+	over   []string // runs that have ended
 
 	mu sync.Mutex
 	do map[string]func(ctx context.Context, s *Session) error // by step, called before it acts
@@ -132,6 +133,7 @@ func (y *toys) kind() Kind {
 		Derive: func(t Target, r toyRequest, f toyFacts) Draft {
 			d := Draft{Title: "set toys of " + t.String() + " to " + r.Value, Downtime: Downtime{Expected: "none", Text: "toys"}}
 			for _, s := range r.Settings {
+				d.Untouched = d.Untouched || s == "untouched"
 				if s == "blocked" {
 					d.Findings = append(d.Findings, Finding{Severity: Block, Check: "toy", Text: "it must not be set", Remedy: "leave it"})
 				}
@@ -173,6 +175,11 @@ func (y *toys) kind() Kind {
 				steps = slices.Insert(steps, len(steps)-1, Step{Name: "ask", Title: "wait for somebody", Gate: "look at it"})
 			}
 			return steps
+		},
+		Over: func(_ context.Context, run string) {
+			y.mu.Lock()
+			defer y.mu.Unlock()
+			y.over = append(y.over, run)
 		},
 	}.AsKind()
 }

@@ -119,6 +119,11 @@ func TestEnvironKeepsNoConnectionVariables(t *testing.T) {
 	if got != "PATH=/bin PGTZ=UTC" {
 		t.Error(got)
 	}
+	for _, name := range Variables() {
+		if left := Environ([]string{name + "=x"}); len(left) != 0 {
+			t.Errorf("%s is among what is taken away, and is kept", name)
+		}
+	}
 }
 
 func TestMajorIn(t *testing.T) {

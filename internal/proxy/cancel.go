@@ -12,8 +12,8 @@ import (
 
 const cancelTimeout = 5 * time.Second
 
-// cancelKey is what a client cancels a statement with: the process number and the secret of its BackendKeyData. It is the proxy's
-// own: those of two servers may be equal.
+// cancelKey is what a client cancels a statement with: the process number and the secret of its BackendKeyData. The number is the server's,
+// for clients look themselves up by it (pg_stat_activity, pg_terminate_backend); two servers may have the same. The secret is the proxy's own.
 type cancelKey string
 
 func newCancelKey(process uint32, secret []byte) cancelKey {
@@ -23,17 +23,15 @@ func newCancelKey(process uint32, secret []byte) cancelKey {
 func (k cancelKey) process() uint32 { return binary.BigEndian.Uint32([]byte(k[:4])) }
 func (k cancelKey) secret() []byte  { return []byte(k[4:]) }
 
-// mintCancelKey makes a random key of the length that a protocol version allows.
-func mintCancelKey(version uint32) cancelKey {
+// mintCancelKey makes a key with a random secret of the length that a protocol version allows.
+func mintCancelKey(version, process uint32) cancelKey {
 	size := 4
 	if version >= pgproto3.ProtocolVersion32 {
 		size = 32
 	}
-	b := make([]byte, 4+size)
-	_, _ = rand.Read(b) // never fails
-	b[0] &= 0x7f        // clients print it as a signed number
-	b[3] |= 1           // and take 0 for none
-	return newCancelKey(binary.BigEndian.Uint32(b), b[4:])
+	secret := make([]byte, size)
+	_, _ = rand.Read(secret) // never fails
+	return newCancelKey(process, secret)
 }
 
 // cancelStatement passes a cancel request on, if its key is that of a session that is open. The client is told nothing either way.

@@ -76,8 +76,8 @@ func TestTheClientSeesTheRealServer(t *testing.T) {
 					t.Errorf("%s: %q through the proxy, %q directly", name, got, want)
 				}
 			}
-			if c.PgConn().PID() == uint32(query[int32](t, c, "select pg_backend_pid()")) {
-				t.Error("the client was given the server's own process number")
+			if c.PgConn().PID() != uint32(query[int32](t, c, "select pg_backend_pid()")) {
+				t.Error("the client was given another process number than the server's")
 			}
 			_, err = c.Exec(t.Context(), "set application_name = 'changed later'")
 			must(t, err)
@@ -234,6 +234,27 @@ func TestReplicationConnectionsPass(t *testing.T) {
 					t.Errorf("replication=%s: %v", value, r)
 				}
 				must(t, c.Close(t.Context()))
+			}
+		})
+	}
+}
+
+func TestReplicationThatTheServerRefusesIsExplained(t *testing.T) {
+	for _, major := range majors {
+		t.Run(versionName(major), func(t *testing.T) {
+			s := ownPostgres(t, major)
+			boss := s.connect(t, "postgres")
+			_, err := boss.Exec(t.Context(), "create role plain login password 'plain-word-in-tests'")
+			must(t, err)
+			p := serve(t, Config{Upstreams: []Upstream{
+				s.upstream("orders", pg.Params{User: "plain", Password: secret.New("plain-word-in-tests")}),
+			}})
+			for _, value := range []string{"database", "true"} {
+				cfg := p.config(t, "orders", "disable")
+				cfg.RuntimeParams["replication"] = value
+				if e := p.refusedWith(t, cfg); e.Code != "42501" || !strings.Contains(e.Hint, "leave out replication= at the client") {
+					t.Errorf("replication=%s: %+v", value, e)
+				}
 			}
 		})
 	}

@@ -13,7 +13,8 @@
 //     are spoken, and newer minor versions and unknown options are negotiated down.
 //   - Password. It is asked for in the clear, inside TLS or on loopback, and compared in constant time before anything is dialled.
 //   - Login. The database's [Upstream] says how. The client's own startup parameters are passed on; those that the upstream pins
-//     win, whether the client sent them as parameters or inside "options".
+//     win, whether the client sent them as parameters or inside "options". The proxy answers SCRAM in pgconn's place, as it remembers
+//     the keys.
 //   - Greeting. One write: what the server said about itself, a cancel key of the proxy's own, and ReadyForQuery.
 //   - Relay. Two goroutines a session copy bytes and follow the message headers, never the contents. So the proxy knows when a
 //     session is idle, when it owes an answer, and where a message ends: the only place where one of its own can be put in.

@@ -25,6 +25,9 @@ func told(t *testing.T, c net.Conn) *pgproto3.ErrorResponse {
 		t.Errorf("behind the last message: %q %v", rest, err)
 	}
 	_ = c.Close() // as a client does; the proxy waits a moment for it
+	if strings.HasPrefix(e.Message, "dbops: ") && (e.Hint == "" || e.Severity != "FATAL" || len(e.Code) != 5) {
+		t.Errorf("no error that says what to do: %+v", e)
+	}
 	return e
 }
 
@@ -45,6 +48,7 @@ func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 			login(t, listening, "orders")
 			send(t, listening, 'Q', "listen x\x00")
 			readUntil[*pgproto3.ReadyForQuery](t, listening)
+			eventually(t, "both are told of", func() bool { return strings.Count(p.log.String(), `msg="connection opened"`) == 2 })
 			p.stop()
 			for _, c := range []net.Conn{idle, listening} {
 				if e := told(t, c); e.Code != "57P01" || e.Severity != "FATAL" || e.Hint == "" {

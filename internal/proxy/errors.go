@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,8 +44,20 @@ func shuttingDown() *refusal {
 	return refuse("57P01", "the proxy is shutting down").hint("start dbops proxy again, and connect again")
 }
 
+// Goodbye is a reason to end a proxy, as the cause of the context of [Server.Serve]: clients are told it as 57P01, with the hint.
+type Goodbye struct{ Reason, Hint string }
+
+func (g *Goodbye) Error() string { return g.Reason }
+
+func goodbyeOf(ctx context.Context) *refusal {
+	if g, ok := errors.AsType[*Goodbye](context.Cause(ctx)); ok {
+		return refuse("57P01", "%s", g.Reason).hint("%s", g.Hint)
+	}
+	return shuttingDown()
+}
+
 func killed() *refusal {
-	return refuse("57P01", "the connection was ended by the user of the proxy")
+	return refuse("57P01", "the connection was ended by the user of the proxy").hint("connect again, or ask who runs the proxy why")
 }
 
 // upstreamLost is told at the end of a session whose server went away without saying goodbye.
@@ -53,13 +66,18 @@ func upstreamLost(instance string) *refusal {
 		hint("whether the last statement took effect is not known; connect again and look")
 }
 
-// refusalOf is what the client is told about err: the server's own error word for word, else one of the proxy's.
+// refusalOf is what the client is told about err: the server's own error word for word, with a hint if it has none, else one of the
+// proxy's.
 func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return &refusal{errorResponse(pe)}
+		r := &refusal{errorResponse(pe)}
+		if r.told.Hint == "" {
+			r.told.Hint = fault.HintOf(err)
+		}
+		return r
 	}
 	r := refuse(stateOf(fault.KindOf(err)), "%s", err)
 	r.told.Hint = fault.HintOf(err)
@@ -110,6 +128,9 @@ func explain(op, stage string, limit time.Duration, password string, err error) 
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return fault.New(kindOf(pe.Code), op, pe)
 	}
+	if limit, hint, ok := outOfFiles(err); ok {
+		return fault.New(fault.Throttled, op, limit).Hint("%s", hint)
+	}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return fault.New(f.Kind, op, f)
 	}
@@ -131,7 +152,7 @@ func explain(op, stage string, limit time.Duration, password string, err error) 
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return fault.New(fault.Unavailable, op, dns).Hint("check the host, and whether a VPN with its own names has to be up")
 	}
-	if errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || pgconn.Timeout(err) {
 		return fault.Newf(fault.Unavailable, op, "no answer within %s while %s", limit, stage).
 			Hint("is the instance running, and does its network let this machine in (VPN, authorized networks, security group)?")
 	}

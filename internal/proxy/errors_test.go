@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +50,11 @@ func TestEveryFailureIsAPostgreSQLErrorThatSaysWhatToDo(t *testing.T) {
 		_, _ = c.Read(b[:])
 		_, _ = c.Write([]byte{'N'})
 	})
+	muteInTLS := listenLocal(t, func(c net.Conn) { // agrees to TLS, and that is all
+		var b [8]byte
+		_, _ = io.ReadFull(c, b[:])
+		_, _ = c.Write([]byte{'S'})
+	})
 	at := func(addr string, p pg.Params) Upstream {
 		p = s.params(p)
 		host, port, _ := net.SplitHostPort(addr)
@@ -83,6 +90,8 @@ func TestEveryFailureIsAPostgreSQLErrorThatSaysWhatToDo(t *testing.T) {
 		},
 		"the server has no TLS": {at(noSSL, pg.Params{}), "08001", "server refused TLS", "sslmode=disable", fault.Unavailable},
 		"nobody answers":        {at(silent, pg.Params{}), "08001", "no answer within 1s while negotiating TLS with " + silent, "VPN", fault.Unavailable},
+		"nobody shakes hands":   {at(muteInTLS, pg.Params{}), "08001", "no answer within 1s while shaking hands on TLS", "VPN", fault.Unavailable},
+		"nobody lets in":        {at(silent, pg.Params{SSLMode: "disable"}), "08001", "no answer within 1s while logging in", "VPN", fault.Unavailable},
 		"the server closes":     {at(abrupt, pg.Params{}), "08001", "the server closed the connection while negotiating TLS", "", fault.Unavailable},
 		"the password is wrong": {s.upstream("", pg.Params{User: "app", Password: secret.New("not-the-word-99")}), "28P01", `password authentication failed for user "app"`, "", fault.Denied},
 		"the database is not there": {
@@ -110,7 +119,7 @@ func TestEveryFailureIsAPostgreSQLErrorThatSaysWhatToDo(t *testing.T) {
 			try.up.Database = "orders"
 			p := serve(t, Config{Upstreams: []Upstream{try.up}, ConnectTimeout: time.Second})
 			pe := p.refusedWith(t, p.config(t, "orders", "disable"))
-			if pe.Severity != "FATAL" || pe.Code != try.code || !strings.Contains(pe.Message, try.message) || !strings.Contains(pe.Hint, try.hint) {
+			if pe.Hint == "" || pe.Severity != "FATAL" || pe.Code != try.code || !strings.Contains(pe.Message, try.message) || !strings.Contains(pe.Hint, try.hint) {
 				t.Errorf("told: %s %s: %s\nhint: %s\ndetail: %s", pe.Severity, pe.Code, pe.Message, pe.Hint, pe.Detail)
 			}
 			server := try.code == "28P01" || try.code == "3D000"
@@ -275,5 +284,62 @@ func plainUpstream(tb testing.TB, name, addr string) Upstream {
 func TestPassingErrorsOfAccept(t *testing.T) {
 	if !passing(fmt.Errorf("accept: %w", syscall.EMFILE)) || passing(net.ErrClosed) {
 		t.Error("wrong")
+	}
+}
+
+func TestWhereFilesAreMissingTheHintSaysHowManyThereAre(t *testing.T) {
+	dial := func(e syscall.Errno) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", e)}
+	}
+	own := fmt.Sprintf("this process may open %d files", fileLimit())
+	for _, c := range []struct {
+		name string
+		err  error
+		hint string
+	}{
+		{"of the process", dial(syscall.EMFILE), own},
+		{"of the machine", dial(syscall.ENFILE), "fs.file-max"},
+		{"for a question about a name", &net.DNSError{Err: dial(syscall.EMFILE).Error(), Name: "db"}, own},
+		{"on a way that has another hint", fault.New(fault.Unavailable, "connect to p:r:i", dial(syscall.EMFILE)).Hint("is the instance running?"), own},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			told := refusalOf(explain("log in", "connecting", time.Second, "", c.err)).told
+			if told.Code != "53300" || !strings.Contains(told.Message, "too many open files") || !strings.Contains(told.Hint, c.hint) {
+				t.Errorf("%+v", told)
+			}
+		})
+	}
+}
+
+// What a login can be refused with, by whom and however little is said: the client always hears what to do.
+func TestEveryRefusedLoginHasAHint(t *testing.T) {
+	kinds := []fault.Kind{
+		fault.NotFound, fault.Denied, fault.Throttled, fault.Busy, fault.Stale, fault.Invalid, fault.Unavailable, fault.Usage, fault.Config,
+		fault.Blocked, fault.Unapproved, fault.Findings, fault.Failed, fault.Interrupted, fault.Internal,
+	}
+	codes := []string{"28P01", "28000", "3D000", "42501", "53300", "53200", "53100", "57P01", "57P02", "57P03", "57P04", "55000", "0A000", "42704", "XX000", "08P01"}
+	up := &Upstream{Database: "orders", Instance: "main"}
+	check := func(err error, code string) {
+		t.Helper()
+		f := up.advise(explain("log in", "logging in", time.Second, "", err))
+		told := refusalOf(f).told
+		if told.Hint == "" || told.Message == "" || len(told.Code) != 5 || code != "" && told.Code != code {
+			t.Errorf("%v: %+v", err, told)
+		}
+	}
+	for _, k := range kinds {
+		check(fault.Newf(k, "ask", "why"), "")
+	}
+	for _, code := range codes {
+		check(&pgconn.PgError{Severity: "FATAL", Code: code, Message: "why"}, code)
+	}
+	up.LoginHint = func() string { return "renew" }
+	if got := fault.HintOf(up.advise(explain("log in", "", time.Second, "", &pgconn.PgError{Code: "28000"}))); got != "renew" {
+		t.Errorf("%q", got)
+	}
+	for _, r := range []*refusal{shuttingDown(), killed(), upstreamLost("main")} {
+		if r.told.Hint == "" {
+			t.Errorf("%+v", r.told)
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -13,8 +15,29 @@ type hub struct {
 	closed bool
 }
 
-func (h *hub) send(e Event) {
+// send tells everybody.
+func (s *Server) send(e Event) {
 	e.At = time.Now()
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(e)
+	}
+	s.hub.send(e)
+}
+
+// Note tells subscribers, and the log, what whoever runs the proxy has to say.
+func (s *Server) Note(ctx context.Context, failure bool, text string) {
+	level := slog.LevelInfo
+	if failure {
+		level = slog.LevelWarn
+	}
+	s.log.LogAttrs(ctx, level, "note", slog.String("text", text))
+	s.send(Event{Kind: "note", Failure: failure, Text: text})
+}
+
+func (h *hub) send(e Event) {
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.subs {

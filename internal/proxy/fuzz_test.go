@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"dbops/internal/secret"
 )
@@ -91,3 +94,5 @@ func FuzzStartup(f *testing.F) {
 		}
 	})
 }
+
+func nobody(context.Context) (*pgconn.Config, error) { return nil, errors.New("nobody") }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"dbops/internal/pg"
@@ -35,6 +36,7 @@ type pgServer struct {
 	major   int
 	bin     string
 	port    uint16
+	set     []string // settings of its own
 	dir     string
 	caFile  string
 	ca      *pki.CA
@@ -51,6 +53,10 @@ var servers struct {
 }
 
 func TestMain(m *testing.M) {
+	if params := os.Getenv(soakVariable); params != "" {
+		os.Exit(soakProxy(params))
+	}
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics log to the global one
 	dir, err := os.MkdirTemp("", "dbops-proxy-test")
 	if err != nil {
 		panic(err)
@@ -63,7 +69,7 @@ func TestMain(m *testing.M) {
 	}
 	os.RemoveAll(dir)
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		if err := goleak.Find(networkLeftovers...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -84,11 +90,11 @@ func postgres(tb testing.TB, major int) *pgServer {
 	return s
 }
 
-// ownPostgres returns a server that the test may break.
-func ownPostgres(tb testing.TB, major int) *pgServer {
+// ownPostgres returns a server that the test may break, with settings of its own.
+func ownPostgres(tb testing.TB, major int, set ...string) *pgServer {
 	tb.Helper()
 	servers.Lock()
-	s := newServer(tb, major)
+	s := newServer(tb, major, set...)
 	servers.Unlock()
 	tb.Cleanup(func() { s.stop(syscall.SIGQUIT) })
 	return s
@@ -110,16 +116,16 @@ func unprivileged(tb testing.TB, owned ...string) *syscall.SysProcAttr {
 	return attr
 }
 
-// newServer makes a server that is reached without the sandbox's edge: its own TLS, its own way to die.
-func newServer(tb testing.TB, major int) *pgServer {
+// cluster is a data folder as initdb makes it, to be copied: that is much faster. servers is held.
+func cluster(tb testing.TB, major int, bin string) (data string) {
 	tb.Helper()
-	bin, err := pgbin.Server(major)
-	must(tb, err)
-	servers.count++
-	dir := filepath.Join(servers.dir, fmt.Sprintf("%d-%d", major, servers.count))
-	must(tb, os.Mkdir(dir, 0o755))
-	data := filepath.Join(dir, "data")
-	must(tb, os.Mkdir(data, 0o700))
+	dir := filepath.Join(servers.dir, fmt.Sprintf("%d-cluster", major))
+	data = filepath.Join(dir, "data")
+	if _, err := os.Stat(filepath.Join(dir, "made")); err == nil {
+		return data
+	}
+	must(tb, os.MkdirAll(dir, 0o755))
+	must(tb, os.MkdirAll(data, 0o700))
 	pwfile := filepath.Join(dir, "pw")
 	must(tb, os.WriteFile(pwfile, []byte(superPassword), 0o600))
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "super", "--auth=scram-sha-256", "--pwfile="+pwfile,
@@ -128,7 +134,23 @@ func newServer(tb testing.TB, major int) *pgServer {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		tb.Fatalf("initdb: %v\n%s", err, out)
 	}
-	s := &pgServer{major: major, bin: bin, dir: dir, caFile: filepath.Join(dir, "ca.pem")}
+	must(tb, os.WriteFile(filepath.Join(dir, "made"), nil, 0o600))
+	return data
+}
+
+// newServer makes a server that is reached without the sandbox's edge: its own TLS, its own way to die.
+func newServer(tb testing.TB, major int, set ...string) *pgServer {
+	tb.Helper()
+	bin, err := pgbin.Server(major)
+	must(tb, err)
+	servers.count++
+	dir := filepath.Join(servers.dir, fmt.Sprintf("%d-%d", major, servers.count))
+	must(tb, os.Mkdir(dir, 0o755))
+	data := filepath.Join(dir, "data")
+	if out, err := exec.Command("cp", "-a", cluster(tb, major, bin), data).CombinedOutput(); err != nil {
+		tb.Fatalf("cp: %v\n%s", err, out)
+	}
+	s := &pgServer{major: major, bin: bin, set: set, dir: dir, caFile: filepath.Join(dir, "ca.pem")}
 	s.ca, err = pki.NewCA(pkixName("test CA"), time.Hour)
 	must(tb, err)
 	leaf, err := s.ca.Issue(time.Hour, func(c *x509.Certificate) {
@@ -165,10 +187,10 @@ func (s *pgServer) start(tb testing.TB) {
 	must(tb, err)
 	defer log.Close()
 	args := []string{"-D", filepath.Join(s.dir, "data"), "-p", strconv.Itoa(int(s.port))}
-	for _, set := range []string{
+	for _, set := range append([]string{
 		"fsync=off", "shared_buffers=32MB", "max_connections=260", "wal_level=logical", "listen_addresses=127.0.0.1", "ssl=on",
 		"unix_socket_directories=", "max_wal_senders=4",
-	} {
+	}, s.set...) { // the last one counts
 		args = append(args, "-c", set)
 	}
 	// The shell ends the server when this process ends, however it does: the pipe to its input breaks.
@@ -268,11 +290,12 @@ const proxyPassword = "word-of-this-run"
 
 type testProxy struct {
 	*Server
-	addr  string
-	ca    string // file
-	log   *syncBuffer
-	stop  context.CancelFunc
-	ended chan error
+	addr     string
+	ca       string // file
+	log      *syncBuffer
+	stop     context.CancelFunc
+	stopWith context.CancelCauseFunc
+	ended    chan error
 }
 
 // serve runs a proxy until the test ends, and then looks that it came to rest.
@@ -310,11 +333,11 @@ func serveOn(tb testing.TB, cfg Config, ln net.Listener, tune ...func(*Server)) 
 	for _, f := range tune {
 		f(p.Server)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.stop = cancel
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p.stopWith, p.stop = cancel, func() { cancel(nil) }
 	go func() { p.ended <- p.Serve(ctx, ln) }()
 	tb.Cleanup(func() {
-		cancel()
+		p.stop()
 		p.wait(tb)
 		if n := p.Totals().Open; n != 0 {
 			tb.Errorf("%d sessions are open after the end", n)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"net"
 	"time"
 )
@@ -19,11 +18,7 @@ func tcpOf(conn net.Conn) *net.TCPConn {
 		switch c := conn.(type) {
 		case *net.TCPConn:
 			return c
-		case *tls.Conn:
-			conn = c.NetConn()
-		case *ahead:
-			conn = c.Conn
-		case interface{ NetConn() net.Conn }:
+		case layered:
 			conn = c.NetConn()
 		default:
 			return nil

@@ -23,6 +23,16 @@ import (
 // port 0 takes a free one. Another host, or none, is fault.Usage; a port that is taken is fault.Unavailable and names who has it,
 // where the system tells.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
+	return listenHere(ctx, addr, "--listen", "the proxy serves this machine only: whoever reaches its port can try passwords against it")
+}
+
+// ListenFigures is [Listen] for the figures and probes, for which nobody is asked for a password.
+func ListenFigures(ctx context.Context, addr string) (net.Listener, error) {
+	return listenHere(ctx, addr, "--metrics", "figures and probes are for this machine only: they are told without a password")
+}
+
+// listenHere listens for a flag; why is the reason that other machines may not come.
+func listenHere(ctx context.Context, addr, flag, why string) (net.Listener, error) {
 	op := "listen on " + addr
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -32,13 +42,13 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 		host = "127.0.0.1"
 	}
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
-		return nil, fault.Newf(fault.Usage, op, "the proxy serves this machine only: whoever reaches its port can try passwords against it").
+		return nil, fault.Newf(fault.Usage, op, "%s", why).
 			Hint("use 127.0.0.1:%s; for another machine, forward the port over SSH", port)
 	}
-	return listen(ctx, op, net.JoinHostPort(host, port))
+	return listen(ctx, op, net.JoinHostPort(host, port), flag)
 }
 
-func listen(ctx context.Context, op, addr string) (net.Listener, error) {
+func listen(ctx context.Context, op, addr, flag string) (net.Listener, error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	switch {
 	case err == nil:
@@ -49,9 +59,9 @@ func listen(ctx context.Context, op, addr string) (net.Listener, error) {
 			by = "another process"
 		}
 		return nil, fault.New(fault.Unavailable, op, fmt.Errorf("the port is taken by %s: %w", by, syscall.EADDRINUSE)).
-			Hint("use another port, or --listen 127.0.0.1:0 for a free one")
+			Hint("use another port, or %s 127.0.0.1:0 for a free one", flag)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fault.New(fault.Denied, op, err).Hint("ports below 1024 are root's: use a higher one, or --listen 127.0.0.1:0 for a free one")
+		return nil, fault.New(fault.Denied, op, err).Hint("ports below 1024 are root's: use a higher one, or %s 127.0.0.1:0 for a free one", flag)
 	}
 	return nil, fault.New(fault.Usage, op, err).Hint("say host and port, as in 127.0.0.1:5432; port 0 takes a free one")
 }

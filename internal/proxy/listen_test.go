@@ -35,6 +35,21 @@ func TestListenTakesLoopbackOnly(t *testing.T) {
 	}
 }
 
+func TestFiguresAreRefusedWithTheirOwnReason(t *testing.T) {
+	_, err := ListenFigures(t.Context(), "0.0.0.0:0")
+	if fault.KindOf(err) != fault.Usage || !strings.Contains(err.Error(), "figures and probes are for this machine only") || strings.Contains(err.Error(), "try passwords") {
+		t.Errorf("%v", err)
+	}
+	ln, err := ListenFigures(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if _, err := ListenFigures(t.Context(), ln.Addr().String()); !strings.Contains(fault.HintOf(err), "--metrics 127.0.0.1:0") {
+		t.Errorf("%v: %s", err, fault.HintOf(err))
+	}
+}
+
 func TestAPortThatIsTakenNamesItsHolder(t *testing.T) {
 	for _, first := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0"} {
 		held, err := net.Listen("tcp", first)

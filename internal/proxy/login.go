@@ -9,7 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync/atomic"
-	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -21,7 +21,6 @@ import (
 type upstream struct {
 	*pgconn.HijackedConn
 	notices []*pgconn.Notice // that came with the login
-	ahead   *ahead           // below TLS, where the socket is known; else nil
 }
 
 // errUnsynced is a login after which pgconn still has a read under way that would take the first answer away.
@@ -33,14 +32,20 @@ func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstre
 	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout)
 	defer cancel()
-	for try := 1; ; try++ {
-		l := attempt{ctx: ctx, pool: &s.pool}
+	t := tries{s: s, up: up, begun: time.Now()}
+	for {
+		l := attempt{ctx: ctx, pool: &s.pool, keys: &s.scramKeys, tickets: &s.tickets, patience: t.patience()}
 		l.stage.Store("asking for its address and credentials")
 		u, err := l.run(up, sent, s.application)
 		if err == nil {
+			s.reachedNow(up.Instance)
 			return u, nil
 		}
-		if errors.Is(err, errUnsynced) && try == 1 {
+		if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "28P01" {
+			s.scramKeys.drop(up.Instance)
+		}
+		if after, again := t.again(err); again && pause(ctx, after) {
+			t.last = err
 			continue
 		}
 		if whole.Err() != nil { // ended from outside: the cause is what the client should hear
@@ -50,7 +55,8 @@ func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstre
 			return nil, fault.New(fault.Interrupted, op, context.Canceled)
 		}
 		stage, _ := l.stage.Load().(string)
-		return nil, explain(op, stage, s.cfg.ConnectTimeout, l.password, err)
+		in, why := t.failed(ctx, err)
+		return nil, up.advise(explain(op, stage, in, l.password, why))
 	}
 }
 
@@ -58,8 +64,12 @@ func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstre
 type attempt struct {
 	ctx         context.Context //nolint:containedctx // of the login, for what pgconn does in its back
 	pool        *buffers
-	stage       atomic.Value // string: what is being done, for the message of a time-out
+	keys        *scramKeys
+	tickets     *tickets
+	sasl        func(net.Conn) net.Conn // nil: pgconn proves the password
+	stage       atomic.Value            // string: what is being done, for the message of a time-out
 	established atomic.Bool
+	patience    time.Duration // with a server that says nothing; 0: as long as ctx has
 	password    string
 	notices     []*pgconn.Notice
 }
@@ -75,7 +85,9 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 	cfg.RuntimeParams = runtimeParams(sent, cfg.RuntimeParams, application)
 	if cfg.TLSConfig != nil {
 		cfg.TLSConfig.DynamicRecordSizingDisabled = true // small first records are for browsers
+		cfg.TLSConfig.ClientSessionCache = l.tickets.of(up.Instance, cfg.TLSConfig)
 	}
+	l.sasl = l.keys.saslFor(up.Instance, cfg)
 	l.watch(cfg)
 	pc, err := pgconn.ConnectConfig(l.ctx, cfg)
 	if err != nil {
@@ -93,13 +105,13 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 		return nil, err
 	}
 	l.established.Store(true)
-	cfg.Password, l.password = "", "" // both live as long as the session, for its cancel requests
-	u := &upstream{HijackedConn: h, notices: l.notices}
-	h.Frontend = nil // and its buffer: SyncConn left nothing in it
-	if t, ok := h.Conn.(*tls.Conn); ok {
-		u.ahead, _ = t.NetConn().(*ahead)
+	if w, ok := h.Conn.(*sasl); ok {
+		h.Conn = w.Conn
 	}
-	return u, nil
+	cfg.Password, l.password = "", "" // both live as long as the session, for its cancel requests
+	h.Frontend = nil                  // and its buffer: SyncConn left nothing in it
+	cfg.RuntimeParams = nil
+	return &upstream{HijackedConn: h, notices: l.notices}, nil
 }
 
 // watch puts l between pgconn and the network.
@@ -121,9 +133,14 @@ func (l *attempt) watch(cfg *pgconn.Config) {
 		keepAlive(conn)
 		if !l.established.Load() {
 			l.stage.Store("negotiating TLS with " + addr)
+			if l.patience > 0 {
+				_ = conn.SetReadDeadline(time.Now().Add(l.patience))
+			}
 		}
-		if _, ok := conn.(syscall.Conn); ok && cfg.TLSConfig != nil {
-			conn = &ahead{Conn: conn, pool: l.pool}
+		if cfg.TLSConfig != nil {
+			if s := newSocket(conn, l.pool); s != nil {
+				return s, nil
+			}
 		}
 		return conn, nil
 	}
@@ -137,8 +154,17 @@ func (l *attempt) watch(cfg *pgconn.Config) {
 			}
 		}
 		l.stage.Store("logging in")
+		if l.patience > 0 && !l.established.Load() {
+			_ = conn.SetReadDeadline(time.Time{})
+		}
 		if after != nil {
-			return after(ctx, cfg, conn)
+			var err error
+			if conn, err = after(ctx, cfg, conn); err != nil {
+				return conn, err
+			}
+		}
+		if l.sasl != nil && !l.established.Load() {
+			conn = l.sasl(conn)
 		}
 		return conn, nil
 	}
@@ -162,6 +188,7 @@ func (u *upstream) greeting(key cancelKey) []byte {
 		m := pgproto3.NoticeResponse(errorResponse((*pgconn.PgError)(n)))
 		out = encode(out, &m)
 	}
+	u.ParameterStatuses, u.notices = nil, nil // the session lives long
 	return encode(out, &pgproto3.ReadyForQuery{TxStatus: u.TxStatus})
 }
 

@@ -10,12 +10,15 @@ import (
 
 // relay copies both ways until the session ends, and leaves both connections closed.
 func (sess *session) relay(ctx context.Context) {
+	sess.mu.Lock() // who drains or stops it sets deadlines on the same connections
+	client, server := newStream(sess.client.Conn, sess.pool), newStream(sess.server.Conn, sess.pool)
+	sess.mu.Unlock()
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		sess.copyFromClient(ctx)
+		sess.copyFromClient(ctx, client, server)
 	}()
-	told := sess.copyFromServer()
+	told := sess.copyFromServer(server, client)
 
 	sess.mu.Lock()
 	sess.ended = true
@@ -47,22 +50,17 @@ func (sess *session) abandon(ctx context.Context) {
 }
 
 // copyFromClient passes on what the client sends. After the end of the session it goes on reading, and drops what comes.
-func (sess *session) copyFromClient(ctx context.Context) {
-	b := buffer{pool: sess.pool}
-	defer b.release()
+func (sess *session) copyFromClient(ctx context.Context, from, to *stream) {
+	defer from.end()
 	for {
-		p := b.space()
-		n, err := sess.client.Read(p)
-		if n > 0 && sess.takeFromClient(p[:n]) {
-			if _, err := sess.server.Conn.Write(p[:n]); err != nil {
-				sess.serverDeaf()
-			}
-		}
+		p, err := from.next()
 		if err != nil {
 			sess.clientLeft(ctx, err)
 			return
 		}
-		b.fit(n, false)
+		if sess.takeFromClient(p) && to.send(p) != nil {
+			sess.serverDeaf()
+		}
 	}
 }
 
@@ -132,54 +130,28 @@ func (sess *session) saidGoodbye() bool {
 
 // copyFromServer passes on what the server sends until the session ends. It returns what the client must still be told: only
 // after a whole message, else nil.
-func (sess *session) copyFromServer() *refusal {
-	b := buffer{pool: sess.pool}
-	defer b.release()
+func (sess *session) copyFromServer(from, to *stream) *refusal {
+	defer from.end()
 	for {
-		p := b.space()
-		n, err := sess.server.Conn.Read(p)
-		more := false
-		if b.big != nil && err == nil && n >= idleSize/2 {
-			n, more = sess.server.readAhead(p, n)
-		}
-		if n > 0 {
-			pass, told, end := sess.takeFromServer(p[:n])
-			if _, err := sess.client.Write(p[:pass]); err != nil {
-				sess.clientDeaf()
-				return nil
-			}
-			if end {
-				return told
-			}
-		}
+		p, err := from.next()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if told, end := sess.woken(); end {
 				return told
 			}
+			continue
 		case err != nil:
 			return sess.serverLeft(err)
-		default:
-			b.fit(n, more)
+		}
+		pass, told, end := sess.takeFromServer(p)
+		if to.send(p[:pass]) != nil {
+			sess.clientDeaf()
+			return nil
+		}
+		if end {
+			return told
 		}
 	}
-}
-
-// readAhead adds to the n bytes in p what has come already, without waiting. more tells that p was full first.
-func (u *upstream) readAhead(p []byte, n int) (total int, more bool) {
-	if u.ahead == nil {
-		return n, false
-	}
-	u.ahead.now = true
-	defer func() { u.ahead.now = false }()
-	for len(p)-n >= recordTo {
-		k, err := u.Conn.Read(p[n:])
-		n += k
-		if err != nil { // nothing more now; a real error comes again with the next read
-			return n, false
-		}
-	}
-	return n, true
 }
 
 // takeFromServer follows what the server sent: the first pass bytes go to the client, and if the session ends there, so does told.
@@ -206,7 +178,7 @@ func (sess *session) drained() (told *refusal, end bool) {
 	}
 	sess.say("the proxy shut down", false)
 	sess.ended = true
-	return shuttingDown(), true
+	return sess.goodbye, true
 }
 
 // woken decides why reading from the server stopped: the session ends here, or goes on with a new deadline.

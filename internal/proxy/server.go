@@ -7,31 +7,34 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"dbops/internal/config"
 	"dbops/internal/fault"
 )
 
 // Server is a proxy. It is made by [New]; its methods may be called from any goroutine.
 type Server struct {
 	cfg         Config
-	upstreams   map[string]*Upstream
-	names       []string // of the databases, sorted
-	application string   // of sessions that name none
+	databases   atomic.Pointer[catalogue]
+	application string // of sessions that name none
 	log         *slog.Logger
+	logs        *logQueue // behind log
 	hub         hub
 	pool        buffers
+	processes   *processes
+	scramKeys   scramKeys
+	tickets     tickets
 
 	startups   chan struct{} // a place for each connection that has not logged in
 	waiting    chan struct{} // a place for each one that waits for such a place
 	cancelling chan struct{} // a place for each cancel request on its way
 	served     atomic.Bool
 	nextID     atomic.Uint64
+	reached    sync.Map // instance to the time.Time of the last login
+	expiries   sync.Map // instance to the end of its certificate
 
 	queue      time.Duration // for a place among those that log in
 	stuckAfter time.Duration // of a peer that acknowledges nothing
@@ -39,6 +42,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	draining bool
+	goodbye  *refusal // what clients are told while draining
 	sessions map[uint64]*session
 	keys     map[cancelKey]*session
 	past     Totals // of what has ended
@@ -61,6 +65,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	for d, std := range map[*time.Duration]time.Duration{
 		&cfg.StartupTimeout: 10 * time.Second, &cfg.ConnectTimeout: 15 * time.Second, &cfg.DrainTimeout: 10 * time.Second,
+		&cfg.StartWait: 5 * time.Second,
 	} {
 		if *d <= 0 {
 			*d = std
@@ -81,8 +86,8 @@ func New(cfg Config) (*Server, error) {
 		cfg.TLS.DynamicRecordSizingDisabled = true
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, application: defaultApplication(),
-		upstreams:  make(map[string]*Upstream, len(cfg.Upstreams)),
+		cfg: cfg, logs: newLogQueue(), application: defaultApplication(),
+		processes:  newProcesses(),
 		startups:   make(chan struct{}, cfg.MaxStartups),
 		waiting:    make(chan struct{}, waitingMax),
 		queue:      3 * time.Second,
@@ -92,18 +97,12 @@ func New(cfg Config) (*Server, error) {
 		sessions:   map[uint64]*session{},
 		keys:       map[cancelKey]*session{},
 	}
-	for i := range cfg.Upstreams {
-		up := cfg.Upstreams[i]
-		switch {
-		case up.Database == "" || up.Config == nil:
-			return nil, fault.Newf(fault.Config, op, "database %q has no name or no way to log in", up.Database)
-		case s.upstreams[up.Database] != nil:
-			return nil, fault.Newf(fault.Config, op, "database %q is there twice", up.Database)
-		}
-		s.upstreams[up.Database] = &up
-		s.names = append(s.names, up.Database)
+	s.log = slog.New(queued{cfg.Log.Handler(), s.logs})
+	c, err := newCatalogue(cfg.Upstreams)
+	if err != nil {
+		return nil, fault.New(fault.Config, op, err)
 	}
-	slices.Sort(s.names)
+	s.databases.Store(c)
 	return s, nil
 }
 
@@ -116,6 +115,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fault.Newf(fault.Internal, "serve", "the proxy was served before")
 	}
 	defer s.hub.close()
+	logging, endLog := context.WithCancel(context.WithoutCancel(ctx))
+	go s.logs.write(logging)
+	defer s.logs.last()
+	defer endLog()
 	closeOnce := sync.OnceFunc(func() { _ = ln.Close() })
 	defer context.AfterFunc(ctx, closeOnce)()
 
@@ -126,7 +129,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	watch.Go(func() { s.watch(watching) })
 	err := s.accept(ctx, own, ln, &wg)
 	closeOnce()
-	s.drain(own, stop, &wg)
+	s.drain(own, goodbyeOf(ctx), stop, &wg)
 	unwatch()
 	watch.Wait()
 	if ctx.Err() != nil {
@@ -139,6 +142,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // is waited out.
 func (s *Server) accept(ctx, own context.Context, ln net.Listener, wg *sync.WaitGroup) error {
 	var pause time.Duration
+	var told time.Time
 	for {
 		conn, err := ln.Accept()
 		if err == nil {
@@ -151,6 +155,10 @@ func (s *Server) accept(ctx, own context.Context, ln net.Listener, wg *sync.Wait
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		s.log.WarnContext(ctx, "accept failed", "error", err.Error(), "pause", pause)
+		if limit, hint, ok := outOfFiles(err); ok && time.Since(told) > time.Minute {
+			told = time.Now()
+			s.Note(ctx, true, fmt.Sprintf("clients wait to be let in: %s; %s", limit, hint))
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -174,11 +182,27 @@ func passing(err error) bool {
 // handle serves one connection to its end.
 func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
+	// A handshake makes a stack grow that a quiet session would keep for hours: so it has a goroutine of its own.
+	begun := make(chan *session)
+	go func() { begun <- s.receive(ctx, conn) }()
+	sess := <-begun
+	if sess == nil {
+		return
+	}
+	defer sess.server.Conn.Close()
+	sess.relay(ctx)
+	s.forget(sess)
+	<-sess.told
+	s.closed(sess)
+}
+
+// receive makes a session of a connection; nil if it became none, and all has been said.
+func (s *Server) receive(ctx context.Context, conn net.Conn) *session {
 	keepAlive(conn)
-	c := &client{Conn: conn, socket: conn}
+	c := &client{Conn: conn, socket: conn, pool: &s.pool}
 	place := s.place(ctx)
 	if place == nil {
-		return
+		return nil
 	}
 	release := sync.OnceFunc(func() { <-place })
 	defer release()
@@ -186,16 +210,16 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	h, err := s.startup(ctx, c, place == s.waiting)
 	switch {
 	case errors.Is(err, errSilent):
-		return
+		return nil
 	case err != nil:
-		s.refused(ctx, c, h, err)
-		return
+		s.refused(ctx, c, h, nil, err)
+		return nil
 	case h.cancel != "":
 		release()
 		s.cancelStatement(ctx, h.cancel)
-		return
+		return nil
 	}
-	s.serveSession(ctx, c, h, release)
+	return s.begin(ctx, c, h, release)
 }
 
 // place takes a place among those that log in, after a while of waiting if there are too many. If there still is none, it stays
@@ -241,9 +265,10 @@ func (s *Server) startup(ctx context.Context, c *client, crowded bool) (*hello, 
 		return h, s.interrupted(ctx, err)
 	}
 	if crowded {
-		return h, refuse("53300", "too many connections are logging in: the limit is %d", s.cfg.MaxStartups)
+		return h, refuse("53300", "too many connections are logging in: the limit is %d", s.cfg.MaxStartups).
+			hint("connect again in a moment; look for a client that opens many connections and does not log in")
 	}
-	if err := c.authenticate(h, s.cfg.Password, s.cfg.Environment); err != nil {
+	if err := s.admit(c, h); err != nil {
 		return h, s.interrupted(ctx, err)
 	}
 	if !stop() {
@@ -261,46 +286,59 @@ func (s *Server) interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// serveSession logs in upstream for a client that has shown the password, and relays. release gives back the place of a client
-// that has not logged in.
-func (s *Server) serveSession(ctx context.Context, c *client, h *hello, release func()) {
-	sess, err := s.open(ctx, c, h, release)
+// begin logs in upstream for a client that has shown the password. release gives back the place of a client that has not logged in.
+func (s *Server) begin(ctx context.Context, c *client, h *hello, release func()) (begun *session) {
+	peer := s.identify(c)
+	defer func() {
+		if begun == nil { // else opened waits for it
+			peer.wait()
+		}
+	}()
+	sess, err := s.open(ctx, c, h, peer, release)
 	if err != nil {
-		s.refused(ctx, c, h, err)
-		return
+		s.refused(ctx, c, h, peer, err)
+		return nil
 	}
 	u, loginErr := s.login(sess.ctx, sess.up, h.params) //nolint:contextcheck // made from ctx by open
+	sess.loginTook = time.Since(sess.since)
 	if loginErr != nil {
 		s.forget(sess)
-		s.refused(ctx, c, h, loginErr)
-		return
+		s.refused(ctx, c, h, peer, loginErr)
+		return nil
 	}
-	defer u.Conn.Close()
+	s.noteCertificate(sess.up.Instance, u.Conn)
 	sess.begin(u)
 	s.mu.Lock()
+	sess.key = mintCancelKey(h.protocol(), u.PID)
 	s.keys[sess.key] = sess // before the client knows it
 	s.mu.Unlock()
 	_ = c.SetWriteDeadline(time.Now().Add(s.cfg.StartupTimeout))
 	if _, err := c.Write(u.greeting(sess.key)); err != nil {
+		_ = u.Conn.Close()
 		s.forget(sess)
-		s.refused(ctx, c, h, err)
-		return
+		s.refused(ctx, c, h, peer, err)
+		return nil
 	}
 	_ = c.SetWriteDeadline(time.Time{})
-	s.opened(sess)
-	sess.relay(ctx)
-	s.forget(sess)
-	s.closed(sess)
+	sess.told = make(chan struct{})
+	go func() {
+		defer close(sess.told)
+		s.opened(sess)
+	}()
+	return sess
 }
 
 // open makes the session that h asks for and enters it in the lists.
-func (s *Server) open(ctx context.Context, c *client, h *hello, release func()) (*session, error) {
+func (s *Server) open(ctx context.Context, c *client, h *hello, peer *lookup, release func()) (*session, error) {
 	name := h.get("database")
 	if name == "" {
 		name = h.get("user")
 	}
 	if name == "" {
-		return nil, refuse("28000", "no user name is in the startup packet")
+		return nil, refuse("28000", "no user name is in the startup packet").hint("send one: any will do, and the database's name")
+	}
+	if s.cfg.Refresh != nil {
+		s.cfg.Refresh()
 	}
 	up, refused := s.find(name)
 	if refused != nil {
@@ -309,39 +347,20 @@ func (s *Server) open(ctx context.Context, c *client, h *hello, release func()) 
 	now := time.Now()
 	sess := &session{
 		id: s.nextID.Add(1), up: up, app: h.get("application_name"), since: now,
-		readOnly: s.cfg.Access == "read", client: c, pool: &s.pool,
+		readOnly: s.cfg.Access == "read", client: c, pool: &s.pool, peer: peer,
 	}
-	sess.key = mintCancelKey(h.protocol())
 	sess.active.Store(now.UnixNano())
 	sess.ctx, sess.cancel = context.WithCancelCause(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.sessions) >= s.cfg.MaxConns {
 		return nil, refuse("53300", "too many connections: the limit of the proxy is %d", s.cfg.MaxConns).
-			hint("close some, or look for the client that keeps them")
+			hint("close some, look for the client that keeps them, or raise the limit: dbops proxy --max-connections")
 	}
-	sess.draining = s.draining
+	sess.draining, sess.goodbye = s.draining, s.goodbye
 	s.sessions[sess.id] = sess
 	release()
 	return sess, nil
-}
-
-// find returns the database that a client asked for.
-func (s *Server) find(name string) (*Upstream, *refusal) {
-	if up := s.upstreams[name]; up != nil {
-		return up, nil
-	}
-	shown := name[:min(len(name), nameMax)]
-	list := strings.Join(s.names[:min(len(s.names), listMax)], ", ")
-	if more := len(s.names) - listMax; more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	hint := "there are: " + list
-	if like := config.Nearest(shown, s.names); like != "" {
-		hint = "did you mean " + like + "? " + hint
-	}
-	r := refuse("3D000", "database %q is not in environment %s", shown, s.cfg.Environment)
-	return nil, r.hint("%s", hint)
 }
 
 // forget takes a session from the lists.

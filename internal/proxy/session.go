@@ -22,6 +22,10 @@ type session struct {
 	since    time.Time
 	readOnly bool // a client that vanishes takes its statement with it
 	pool     *buffers
+	peer     *lookup
+
+	loginTook time.Duration // set before begin
+	told      chan struct{} // closed when it has been told that the session is open
 
 	client *client
 	ctx    context.Context //nolint:containedctx // of the login upstream
@@ -35,6 +39,7 @@ type session struct {
 	live     bool // server is set
 	talk     talk
 	draining bool
+	goodbye  *refusal  // what the client is told when it has been drained
 	stopped  *refusal  // what ends the session from outside
 	stopBy   time.Time // when it ends in the middle of a message if need be
 	doomed   bool      // what the server still runs is to be cancelled
@@ -61,11 +66,11 @@ func (sess *session) begin(u *upstream) {
 // wake makes the server's direction look at the session again. sess.mu is held.
 func (sess *session) wake() { _ = sess.server.Conn.SetReadDeadline(time.Unix(1, 0)) }
 
-// drain ends the session as soon as nothing runs and no transaction is open.
-func (sess *session) drain() {
+// drain ends the session with r as soon as nothing runs and no transaction is open.
+func (sess *session) drain(r *refusal) {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
-	sess.draining = true
+	sess.draining, sess.goodbye = true, r
 	if sess.live {
 		sess.wake()
 	}
@@ -112,7 +117,8 @@ func (sess *session) connection() Connection {
 	defer sess.mu.Unlock()
 	c := Connection{
 		ID:          sess.id,
-		Client:      sess.client.RemoteAddr().String(),
+		Client:      sess.client.from(),
+		Peer:        sess.peer.now(),
 		Application: sess.app,
 		Database:    sess.up.Database,
 		Instance:    sess.up.Instance,

@@ -25,6 +25,7 @@ const (
 
 	tlsHandshake = 0x16 // first byte of direct TLS; as the first byte of a length it is far beyond startupMax
 	alpn         = "postgresql"
+	protocolHint = "only PostgreSQL clients are served here: take the URI that the proxy printed"
 	optionPrefix = "_pq_." // of protocol options
 )
 
@@ -60,6 +61,7 @@ var errSilent = errors.New("the client left without a word")
 type client struct {
 	net.Conn          // to read from and to write to: the socket, or TLS on it
 	socket   net.Conn // what was accepted
+	pool     *buffers
 }
 
 // hello reads the first packets. It turns on encryption if the client asks for it and local is set. Nothing is read beyond the
@@ -86,7 +88,7 @@ func (c *client) hello(ctx context.Context, local *tls.Config) (*hello, error) {
 		}
 		size, code := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
 		if size < startupMin || size > startupMax {
-			return nil, refuse("08P01", "this is not the PostgreSQL protocol: a startup packet of %d bytes", size)
+			return nil, refuse("08P01", "this is not the PostgreSQL protocol: a startup packet of %d bytes", size).hint(protocolHint)
 		}
 		body := make([]byte, size-startupMin)
 		if _, err := io.ReadFull(c, body); err != nil {
@@ -104,7 +106,7 @@ func (c *client) hello(ctx context.Context, local *tls.Config) (*hello, error) {
 				return nil, err
 			}
 		case code == sslRequest || code == gssRequest:
-			return nil, refuse("08P01", "encryption was asked for twice, or with contents")
+			return nil, refuse("08P01", "encryption was asked for twice, or with contents").hint(protocolHint)
 		case code == cancelRequest:
 			if len(body) < 8 || len(body) > 4+cancelMax {
 				return nil, errors.New("a cancel request of a wrong length")
@@ -113,7 +115,8 @@ func (c *client) hello(ctx context.Context, local *tls.Config) (*hello, error) {
 		case code>>16 == 3:
 			return parseStartup(code, body)
 		default:
-			return nil, refuse("0A000", "unsupported frontend protocol %d.%d: the proxy speaks 3.0 to 3.2", code>>16, code&0xffff)
+			return nil, refuse("0A000", "unsupported frontend protocol %d.%d: the proxy speaks 3.0 to 3.2", code>>16, code&0xffff).
+				hint("use a driver that was made for PostgreSQL 7.4 or later")
 		}
 	}
 }
@@ -140,7 +143,7 @@ func parseStartup(version uint32, body []byte) (*hello, error) {
 		}
 		body = rest
 	}
-	return nil, refuse("08P01", "invalid startup packet layout: expected terminator as last byte")
+	return nil, refuse("08P01", "invalid startup packet layout: expected terminator as last byte").hint(protocolHint)
 }
 
 func (c *client) answerTLS(ctx context.Context, local *tls.Config) error {
@@ -154,7 +157,7 @@ func (c *client) answerTLS(ctx context.Context, local *tls.Config) error {
 	if local == nil {
 		return nil
 	}
-	return c.startTLS(ctx, c.socket, local)
+	return c.startTLS(ctx, c.below(), local)
 }
 
 // directTLS begins TLS without being asked in the PostgreSQL protocol, as PostgreSQL 17 does it. ALPN is what tells it from TLS
@@ -163,13 +166,22 @@ func (c *client) directTLS(ctx context.Context, local *tls.Config, first byte) e
 	if local == nil {
 		return errors.New("TLS was started, and the proxy has none")
 	}
-	if err := c.startTLS(ctx, &unread{Conn: c.socket, first: []byte{first}}, local); err != nil {
+	if err := c.startTLS(ctx, &unread{Conn: c.below(), first: []byte{first}}, local); err != nil {
 		return err
 	}
 	if t, ok := c.Conn.(*tls.Conn); !ok || t.ConnectionState().NegotiatedProtocol != alpn {
-		return refuse("08P01", "direct TLS without the ALPN protocol %q", alpn)
+		return refuse("08P01", "direct TLS without the ALPN protocol %q", alpn).
+			hint("let the client ask for it, or use sslnegotiation=postgres")
 	}
 	return nil
+}
+
+// below is what TLS is put on.
+func (c *client) below() net.Conn {
+	if s := newSocket(c.socket, c.pool); s != nil {
+		return s
+	}
+	return c.socket
 }
 
 func (c *client) startTLS(ctx context.Context, below net.Conn, local *tls.Config) error {
@@ -186,6 +198,9 @@ type unread struct {
 	net.Conn
 	first []byte
 }
+
+// NetConn is the connection below.
+func (u *unread) NetConn() net.Conn { return u.Conn }
 
 func (u *unread) Read(p []byte) (int, error) {
 	if len(u.first) > 0 {

@@ -45,7 +45,7 @@ func heard(t *testing.T, c net.Conn) (said []byte, code string) {
 	}
 	m, err := pgproto3.NewFrontend(bytes.NewReader(rest), nil).Receive()
 	if e, ok := m.(*pgproto3.ErrorResponse); ok {
-		if e.Severity != "FATAL" || e.SeverityUnlocalized != "FATAL" || e.Message == "" {
+		if e.Severity != "FATAL" || e.SeverityUnlocalized != "FATAL" || e.Message == "" || e.Hint == "" {
 			t.Errorf("%+v", e)
 		}
 		return said, e.Code

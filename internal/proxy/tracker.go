@@ -42,6 +42,22 @@ func (f *frames) next(p []byte) (n int, ended bool) {
 	return n, true
 }
 
+// rows returns how many bytes at the beginning of p are whole messages of one of two types, which say nothing about the session. They are
+// nearly all of what flows in bulk, and often short.
+func (f *frames) rows(p []byte, one, other byte) (n int) {
+	if !f.boundary() {
+		return 0
+	}
+	for len(p)-n >= len(f.head) && (p[n] == one || p[n] == other) {
+		size := binary.BigEndian.Uint32(p[n+1:])
+		if size < 4 || uint64(size) >= uint64(len(p)-n) {
+			break
+		}
+		n += 1 + int(size)
+	}
+	return n
+}
+
 // talk is what both directions together tell about a session. The answers that the server owes are counted, because a client may
 // send many statements ahead: a ReadyForQuery alone does not mean that nothing runs.
 type talk struct {
@@ -59,6 +75,7 @@ type talk struct {
 // fromClient follows what the client sent. It must be called before the bytes are passed on, so that no answer comes early.
 func (t *talk) fromClient(p []byte) {
 	for len(p) > 0 {
+		p = p[t.client.rows(p, 'd', 'd'):] // CopyData
 		n, ended := t.client.next(p)
 		p = p[n:]
 		if !ended {
@@ -87,6 +104,12 @@ func (t *talk) fromClient(p []byte) {
 // fromServer follows what the server sent. With once it stops after the first message that ends. It returns how far it came.
 func (t *talk) fromServer(p []byte, once bool) (n int, ended bool) {
 	for n < len(p) {
+		if !once {
+			if k := t.server.rows(p[n:], 'D', 'd'); k > 0 { // DataRow, CopyData
+				n, t.failed = n+k, false
+				continue
+			}
+		}
 		k, whole := t.server.next(p[n:])
 		n += k
 		if !whole {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -91,6 +92,47 @@ func TestTalkCountsWhatTheServerOwes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Rows are passed over at once where they can be: what is known after them must be the same as byte by byte.
+func TestTalkKnowsTheSameInAnyPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(kinds string) (stream []byte) {
+			for range rapid.IntRange(1, 30).Draw(t, "messages") {
+				kind := rapid.SampledFrom([]byte(kinds)).Draw(t, "kind")
+				stream = append(stream, message(kind, string(bytes.Repeat([]byte("I"), rapid.IntRange(0, 40).Draw(t, "body"))))...)
+			}
+			if rapid.Bool().Draw(t, "broken") {
+				stream = append(stream, rapid.SampledFrom([]byte("dD")).Draw(t, "broken kind"), 0, 0, 0, byte(rapid.IntRange(0, 3).Draw(t, "length")))
+			}
+			return stream
+		}
+		var want, got talk
+		for _, side := range []struct {
+			stream []byte
+			follow func(*talk, []byte)
+		}{
+			{draw("dddddQSPcfF"), (*talk).fromClient},
+			{draw("DDDDdddEZGNC"), func(t *talk, p []byte) {
+				if n, _ := t.fromServer(p, false); n != len(p) {
+					panic("it stopped")
+				}
+			}},
+		} {
+			for i := range side.stream {
+				side.follow(&want, side.stream[i:i+1])
+			}
+			for rest := side.stream; len(rest) > 0; {
+				n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+				side.follow(&got, rest[:n])
+				rest = rest[n:]
+			}
+		}
+		want.client.head, want.server.head = got.client.head, got.server.head // of no meaning between messages
+		if want != got {
+			t.Fatalf("in pieces %+v, byte by byte %+v", got, want)
+		}
+	})
 }
 
 func TestTalkStopsAfterOneMessageWhenAsked(t *testing.T) {

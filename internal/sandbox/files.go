@@ -45,6 +45,9 @@ type Environment struct {
 // Alice is the sandbox's second person, who approves what the first one asks for.
 const Alice = "alice"
 
+// DirVariable names the folder of the sandbox that a shell is pointed at.
+const DirVariable = "DBOPS_SANDBOX_DIR"
+
 // Environ returns the environment of the sandbox in dir for its robot, or as [Alice]. One that was never brought up is a fault.Usage.
 func Environ(dir, as string) (Environment, error) {
 	var m meta
@@ -67,21 +70,24 @@ func Environ(dir, as string) (Environment, error) {
 	awsURL := "http://" + m.AWS
 	return Environment{
 		Set: map[string]string{
-			"DBOPS_CONFIG":                        in(configFile),
-			"DBOPS_STATE_DIR":                     in(stateDir),
-			"AWS_PROFILE":                         profile,
-			"AWS_CONFIG_FILE":                     in(awsConfigFile),
-			"AWS_SHARED_CREDENTIALS_FILE":         in(awsKeysFile),
-			"AWS_REGION":                          awsRegion,
-			"AWS_DEFAULT_REGION":                  awsRegion,
-			"AWS_ENDPOINT_URL_RDS":                awsURL,
-			"AWS_ENDPOINT_URL_STS":                awsURL,
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER":    awsURL,
-			"AWS_ENDPOINT_URL_ECS":                awsURL,
-			"AWS_EC2_METADATA_DISABLED":           "true",
-			"GOOGLE_APPLICATION_CREDENTIALS":      key,
-			"GOOGLE_CLOUD_PROJECT":                projects[0],
-			"CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL": "http://" + m.Google + "/",
+			"DBOPS_CONFIG":                               in(configFile),
+			"DBOPS_STATE_DIR":                            in(stateDir),
+			DirVariable:                                  dir,
+			"AWS_PROFILE":                                profile,
+			"AWS_CONFIG_FILE":                            in(awsConfigFile),
+			"AWS_SHARED_CREDENTIALS_FILE":                in(awsKeysFile),
+			"AWS_REGION":                                 awsRegion,
+			"AWS_DEFAULT_REGION":                         awsRegion,
+			"AWS_ENDPOINT_URL_RDS":                       awsURL,
+			"AWS_ENDPOINT_URL_STS":                       awsURL,
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER":           awsURL,
+			"AWS_ENDPOINT_URL_ECS":                       awsURL,
+			"AWS_ENDPOINT_URL_CLOUDWATCH":                awsURL,
+			"AWS_EC2_METADATA_DISABLED":                  "true",
+			"GOOGLE_APPLICATION_CREDENTIALS":             key,
+			"GOOGLE_CLOUD_PROJECT":                       projects[0],
+			"CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL":        "http://" + m.Google + "/",
+			"CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": "http://" + m.Google + "/",
 		},
 		Unset: []string{
 			"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL",
@@ -120,7 +126,7 @@ func (s *Sandbox) writeFiles() error {
 		return err
 	}
 	url := "http://" + s.meta.AWS
-	services := fmt.Sprintf("[services sandbox]\nrds =\n  endpoint_url = %[1]s\nsts =\n  endpoint_url = %[1]s\nsecrets_manager =\n  endpoint_url = %[1]s\necs =\n  endpoint_url = %[1]s\n", url)
+	services := fmt.Sprintf("[services sandbox]\nrds =\n  endpoint_url = %[1]s\nsts =\n  endpoint_url = %[1]s\nsecrets_manager =\n  endpoint_url = %[1]s\necs =\n  endpoint_url = %[1]s\ncloudwatch =\n  endpoint_url = %[1]s\n", url)
 	return errors.Join(
 		renameio.WriteFile(filepath.Join(dir, awsConfigFile), []byte("[default]\nregion = "+awsRegion+"\nservices = sandbox\n\n"+
 			"[profile alice]\nregion = "+awsRegion+"\nservices = sandbox\n\n"+services), 0o600),

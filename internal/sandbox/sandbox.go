@@ -20,6 +20,7 @@ import (
 
 	"dbops/internal/sandbox/awsid"
 	"dbops/internal/sandbox/containers"
+	"dbops/internal/sandbox/cwapi"
 	"dbops/internal/sandbox/ecsapi"
 	"dbops/internal/sandbox/gcpapi"
 	"dbops/internal/sandbox/play"
@@ -40,7 +41,7 @@ type Options struct {
 }
 
 // Services are the names of the played services, for faults.
-var Services = []string{"rds", "sts", "secretsmanager", "ecs", "cloudsql", "secretmanager", "run"}
+var Services = []string{"rds", "sts", "secretsmanager", "ecs", "cloudwatch", "cloudsql", "secretmanager", "run", "monitoring"}
 
 // Status is what a running sandbox tells of itself.
 type Status struct {
@@ -171,8 +172,11 @@ func (s *Sandbox) startAWS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	watch := cwapi.New(cwapi.Config{
+		Keys: s.keys, Series: map[string]cwapi.Series{rdsapi.MetricNamespace: s.rds.Metric}, Faults: s.faults, Log: s.opts.Log,
+	})
 	return s.serve(ctx, &s.meta.AWS, awsid.Front(map[string]http.Handler{
-		"rds": s.rds, "sts": s.keys.STS(s.faults), "secretsmanager": secrets, "ecs": s.ecs,
+		"rds": s.rds, "sts": s.keys.STS(s.faults), "secretsmanager": secrets, "ecs": s.ecs, cwapi.Scope: watch,
 	}))
 }
 

@@ -66,13 +66,15 @@ func (t *Tx) AddVote(ctx context.Context, approval string, v Vote) (ok bool, err
 	return n == 1, err
 }
 
+const newestApprovals = `order by a.requested_ms desc, a.id desc limit 200`
+
 // Approvals lists the approvals of a plan, or all for an empty hash, newest first.
 func (t *Tx) Approvals(ctx context.Context, planHash string) (all []Approval, err error) {
 	clause, args := "", []any{}
 	if planHash != "" {
 		clause, args = "where a.plan_hash = $1 ", []any{planHash}
 	}
-	return t.approvals(ctx, clause+"order by a.requested_ms desc, a.id desc limit 200", args...)
+	return t.approvals(ctx, clause+newestApprovals, args...)
 }
 
 // Approval returns one, locked until the transaction ends.
@@ -100,24 +102,30 @@ func (t *Tx) approvals(ctx context.Context, clause string, args ...any) (all []A
 		return nil
 	}, `select a.id, a.plan_hash, a.requester, a.required, a.state, a.requested_ms, a.expires_ms, a.run, p.kind, p.environment, p.instance, `+t.now()+`
 		from approvals a join plans p on p.hash = a.plan_hash `+clause, args...)
+	if err != nil || len(all) == 0 {
+		return all, err
+	}
+	votes, err := t.votes(ctx, clause, args...)
 	for i := range all {
-		if err == nil {
-			all[i].Votes, err = t.votes(ctx, all[i].ID)
-		}
+		all[i].Votes = votes[all[i].ID]
 	}
 	return all, err
 }
 
-func (t *Tx) votes(ctx context.Context, approval string) (all []Vote, err error) {
-	err = db.Each(ctx, t.q, func(rows db.Rows) error {
+// votes are those of the approvals that a clause means, by their names.
+func (t *Tx) votes(ctx context.Context, clause string, args ...any) (map[string][]Vote, error) {
+	all := map[string][]Vote{}
+	err := db.Each(ctx, t.q, func(rows db.Rows) error {
+		var approval string
 		var v Vote
 		var at int64
-		if err := rows.Scan(&v.Actor, &v.Method, &v.Verdict, &v.Reason, &v.Evidence, &at); err != nil {
+		if err := rows.Scan(&approval, &v.Actor, &v.Method, &v.Verdict, &v.Reason, &v.Evidence, &at); err != nil {
 			return err
 		}
 		v.At = fromMS(at)
-		all = append(all, v)
+		all[approval] = append(all[approval], v)
 		return nil
-	}, `select actor, method, verdict, reason, evidence, at_ms from votes where approval = $1 order by at_ms, actor`, approval)
+	}, `select approval, actor, method, verdict, reason, evidence, at_ms from votes
+		where approval in (select a.id from approvals a `+clause+`) order by at_ms, actor`, args...)
 	return all, err
 }

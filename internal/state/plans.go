@@ -27,11 +27,31 @@ func (t *Tx) LockPlan(ctx context.Context, hash string) error {
 	return err
 }
 
+const selectPlans = `select hash, id, kind, environment, instance, requester, body, created_ms, expires_ms from plans `
+
+func scanPlan(rows db.Rows) (p Plan, err error) {
+	var created, expires int64
+	err = rows.Scan(&p.Hash, &p.ID, &p.Kind, &p.Environment, &p.Instance, &p.Requester, &p.Body, &created, &expires)
+	p.Created, p.Expires = fromMS(created), fromMS(expires)
+	return p, err
+}
+
 // Plan returns the plan with that hash.
 func (t *Tx) Plan(ctx context.Context, hash string) (p Plan, found bool, err error) {
-	var created, expires int64
-	found, err = db.One(ctx, t.q, []any{&p.Hash, &p.ID, &p.Kind, &p.Environment, &p.Instance, &p.Requester, &p.Body, &created, &expires},
-		`select hash, id, kind, environment, instance, requester, body, created_ms, expires_ms from plans where hash = $1`, hash)
-	p.Created, p.Expires = fromMS(created), fromMS(expires)
-	return p, found, err
+	err = db.Each(ctx, t.q, func(rows db.Rows) error {
+		found = true
+		p, err = scanPlan(rows)
+		return err
+	}, selectPlans+`where hash = $1`, hash)
+	return p, found && err == nil, err
+}
+
+// PlansOfApprovals returns the plans of the approvals that [Tx.Approvals] lists of all plans, in no order.
+func (t *Tx) PlansOfApprovals(ctx context.Context) (all []Plan, err error) {
+	err = db.Each(ctx, t.q, func(rows db.Rows) error {
+		p, err := scanPlan(rows)
+		all = append(all, p)
+		return err
+	}, selectPlans+`where hash in (select a.plan_hash from approvals a `+newestApprovals+`)`)
+	return all, err
 }

@@ -284,10 +284,16 @@ func TestApprovalsAndVotesAreKept(t *testing.T) {
 			_, ghost, ghostErr := tx.Approval(ctx, "nothing")
 			all, allErr := tx.Approvals(ctx, "")
 			none, noneErr := tx.Approvals(ctx, "h2")
-			if ghost || len(all) != 2 || len(none) != 0 || !all[0].Expired && !all[1].Expired {
+			if ghost || len(all) != 2 || len(none) != 0 || !all[0].Expired && !all[1].Expired || len(all[0].Votes)+len(all[1].Votes) != 1 {
 				s.Errorf("%v, %+v, %+v", ghost, all, none)
 			}
-			return errors.Join(err, ghostErr, allErr, noneErr)
+			plans, plansErr := tx.PlansOfApprovals(ctx)
+			plan, found, planErr := tx.Plan(ctx, "h1")
+			s.wants("plans of two approvals", plans, []state.Plan{plan})
+			if !found || plan.Hash != "h1" {
+				s.Errorf("%v, %+v", found, plan)
+			}
+			return errors.Join(err, ghostErr, allErr, noneErr, plansErr, planErr)
 		})
 	})
 }

@@ -1,6 +1,7 @@
 package tui_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -128,10 +129,30 @@ func TestInATerminal(t *testing.T) {
 	})
 	t.Run("a panic gives the terminal back", func(t *testing.T) {
 		t.Parallel()
-		x := start(t, bin, console.Options{Cols: 150, Rows: 50}, "-panic")
+		state := t.TempDir()
+		x := start(t, bin, console.Options{Cols: 150, Rows: 50}, "-panic", "-state", state)
 		x.wantExit(1)
-		x.want("this is a bug in dbops")
+		x.want("this is a bug in dbops: report it with")
 		x.want("a bug on purpose")
+		all, err := filepath.Glob(filepath.Join(state, "crash-*.txt"))
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%v, %v", all, err)
+		}
+		report, err := os.ReadFile(all[0])
+		if err != nil || !strings.Contains(string(report), "panic: a bug on purpose") || !strings.Contains(string(report), "demo.(*demo).Instances") && !strings.Contains(string(report), "main.(*demo).Instances") {
+			t.Errorf("%v: %s", err, report)
+		}
+	})
+	t.Run("SIGHUP ends it in order", func(t *testing.T) {
+		t.Parallel()
+		x := start(t, bin, console.Options{}, "-drain", "50ms")
+		x.want("live")
+		x.press("p", "t")
+		x.want("1 open")
+		if err := x.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		x.wantExit(130)
 	})
 	t.Run("no terminal", func(t *testing.T) {
 		t.Parallel()

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,19 +15,32 @@ import (
 )
 
 // View implements [tea.Model].
-func (m model) View() tea.View {
-	v := tea.View{AltScreen: true, WindowTitle: "dbops " + m.where()}
+func (m model) View() tea.View { return m.out.view(m.draw) }
+
+// draw is the frame.
+func (m model) draw() (v tea.View) {
+	defer func() {
+		if e := recover(); e != nil { // the next message ends the program
+			m.pool.Caught(e)
+		}
+	}()
+	v = tea.View{AltScreen: true, WindowTitle: "dbops " + m.where()}
+	if !m.opts.NoMouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
 	if m.width <= 0 || m.height <= 0 { // the first frame comes before the first size
 		return v
 	}
 	if m.width < screen.MinWidth || m.height < screen.MinHeight {
 		need := fmt.Sprintf("dbops needs %dx%d cells, this terminal has %dx%d", screen.MinWidth, screen.MinHeight, m.width, m.height)
-		v.SetContent(text.Cut(need, m.width, ""))
+		lines := text.Wrap(need, m.width)
+		v.SetContent(strings.Join(lines[:min(len(lines), m.height)], "\n"))
 		return v
 	}
 	s := m.scene()
-	h := m.top().Header(s)
-	frame := strings.Join([]string{m.band(h), m.second(h), m.top().View(s), m.messageRow(), m.keyRow()}, "\n")
+	h := m.header()
+	keys, _ := m.keyRow()
+	frame := strings.Join([]string{m.band(h), m.second(h), m.top().View(s), m.messageRow(), keys}, "\n")
 	if h.Cursor >= 0 && len(m.dialogs) == 0 {
 		v.Cursor = tea.NewCursor(1+h.Cursor, 1)
 	}
@@ -112,25 +126,68 @@ func (m model) modes(h screen.Header) []screen.Mode {
 
 // second is the row of tabs, or of filter and order, with the age of the data at its end.
 func (m model) second(h screen.Header) string {
-	th, tail := m.theme, m.theme.Glyphs.Tail
+	tail := m.theme.Glyphs.Tail
+	long := m.fresh(h.Fresh, "as of %s ago")
 	left := " " + text.Clean(h.Note)
-	if len(h.Tabs) > 0 {
-		parts := make([]string, len(h.Tabs))
-		for i, t := range h.Tabs {
-			label := fmt.Sprintf("%d %s", i+1, text.Clean(t))
-			if i == h.Active {
-				parts[i] = th.Paint(theme.Focus, "["+label+"]")
-			} else {
-				parts[i] = th.Paint(theme.Muted, " "+label+" ")
-			}
-		}
-		left = strings.Join(parts, " ")
+	if len(h.Tabs) > 0 && h.Cursor < 0 { // where something is typed, the tabs make room
+		left, _ = m.tabs(h, m.tabRoom(h))
+		left += m.theme.Paint(theme.Focus, noteOf(h))
 	}
-	right := m.fresh(h.Fresh, "as of %s ago")
+	right := long
 	if text.Width(left)+text.Width(right)+2 > m.width {
 		right = m.fresh(h.Fresh, "%s")
 	}
 	return text.Left(text.Spread(left, right, m.width-1, tail), m.width, tail)
+}
+
+// tabs draws the names of the tabs in a width of w: in full, else in short, else only the keys of those that are not in front.
+func (m model) tabs(h screen.Header, w int) (row string, spots []spot) {
+	for form := range 3 {
+		parts := make([]string, len(h.Tabs))
+		spots = nil
+		gap := " "
+		if form > 0 {
+			gap = ""
+		}
+		x := 0
+		for i, t := range h.Tabs {
+			name := t.Name
+			if form > 0 {
+				name = cmp.Or(t.Short, t.Name)
+			}
+			label := t.Key + " " + text.Clean(name)
+			if form == 2 && i != h.Active {
+				label = t.Key
+			}
+			if t.Badge != "" {
+				label += " (" + text.Clean(t.Badge) + ")"
+			}
+			spots = append(spots, spot{x, x + text.Width(label) + 2, t.Key})
+			x += text.Width(label) + 2 + len(gap)
+			if i == h.Active {
+				parts[i] = m.theme.Paint(theme.Focus, "["+label+"]")
+			} else {
+				parts[i] = m.theme.Paint(theme.Muted, " "+label+" ")
+			}
+		}
+		if row = strings.Join(parts, gap); text.Width(row) <= w {
+			break
+		}
+	}
+	return row, spots
+}
+
+// tabRoom is the room for the tabs beside the page's note and the age of the data.
+func (m model) tabRoom(h screen.Header) int {
+	return m.width - 2 - text.Width(m.fresh(h.Fresh, "%s")) - text.Width(noteOf(h))
+}
+
+// noteOf is a page's note as it stands behind its tabs.
+func noteOf(h screen.Header) string {
+	if h.Note == "" {
+		return ""
+	}
+	return "  " + text.Clean(h.Note)
 }
 
 // fresh says how old the data is, in the words of age, and whether it is being kept up.
@@ -141,7 +198,7 @@ func (m model) fresh(f screen.Fresh, age string) string {
 	if !f.At.IsZero() {
 		add(theme.Muted, fmt.Sprintf(age, text.Age(m.now.Sub(f.At))))
 	}
-	stale := m.scene().Stale(f.At)
+	stale := !f.Still && m.scene().Stale(f.At)
 	switch {
 	case f.Err != "":
 		add(theme.Danger, "x "+f.Err)
@@ -151,7 +208,7 @@ func (m model) fresh(f screen.Fresh, age string) string {
 	switch {
 	case f.Loading:
 		add(theme.Pending, "~ reading")
-	case f.Err == "" && !stale && !f.At.IsZero():
+	case f.Err == "" && !stale && !f.Still && !f.At.IsZero():
 		add(theme.OK, "live")
 	}
 	return strings.Join(parts, "  ")
@@ -176,7 +233,7 @@ func (m model) messageRow() string {
 }
 
 // keyRow names the keys, most used first; those that do not fit are left out, help and leaving never are.
-func (m model) keyRow() string {
+func (m model) keyRow() (row string, spots []spot) {
 	th := m.theme
 	var actions []screen.Action
 	switch n := len(m.dialogs); {
@@ -193,26 +250,34 @@ func (m model) keyRow() string {
 		shown, _, _ := strings.Cut(a.Key.Help().Key, " ")
 		return th.Paint(theme.Focus, shown) + " " + th.Paint(theme.Muted, a.Short)
 	}
-	var tailKeys, head []string
+	var tailKeys, head []screen.Action
 	room := m.width - 1
 	for _, a := range actions {
 		if (a.ID == actHelp || a.ID == actLeave) && a.Short != "" {
-			tailKeys = append(tailKeys, draw(a))
+			tailKeys = append(tailKeys, a)
 			room -= text.Width(draw(a)) + 2
 		}
 	}
 	for _, a := range actions {
-		if a.Short == "" || a.Off != "" || a.ID == actHelp || a.ID == actLeave {
+		if a.Short == "" || a.Off != "" || a.ID == actHelp || a.ID == actLeave || len(a.Key.Keys()) == 0 {
 			continue
 		}
-		d := draw(a)
-		if text.Width(d)+2 > room {
+		w := text.Width(draw(a)) + 2
+		if w > room {
 			continue
 		}
-		room -= text.Width(d) + 2
-		head = append(head, d)
+		room -= w
+		head = append(head, a)
 	}
-	return text.Left(" "+strings.Join(append(head, tailKeys...), "  "), m.width, "")
+	x := 1
+	parts := make([]string, 0, len(head)+len(tailKeys))
+	for _, a := range append(head, tailKeys...) {
+		d := draw(a)
+		spots = append(spots, spot{x, x + text.Width(d), a.Key.Keys()[0]})
+		x += text.Width(d) + 2
+		parts = append(parts, d)
+	}
+	return text.Left(" "+strings.Join(parts, "  "), m.width, ""), spots
 }
 
 // keyOrder puts the actions that work everywhere after the first three of the page, so that a narrow screen still names them.

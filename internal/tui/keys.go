@@ -45,7 +45,10 @@ func (m model) globals() []screen.Action {
 	if open, clients := m.proxies.Open(); open > 0 {
 		noSuspend = "it would freeze " + openText(open, clients)
 	}
-	return []screen.Action{
+	if m.opts.Terminal != nil {
+		noSuspend = "it would stop the server, for everybody"
+	}
+	return append(m.sectionActions(), []screen.Action{
 		{ID: actMenu, Title: "actions of this page", Short: "actions", Key: screen.Keys("a"), Group: group},
 		{ID: actPalette, Title: "command palette: go to a page, run an action", Short: "command", Key: screen.ShownAs(screen.Keys(":", "ctrl+p"), ": ctrl+p"), Group: group},
 		{ID: actCLI, Title: "copy the command line that shows this page", Key: screen.Keys("Y"), Group: group},
@@ -56,7 +59,7 @@ func (m model) globals() []screen.Action {
 		{ID: actInterrupt, Title: "cancel; twice: quit", Key: screen.Keys("ctrl+c"), Group: group},
 		{ID: actHelp, Title: "this help", Short: "help", Key: screen.Keys("?"), Group: group},
 		{ID: actLeave, Title: leave, Short: leave, Key: screen.Keys("q"), Group: group},
-	}
+	}...)
 }
 
 // pressed routes a key: interrupts, then the dialog on top, then an input of the page, then actions.
@@ -138,15 +141,18 @@ func (m model) refuse(a screen.Action) (model, tea.Cmd) {
 }
 
 func (m model) doGlobal(id string) (model, tea.Cmd) {
-	if a, ok := screen.Find(m.globals(), id); ok && a.Off != "" && id != actBack {
+	if a, ok := screen.Find(m.globals(), id); ok && a.Off != "" && (id != actBack || m.opts.Lines != nil) {
 		return m.refuse(a)
+	}
+	if next, cmd, ok := m.doSection(id); ok {
+		return next, cmd
 	}
 	s := m.scene()
 	switch id {
 	case actHelp:
 		return m.show(dialog.NewHelp("Keys of "+m.where(), "dbops "+m.opts.Version, append(m.top().Actions(s), m.globals()...)))
 	case actPalette:
-		return m.show(dialog.NewPalette("Command", m.commands()))
+		return m.show(dialog.NewPalette("Command", m.offers()))
 	case actMenu:
 		h := m.top().Header(s)
 		return m.show(dialog.NewMenu("Actions", h.Environment, h.Environment != "" && s.Protected(h.Environment), actionItems(m.top().Actions(s))))
@@ -164,7 +170,7 @@ func (m model) doGlobal(id string) (model, tea.Cmd) {
 	case actRedraw:
 		return m, tea.ClearScreen
 	case actSuspend:
-		return m, tea.Suspend
+		return m, m.suspend()
 	case actInterrupt:
 		return m.interrupt()
 	}
@@ -221,6 +227,9 @@ func openText(open, clients int) string {
 // copy puts text on the terminal's clipboard by OSC 52. Whether the terminal took it, nobody can know, so a value that is no
 // secret is shown as well.
 func (m model) copy(c screen.Copy) (model, tea.Cmd) {
+	if m.opts.Lines != nil {
+		return m.write(c)
+	}
 	value := c.Text
 	if !c.Secret.IsZero() {
 		value = c.Secret.Reveal()

@@ -9,6 +9,9 @@ import (
 
 	"dbops/internal/app"
 	"dbops/internal/tui/core"
+	"dbops/internal/tui/dialog"
+	"dbops/internal/tui/lines"
+	"dbops/internal/tui/page/approvals"
 	"dbops/internal/tui/page/fleet"
 	"dbops/internal/tui/screen"
 	"dbops/internal/tui/sessions"
@@ -21,13 +24,16 @@ const tickEvery = time.Second
 
 // model is the root: everything that is not a page's own. It is a value; Update returns the next one.
 type model struct {
-	core core.Core
-	pool *work.Pool
-	opts Options
+	core   core.Core
+	pool   *work.Pool
+	keeper *sessions.Keeper
+	opts   Options
+	out    *output // nil in a test, and where it is read out
 
 	now           time.Time
 	width, height int
 	theme         theme.Theme
+	light         bool // the background of the terminal is
 
 	instances []app.Instance
 	loadErr   error
@@ -36,10 +42,14 @@ type model struct {
 	dialogs []screen.Dialog // the last is on top
 	proxies sessions.Set
 	notes   notes
+	trail   trail
 
-	interrupted time.Time // when ctrl+c was pressed and not yet followed by another
-	leaving     bool      // quits as soon as every proxy has closed
-	hurried     bool      // the person would not wait for that
+	click       click
+	attention   attention
+	plans       approvals.Looked // that the person looked at
+	interrupted time.Time        // when ctrl+c was pressed and not yet followed by another
+	leaving     bool             // quits as soon as every proxy has closed
+	hurried     bool             // the person would not wait for that
 }
 
 // loadedMsg are the configured instances.
@@ -53,19 +63,13 @@ type leaveMsg struct{}
 
 func newModel(c core.Core, pool *work.Pool, k *sessions.Keeper, o Options) model {
 	m := model{
-		core: c, pool: pool, opts: o, now: o.Now(),
+		core: c, pool: pool, keeper: k, opts: o, now: o.Now(),
 		proxies: sessions.NewSet(c, pool, k, o.Now),
 	}
-	m.theme = theme.New(m.look(colorprofile.Unknown, o.Background == BackgroundLight))
+	m.light = o.Background == BackgroundLight
+	m.theme = theme.New(m.look(colorprofile.Unknown, m.light))
 	m.stack = []entry{{kind: kindFleet, page: fleet.New(c, pool)}}
 	return m
-}
-
-func (m model) look(p colorprofile.Profile, light bool) theme.Options {
-	if m.opts.NoColor {
-		p = colorprofile.ASCII
-	}
-	return theme.Options{Light: light, Profile: p, ASCII: m.opts.ASCII}
 }
 
 // Init asks for the instances and the background and starts the clock. The pages start when there is something to read.
@@ -93,14 +97,26 @@ func (m model) load() tea.Cmd {
 // scene is what pages and dialogs may look at.
 func (m model) scene() screen.Scene {
 	return screen.Scene{
-		Now: m.now, Theme: m.theme, Area: screen.Area{W: max(1, m.width), H: max(1, m.height-screen.Chrome)},
-		Instances: m.instances, LoadErr: m.loadErr, Proxies: m.proxies.States(),
+		Now: m.now, Theme: m.theme, Area: screen.Area{W: max(1, m.width), H: max(1, m.height-screen.Chrome), Aloud: m.opts.Lines != nil},
+		Instances: m.instances, LoadErr: m.loadErr, Proxies: m.proxies.States(), ReadOnly: m.core.ReadOnly(), NoVotes: m.core.NoVotes(), Elsewhere: m.core.Elsewhere(),
 		Refresh: m.opts.RefreshEvery,
 	}
 }
 
-// Update implements [tea.Model].
-func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) { return m.update(msg) }
+// Update implements [tea.Model]. A panic ends the program in order: the terminal is given back before anybody reads the stack.
+func (m model) Update(msg tea.Msg) (next tea.Model, cmd tea.Cmd) {
+	m.trail = m.trail.add(msg)
+	defer func() {
+		if v := recover(); v != nil {
+			m.pool.Caught(v)
+			next, cmd = m, tea.Quit
+		}
+	}()
+	if m.pool.Crashed() != nil { // in View
+		return m, tea.Quit
+	}
+	return m.update(msg)
+}
 
 func (m model) update(msg tea.Msg) (model, tea.Cmd) {
 	switch msg := msg.(type) {
@@ -109,11 +125,12 @@ func (m model) update(msg tea.Msg) (model, tea.Cmd) {
 		return m, nil
 	case tea.BackgroundColorMsg:
 		if m.opts.Background == BackgroundAuto {
-			m.theme = theme.New(m.look(m.theme.Options().Profile, !msg.IsDark()))
+			m.light = !msg.IsDark()
+			m.theme = theme.New(m.look(m.theme.Options().Profile, m.light))
 		}
 		return m, nil
 	case tea.ColorProfileMsg:
-		m.theme = theme.New(m.look(msg.Profile, m.theme.Options().Light))
+		m.theme = theme.New(m.look(msg.Profile, m.light))
 		return m, nil
 	case screen.Tick:
 		return m.ticked(msg)
@@ -123,12 +140,22 @@ func (m model) update(msg tea.Msg) (model, tea.Cmd) {
 		return m.deliver(msg)
 	case tea.KeyPressMsg:
 		return m.pressed(msg)
+	case tea.MouseClickMsg:
+		return m.clicked(msg)
+	case tea.MouseWheelMsg:
+		return m.wheeled(msg)
 	case tea.PasteMsg:
 		return m.pasted(msg)
 	case leaveMsg:
 		return m.leave()
+	case suspendedMsg:
+		return m.suspended(msg)
+	case freeMsg: // the frame that follows was skipped
+		return m, nil
 	case work.Crash: // Run tells about it
 		return m, tea.Quit
+	case dialog.Answer, lines.Write, lines.Quit, lines.Leave, screen.Same, screen.Cancel:
+		return m.heard(msg)
 	default:
 		return m.asked(msg)
 	}
@@ -142,6 +169,26 @@ func (m model) asked(msg tea.Msg) (model, tea.Cmd) {
 		return m.openInstance(msg)
 	case screen.OpenProxy:
 		return m.openProxy(msg)
+	case screen.OpenTab:
+		return m.openTab(msg)
+	case screen.OpenPlan:
+		return m.openPlan(msg)
+	case screen.OpenPlans:
+		return m.openPlans(msg)
+	case screen.OpenRun:
+		return m.openRun(msg)
+	case screen.OpenApproval:
+		return m.openApproval(msg)
+	case screen.OpenSection:
+		return m.openSection(msg.Section)
+	case screen.Open:
+		return m.openDetail(msg)
+	case screen.Notify:
+		return m.notify(msg)
+	case approvals.Seen:
+		m.plans = m.plans.With(msg.Plan)
+	case lookedMsg:
+		return m.looked(msg)
 	case screen.Show:
 		m.dialogs = append(m.dialogs[:len(m.dialogs):len(m.dialogs)], msg.Dialog)
 	case screen.StartProxy:
@@ -158,8 +205,12 @@ func (m model) asked(msg tea.Msg) (model, tea.Cmd) {
 		return m.do(msg.ID)
 	case screen.Reload:
 		cmd = m.load()
-	case goFleet:
-		return m.truncate(1)
+	case setTheme:
+		return m.dressed(msg.theme), nil
+	case whichInstance:
+		return m.show(dialog.NewPalette(msg.command.words+": of which instance?", m.choices(msg.command)))
+	case goCommand:
+		return m.begin(msg)
 	}
 	return m, cmd
 }
@@ -170,6 +221,8 @@ func (m model) ticked(t screen.Tick) (model, tea.Cmd) {
 	cmds := []tea.Cmd{m.tick()}
 	var cmd tea.Cmd
 	m.proxies, cmd = m.proxies.Tick()
+	cmds = append(cmds, cmd)
+	m, cmd = m.watch()
 	cmds = append(cmds, cmd)
 	for i := 0; i < len(m.stack); i++ {
 		m, cmd = m.updatePage(i, t)
@@ -193,7 +246,9 @@ func (m model) loaded(msg loadedMsg) (model, tea.Cmd) {
 	if !first {
 		return m, nil
 	}
-	return m.initPage(0)
+	m, look := m.watch()
+	m, cmd := m.initPage(0)
+	return m, tea.Batch(look, cmd)
 }
 
 // deliver hands an answer to whoever asked; nobody may be left.
@@ -210,7 +265,7 @@ func (m model) deliver(msg work.Addressed) (model, tea.Cmd) {
 		return m, cmd
 	}
 	for i, e := range m.stack {
-		if e.page.ID() == msg.Addressee() {
+		if e.holds(msg.Addressee()) {
 			return m.updatePage(i, msg)
 		}
 	}

@@ -1,7 +1,6 @@
 package tui
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -25,11 +24,7 @@ type notes struct {
 func (n notes) add(now time.Time, text string, err error) notes {
 	msg := dialog.Message{At: now, Text: text}
 	if err != nil {
-		cause := err
-		if f, ok := errors.AsType[*fault.Error](err); ok { // text says what was being done
-			cause = f.Err
-		}
-		msg.Text, msg.Hint, msg.Failure = text+": "+cause.Error(), overview.Hint(err), true
+		msg.Text, msg.Hint, msg.Failure = text+": "+fault.Reason(err), overview.Hint(err), true
 	}
 	n.all = slices.Clone(n.all)
 	if i := len(n.all) - 1; i >= 0 && n.all[i].Text == msg.Text {

@@ -6,9 +6,14 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"dbops/internal/tui/overview"
+	"dbops/internal/tui/page/approvals"
 	"dbops/internal/tui/page/instance"
+	"dbops/internal/tui/page/plan"
+	"dbops/internal/tui/page/plans"
 	"dbops/internal/tui/page/proxy"
+	"dbops/internal/tui/page/run"
 	"dbops/internal/tui/screen"
+	"dbops/internal/tui/work"
 )
 
 // kind is what a page shows. Pages of a kind replace each other, so the stack is never deeper than there are kinds.
@@ -18,18 +23,31 @@ const (
 	kindFleet kind = iota
 	kindInstance
 	kindProxy
+	kindPlan
+	kindRun
+	kindSection
+	kindApproval
+	kindDetail
+	kindPlans
 )
 
 // entry is one page of the stack.
 type entry struct {
 	kind kind
 	env  string // of an instance or a proxy
-	name string // of an instance
+	name string // of an instance, or the id of a run or an approval
 	page screen.Page
+
+	section screen.Section // of a kindSection
 }
 
-// goFleet asks for the first page.
-type goFleet struct{}
+// holds tells whether a message is for the entry's page, or for one within it.
+func (e entry) holds(id work.ID) bool {
+	if h, ok := e.page.(screen.Holder); ok && h.Holds(id) {
+		return true
+	}
+	return e.page.ID() == id
+}
 
 func (m model) top() screen.Page { return m.stack[len(m.stack)-1].page }
 
@@ -77,6 +95,9 @@ func (m model) truncate(n int) (model, tea.Cmd) {
 		return m, nil
 	}
 	for _, e := range m.stack[n:] {
+		if p, ok := e.page.(plan.Page); ok && p.Made() != nil {
+			m.plans = m.plans.With(p.Made())
+		}
 		e.page.Close()
 	}
 	m.stack = slices.Clone(m.stack[:n])
@@ -118,6 +139,72 @@ func (m model) openProxy(msg screen.OpenProxy) (model, tea.Cmd) {
 	}
 	m, cmd := m.push(entry{kind: kindProxy, env: msg.Environment, page: proxy.New(m.pool, msg.Environment)})
 	return m, tea.Batch(back, cmd)
+}
+
+// openTab shows a tab of an instance.
+func (m model) openTab(msg screen.OpenTab) (model, tea.Cmd) {
+	m, open := m.openInstance(screen.OpenInstance{Known: overview.Known{Instance: msg.Instance}})
+	i := len(m.stack) - 1
+	p, ok := m.stack[i].page.(instance.Page)
+	if !ok {
+		return m, open
+	}
+	next, out := p.Turn(msg.Tab, m.scene())
+	m, turn := m.setPage(i, next).obey(out)
+	return m, tea.Batch(open, turn)
+}
+
+// openPlan works out a plan above the page that asked for it.
+func (m model) openPlan(msg screen.OpenPlan) (model, tea.Cmd) {
+	m, back := m.leaveTop(kindPlan)
+	m, cmd := m.push(entry{kind: kindPlan, env: msg.Change.Environment, name: msg.Change.Instance, page: plan.New(m.core, m.pool, msg)})
+	return m, tea.Batch(back, cmd)
+}
+
+// openPlans works out several plans above the page that asked for them.
+func (m model) openPlans(msg screen.OpenPlans) (model, tea.Cmd) {
+	m, back := m.leaveTop(kindPlans)
+	m, cmd := m.push(entry{kind: kindPlans, page: plans.New(m.core, m.pool, msg)})
+	return m, tea.Batch(back, cmd)
+}
+
+// openRun shows a run; in place of the plan that it was made by.
+func (m model) openRun(msg screen.OpenRun) (model, tea.Cmd) {
+	for i, e := range m.stack {
+		if e.kind == kindRun && e.name == msg.ID {
+			return m.truncate(i + 1)
+		}
+	}
+	m, back := m.leaveTop(kindPlan, kindRun)
+	m, cmd := m.push(entry{kind: kindRun, name: msg.ID, page: run.New(m.core, m.pool, msg.ID)})
+	return m, tea.Batch(back, cmd)
+}
+
+// openApproval shows an approval with its plan.
+func (m model) openApproval(msg screen.OpenApproval) (model, tea.Cmd) {
+	for i, e := range m.stack {
+		if e.kind == kindApproval && e.name == msg.ID {
+			return m.truncate(i + 1)
+		}
+	}
+	m, back := m.leaveTop(kindApproval, kindDetail)
+	m, cmd := m.push(entry{kind: kindApproval, name: msg.ID, page: approvals.NewOne(m.core, m.pool, msg.ID, m.plans)})
+	return m, tea.Batch(back, cmd)
+}
+
+// openDetail shows a page of what the page on top lists.
+func (m model) openDetail(msg screen.Open) (model, tea.Cmd) {
+	m, back := m.leaveTop(kindDetail)
+	m, cmd := m.push(entry{kind: kindDetail, page: msg.Page})
+	return m, tea.Batch(back, cmd)
+}
+
+// leaveTop closes the page on top if it is of one of the kinds.
+func (m model) leaveTop(kinds ...kind) (model, tea.Cmd) {
+	if n := len(m.stack); n > 1 && slices.Contains(kinds, m.stack[n-1].kind) {
+		return m.truncate(n - 1)
+	}
+	return m, nil
 }
 
 // back goes one page back; on the first it does nothing.

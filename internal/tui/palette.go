@@ -25,10 +25,10 @@ func actionItems(actions []screen.Action) []dialog.Item {
 	return out
 }
 
-// commands are everything the palette offers: what can be done here, and where to go.
-func (m model) commands() []dialog.Item {
+// offers are everything the palette has: what can be done here, where to go, the commands of the CLI, and what is under way.
+func (m model) offers() []dialog.Item {
 	out := actionItems(m.top().Actions(m.scene()))
-	out = append(out, dialog.Item{Title: "go to the fleet", Note: "page", CLI: screen.CLIStatus(""), Then: goFleet{}})
+	out = append(out, sectionItems()...)
 	seen := map[string]bool{}
 	for _, i := range m.instances {
 		if !seen[i.Environment] {
@@ -44,7 +44,12 @@ func (m model) commands() []dialog.Item {
 			Then: screen.OpenInstance{Known: overview.Known{Instance: i}},
 		})
 	}
-	return append(out, actionItems(m.globals())...)
+	out = append(out, m.commandItems()...)
+	out = append(out, m.waitingItems()...)
+	if m.opts.Lines != nil { // the rest is about the screen
+		return out
+	}
+	return append(append(out, themeItems()...), actionItems(m.globals())...)
 }
 
 func protectedNote(protected bool) string {

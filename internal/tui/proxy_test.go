@@ -28,7 +28,11 @@ func TestReadingAProtectedEnvironmentIsNotAsked(t *testing.T) {
 func TestWritingToAProtectedEnvironmentIsConfirmedByYAlone(t *testing.T) {
 	play(t, 80, 24, Options{}, mend, func(s *stage) {
 		s.Press("p", "c", "m", "t")
-		s.Want("Open prod for admin", "PROTECTED prod", "CLI  dbops proxy -e prod --access admin")
+		s.Want("Open prod for admin", "PROTECTED prod", "Why is it opened for admin?")
+		s.Press("enter", "space", "enter") // that is no reason
+		s.Type("ticket 4711")
+		s.Press("enter")
+		s.Want("Open prod for admin", "PROTECTED prod", "CLI  dbops proxy -e prod --access admin --reason", "ends by itself after 30 minutes")
 		s.Press("enter", "space", "t", "Y")
 		s.Want("Open prod for admin")
 		s.Press("esc")
@@ -36,7 +40,9 @@ func TestWritingToAProtectedEnvironmentIsConfirmedByYAlone(t *testing.T) {
 		if n := len(s.core.Proxies()); n != 0 {
 			t.Fatalf("%d proxies were opened without a yes", n)
 		}
-		s.Press("t", "y")
+		s.Press("t")
+		s.Type("ticket 4711")
+		s.Press("enter", "y")
 		s.Want("listening", " ADMIN ")
 	})
 }

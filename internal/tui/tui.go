@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -44,14 +45,20 @@ const (
 
 // Options say where and how to draw. Zero values mean the default written beside them.
 type Options struct {
-	In, Out *os.File // the terminal. Default to the process's standard input and output.
-	Env     []string // of the terminal: TERM, COLORTERM, NO_COLOR, LANG. Defaults to the process's.
+	In, Out  *os.File  // the terminal. Default to the process's standard input and output.
+	Terminal *Terminal // in their place, one at the other end of a connection
+	Lines    *Lines    // no screen: pages are read out, and lines are taken
+	Env      []string  // of the terminal: TERM, COLORTERM, NO_COLOR, LANG. Defaults to the process's.
 
 	Version      string
+	StateDir     string        // where the report of a crash goes. Defaults to nowhere: it is shown
 	RefreshEvery time.Duration // Defaults to [DefaultRefresh].
 	Background   Background
-	NoColor      bool // only bold and reverse, whatever the terminal can do
-	ASCII        bool // no glyph outside ASCII; a locale that is not UTF-8 sets it, too
+	Theme        Theme // Defaults to [ThemeAuto]
+	NoMouse      bool  // the mouse stays the terminal's, to select text with
+	NoColor      bool  // only bold and reverse, whatever the terminal can do
+	ASCII        bool  // no glyph outside ASCII; a locale that is not UTF-8 sets it, too
+	NoBell       bool  // no bell and no notification of the terminal when something waits for a person
 
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -79,32 +86,70 @@ func (o Options) withDefaults() Options {
 
 // Run shows the terminal UI until the person leaves or ctx ends, which is the way for signals to end it. It gives the terminal
 // back as it was and drains the proxies that are still open before it returns. Without a terminal it returns a fault of kind
-// Usage; when ctx ended, one of kind Interrupted; after a panic, whose stack it leaves on standard error, one of kind Internal.
+// Usage; when ctx ended, one of kind Interrupted; after a panic, whose report it leaves under StateDir, one of kind Internal.
 func Run(ctx context.Context, c Core, o Options) error {
 	o = o.withDefaults()
+	if o.Lines != nil {
+		return runLines(ctx, c, o)
+	}
 	if err := checkTerminal(o); err != nil {
 		return err
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	lost := func(err error) { end(fmt.Errorf("the terminal is gone: %w", err)) }
 	pool, keeper := work.New(ctx), sessions.NewKeeper()
-	opts := []tea.ProgramOption{
-		tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithEnvironment(o.Env), tea.WithoutSignalHandler(),
+	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithEnvironment(o.Env), tea.WithoutSignalHandler()}
+	var out *output
+	if o.Terminal != nil {
+		out = newOutput(rawLines{o.Terminal.Out}, lost)
+		opts = append(opts, o.Terminal.options(o, out)...)
+	} else {
+		out = newOutput(o.Out, lost)
+		opts = append(opts, tea.WithInput(keyFile{o.In, lost}), tea.WithOutput(screenFile{out, o.Out}))
 	}
+	opts = append(opts, tea.WithFilter(out.filter))
+	defer context.AfterFunc(ctx, out.end)()
 	if o.NoColor {
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
 	}
-	last, err := tea.NewProgram(newModel(c, pool, keeper, o), opts...).Run()
-	if m, ok := last.(model); ok && m.hurried {
+	first := newModel(c, pool, keeper, o)
+	first.out = out
+	program := tea.NewProgram(first, opts...)
+	var beside sync.WaitGroup
+	over, done := context.WithCancel(ctx)
+	if o.Terminal != nil {
+		beside.Go(func() { o.Terminal.follow(over, program) })
+	}
+	beside.Go(func() { out.follow(over, program) })
+	last, err := program.Run()
+	done()
+	beside.Wait()
+	m, ok := last.(model)
+	if !ok { // it panicked
+		m = first
+	}
+	return m.ended(ctx, err)
+}
+
+// ended closes what is open, and says how it ended.
+func (m model) ended(ctx context.Context, err error) error {
+	pool, keeper, o := m.pool, m.keeper, m.opts
+	if m.hurried {
 		keeper.Hurry()
 	}
 	pool.Close()
 	closeErr := keeper.CloseAll(ctx)
-	if c := pool.Crashed(); c != nil {
-		fmt.Fprintf(os.Stderr, "panic: %v\n\n%s\n", c.Value, c.Stack)
-		err = tea.ErrProgramPanic
-	}
-	switch {
+	m.out.finish()
+	switch c := pool.Crashed(); {
+	case c != nil:
+		return crashed(c, m, o)
 	case errors.Is(err, tea.ErrProgramPanic):
-		return fault.New(fault.Internal, "show the terminal UI", err).Hint("this is a bug in dbops: report it with the lines above")
+		lines := "the lines above"
+		if o.Terminal != nil {
+			lines = "what the server wrote about it"
+		}
+		return fault.New(fault.Internal, "show the terminal UI", err).Hint("this is a bug in dbops: report it with %s", lines)
 	case ctx.Err() != nil:
 		return fault.New(fault.Interrupted, "show the terminal UI", context.Cause(ctx))
 	case err != nil:
@@ -122,13 +167,13 @@ func checkTerminal(o Options) error {
 		file *os.File
 		name string
 	}{{o.In, "standard input"}, {o.Out, "standard output"}} {
-		if !isatty.IsTerminal(f.file.Fd()) && !isatty.IsCygwinTerminal(f.file.Fd()) {
+		if o.Terminal == nil && !isatty.IsTerminal(f.file.Fd()) && !isatty.IsCygwinTerminal(f.file.Fd()) {
 			return fault.Newf(fault.Usage, op, "%s is not a terminal", f.name).Hint("in scripts use the commands: dbops status -o json")
 		}
 	}
 	if term := getenv(o.Env, "TERM"); term == "dumb" {
 		return fault.Newf(fault.Usage, op, "a terminal of type %q cannot be drawn on", term).
-			Hint("set TERM to what it really is, or use the commands: dbops status")
+			Hint("set TERM to what it really is, or have it read out line by line: dbops --accessible")
 	}
 	return nil
 }

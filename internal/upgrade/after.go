@@ -41,9 +41,15 @@ type past struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// Switched: clients were, or some of them.
 	Switched bool `json:"switched"`
+	Part     bool `json:"switched_in_part,omitempty"` // the switch did not come to its end
 	Ended    bool `json:"ended"`
+	// Left: it was abandoned with clients shut out of the source, and nobody was switched.
+	Left    bool `json:"left_closed,omitempty"`
+	InPlace bool `json:"in_place,omitempty"`
 	// After is the operation that ended the way back: a rollback or a cleanup.
 	After string `json:"after,omitempty"`
+	// Begun is a rollback that is not done: some clients may be on the source already. For a cleanup.
+	Begun string `json:"begun,omitempty"`
 	// Written is what clients wrote to the new instance since. It changes all the time.
 	Written string `json:"written,omitempty"`
 	// Stuck is why what was written cannot be carried back.
@@ -51,11 +57,16 @@ type past struct {
 	// Silent is why the new instance cannot be asked for that.
 	Silent string `json:"silent,omitempty"`
 	Source string `json:"source,omitempty"` // the state of the source
+	// Protected: the upgrade turned on the deletion protection of the source.
+	Protected bool `json:"protected_by_run,omitempty"`
 }
 
 func samePast(a, b past) bool {
 	a.Written, b.Written, a.Silent, b.Silent = "", "", "", ""
-	a.Stuck, b.Stuck = present(a.Stuck), present(b.Stuck) // its words may differ
+	if a.Stuck = present(a.Stuck); a.Stuck != "" { // its words may differ, and that it goes on again is no reason to stop
+		b.Stuck = a.Stuck
+	}
+	b.Stuck = present(b.Stuck)
 	x, errx := json.Marshal(a)
 	y, erry := json.Marshal(b)
 	return errx == nil && erry == nil && string(x) == string(y)
@@ -68,16 +79,17 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 		return p, nil, err
 	}
 	what := "find the upgrade " + run
-	if plan.Kind == InPlaceKind {
-		return p, nil, fault.Newf(fault.Blocked, "go back before the upgrade "+run, "it was made in place, which nothing undoes").Hint("%s", plan.Back)
+	left := ended.State == state.Failed && !ShutOutSince(plan.Kind, journal).IsZero()
+	if p.InPlace = plan.Kind == InPlaceKind; p.InPlace && !left {
+		return p, nil, fault.Newf(fault.Blocked, "go back before the upgrade "+run, "it was made in place, which nothing undoes").Hint("%s", BackOf(plan, run))
 	}
-	if plan.Kind != RunKind || plan.Environment != t.Environment || plan.Instance != t.Instance {
+	if plan.Kind != RunKind && !p.InPlace || plan.Environment != t.Environment || plan.Instance != t.Instance {
 		return p, nil, fault.Newf(fault.Usage, what, "it is no upgrade of %s: it is %s of %s", t, plan.Kind, plan.Target).Hint("dbops upgrade status -e %s %s", t.Environment, t.Instance)
 	}
 	if err := errors.Join(json.Unmarshal(plan.Request, &p.Request), json.Unmarshal(plan.Facts, &p.Facts)); err != nil {
 		return p, nil, fault.New(fault.Internal, what, err)
 	}
-	p.Ended, p.After = ended.State.Ended(), after
+	p.Ended, p.After = ended.State.Ended(), after.Ended
 	var b quiesce.Before
 	if ok, err := output(journal, noteStep, &b); err != nil {
 		return p, nil, err
@@ -94,10 +106,23 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	if late.Target != nil {
 		p.Was.Target = late.Target
 	}
+	var k kept
+	done, err := output(journal, keepStep, &k)
+	if err != nil {
+		return p, nil, err
+	}
 	for _, s := range journal {
+		p.Protected = p.Protected || p.Facts.Source.Provider != cloud.Postgres && s.Name == keepStep && (k.Turned || !done && !p.Facts.Source.Protected)
 		p.Sealed = p.Sealed || s.Name == sealStep
 		p.Switched = p.Switched || s.Name == switchStep && s.Phase == state.Do
 	}
+	var o opened
+	switched, err := output(journal, switchStep, &o)
+	if err != nil {
+		return p, nil, err
+	}
+	p.Part = p.Switched && !switched
+	p.Left = left && !p.Switched && p.Before != nil
 	m = r.again(t, run, p)
 	p.Reversed = p.Switched && m.reversed()
 	return p, m, nil
@@ -117,10 +142,14 @@ func (p past) findings(run string) (out []op.Finding) {
 	switch {
 	case p.After != "":
 		out = append(out, block("ended", "there is nothing to do", "upgrade "+run+" was ended by "+p.After))
+	case p.Left:
 	case !p.Switched || p.Before == nil:
 		out = append(out, block("not-switched", fmt.Sprintf("dbops runs decide %s undo", run), "upgrade "+run+" has not switched anybody"))
 	case !p.Ended:
 		out = append(out, block("running", fmt.Sprintf("wait for it, or dbops runs decide %s abandon", run), "upgrade "+run+" has not ended"))
+	}
+	if p.Begun != "" && p.After == "" {
+		out = append(out, block("rollback", "dbops upgrade rollback goes on with it; when it is done there is nothing to clean up", "a rollback was begun and is not done, "+p.Begun+": some clients may be on "+p.Facts.Source.Server.Name+" already"))
 	}
 	if p.Source != "" && p.Source != string(cloud.Available) {
 		out = append(out, block("source", "start it in the provider's console", "the source is "+p.Source))
@@ -138,7 +167,7 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 			}
 			if c, err := m.cloud(ctx); err != nil {
 				return p, err
-			} else if c != nil && p.After == "" {
+			} else if c != nil && p.After == "" && !p.InPlace { // in place it is waited for
 				live, err := c.Get(ctx, m.from.Name)
 				if err != nil {
 					return p, err
@@ -167,7 +196,46 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 	}
 }
 
+// letIn is the way back from an upgrade that was abandoned before it switched anybody.
+func (p past) letIn(t op.Target, q RollbackRequest) op.Draft {
+	from, to := p.Facts.Source.Server.Name, p.Facts.Target.Server.Name
+	d := op.Draft{
+		Title:    fmt.Sprintf("let clients into %s, PostgreSQL %d, again", from, p.Facts.Source.Major),
+		Findings: p.findings(q.Run),
+		Changes:  []op.Change{{Setting: "writers of " + from, From: "kept out", To: "let in"}},
+		Downtime: op.Downtime{Expected: "none", Text: "clients are shut out now, since the upgrade " + q.Run + " was abandoned, until this is done"},
+	}
+	if p.InPlace {
+		d.Title = fmt.Sprintf("let clients into %s again", from)
+		d.Notes = []string{"what the cloud has made of it stays"}
+		return d
+	}
+	d.Also = []string{t.Environment + "/" + from}
+	d.Notes = []string{to + " stays as the upgrade left it: remove it when nobody needs it"}
+	return d
+}
+
+func (m *moving) letInSteps(p past) (steps []op.Step) {
+	if p.InPlace {
+		steps = append(steps, m.step("settle", "wait until the cloud is done with "+m.from.Name, (*moving).settle))
+	}
+	if m.q.CatchUp {
+		steps = append(steps, m.step("end-replication", "end the replication to "+m.to.Name, func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+			return op.Result{Text: "nothing of the replication is left"}, m.endBoth(ctx, s)
+		}))
+	}
+	return append(steps, m.step(backStep, "let clients into "+m.from.Name+" again", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+		if err := s.Fence(); err != nil {
+			return op.Result{}, err
+		}
+		return op.Result{Text: m.from.Name + " lets writers in as before"}, quiesce.Open(ctx, m.at(m.from), p.Before)
+	}))
+}
+
 func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
+	if p.Left {
+		return p.letIn(t, q)
+	}
 	from, to := p.Facts.Source.Server.Name, p.Facts.Target.Server.Name
 	d := op.Draft{
 		Title:    fmt.Sprintf("return %s from %s, PostgreSQL %d, to %s, PostgreSQL %d", t, to, p.Request.To, from, p.Facts.Source.Major),
@@ -180,6 +248,9 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 		Downtime: op.Downtime{Expected: "brief", Text: "from when writers are kept out of " + to + " until clients are on " + from},
 		Also:     []string{t.Environment + "/" + from, t.Environment + "/" + to},
 		Notes:    []string{to + " stays as it is, closed to clients: remove it when nobody needs it"},
+	}
+	if p.Protected {
+		d.Changes = append(d.Changes, op.Change{Target: t.Environment + "/" + from, Setting: "deletion protection", From: "on", To: "off, as before the upgrade"})
 	}
 	switch {
 	case p.Stuck != "" && q.LoseWrites:
@@ -223,16 +294,28 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 
 func (r *Room) rollbackSteps(t op.Target, q RollbackRequest, p past) []op.Step {
 	m := r.again(t, q.Run, p)
-	back := m.step("back", "keep writers out of "+m.to.Name+", bring back what they wrote, and make clients use "+m.from.Name,
+	if p.Left {
+		steps := m.letInSteps(p)
+		for i := range steps { // so that undoing it is not offered
+			steps[i] = m.onward(steps[i])
+		}
+		return steps
+	}
+	goBack := m.step(backStep, "keep writers out of "+m.to.Name+", bring back what they wrote, and make clients use "+m.from.Name,
 		func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			if p.Before == nil {
 				return op.Result{}, fault.Newf(fault.Internal, "go back", "it is not known who could connect")
 			}
 			return m.goBack(ctx, s, p.Before, p.Reversed, q.LoseWrites, p.Was)
 		})
-	steps := []op.Step{m.onward(back)}
+	steps := []op.Step{m.onward(goBack)}
 	if p.Reversed {
-		steps = append(steps, m.onward(m.step("end-reverse", "end the replication in reverse", (*moving).endReverse)))
+		steps = append(steps, m.onward(m.step("end-reverse", "end the replication in reverse", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+			return m.endBack(ctx, s, q.LoseWrites)
+		})))
+	}
+	if p.Protected {
+		steps = append(steps, m.onward(m.step("unkeep", "turn off the deletion protection of "+m.from.Name+", which the upgrade turned on", (*moving).unkeep)))
 	}
 	return steps
 }
@@ -242,6 +325,14 @@ func (r *Room) cleanup() op.Operation[CleanupRequest, past] {
 		Kind: CleanupKind, Same: samePast,
 		Observe: func(ctx context.Context, t op.Target, q CleanupRequest) (past, error) {
 			p, _, err := r.recall(ctx, t, q.Run)
+			if err == nil && q.Remove && (p.Facts.Source.Provider == cloud.Postgres || p.Facts.Source.Server.Declared) {
+				err = fault.Newf(fault.Usage, "remove "+p.Facts.Source.Server.Name, "nobody but its owner removes a plain server").Hint("leave --remove-source out")
+			}
+			if err != nil {
+				return p, err
+			}
+			_, _, _, after, err := r.d.Journal(ctx, q.Run)
+			p.Begun = after.Begun
 			return p, err
 		},
 		Derive: deriveCleanup,
@@ -260,13 +351,18 @@ func deriveCleanup(t op.Target, q CleanupRequest, p past) op.Draft {
 		Cost:     "none: " + from + " goes on costing what it costs",
 		Back:     "nothing: " + from + " is kept as it is, but what is written to " + p.Facts.Target.Server.Name + " from now on is not on it",
 	}
+	if p.Left { // whose source is all that there is
+		d.Findings = append(d.Findings, block("not-switched", fmt.Sprintf("dbops upgrade rollback -e %s %s lets them in", t.Environment, t.Instance),
+			"upgrade "+q.Run+" was abandoned with clients shut out of "+from+", and has not switched anybody"))
+	}
+	if p.Part {
+		d.Findings = append(d.Findings, block("switched-in-part", fmt.Sprintf("dbops upgrade rollback -e %s %s makes them use %s again", t.Environment, t.Instance, from),
+			"upgrade "+q.Run+" has not switched all clients: some may need "+from))
+	}
 	if q.Remove {
 		d.Changes = append(d.Changes, op.Change{Target: t.Environment + "/" + from, Setting: "instance", From: from, To: "removed"})
 		d.Cost = "down: one instance"
 		d.Back = "nothing brings the instance back; a backup that is restored makes a new one"
-		if p.Facts.Source.Provider == cloud.Postgres || p.Facts.Source.Server.Declared {
-			d.Findings = append(d.Findings, block("remove", "leave --remove-source out", "nobody but its owner removes a plain server"))
-		}
 		d.Findings = append(d.Findings, warn("remove", "leave --remove-source out to keep it", from+" is removed, with all that is in it"))
 		if p.Facts.Source.Provider == cloud.CloudSQL {
 			d.Findings = append(d.Findings, warn("backups", "export what has to be kept", "the backups of an instance of Cloud SQL are gone with it"))
@@ -287,7 +383,7 @@ func (r *Room) cleanupSteps(t op.Target, q CleanupRequest, p past) []op.Step {
 		}
 		return append(steps, m.onward(m.step("remove-source", "remove "+m.from.Name, (*moving).removeSource)))
 	}
-	return append(steps, m.step("keep", "see that "+m.from.Name+" is protected", (*moving).keep))
+	return append(steps, m.step(keepStep, "see that "+m.from.Name+" is protected", (*moving).keep))
 }
 
 func (m *moving) lastBackup(ctx context.Context, s *op.Session) (op.Result, error) {
@@ -360,6 +456,9 @@ func (m *moving) stuck(ctx context.Context) string {
 	err := m.inTurn(func(name string) error {
 		j, err := m.follow(ctx, name)
 		if err != nil {
+			return err
+		}
+		if err := m.keeps(ctx, name); err != nil {
 			return err
 		}
 		lag, err := follow.ReverseLag(ctx, j)

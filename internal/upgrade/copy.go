@@ -2,7 +2,6 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -183,21 +182,30 @@ func (m *moving) copyAndFollow(ctx context.Context, s *op.Session, database stri
 		out.Unverified = "the try that copied it was killed before it compared: the comparison at the cut-over holds"
 		return m.copied(out), nil
 	}
-	slot, err := follow.Begin(ctx, j)
-	if err != nil {
-		return op.Result{}, err
-	}
-	defer slot.Close() //nolint:contextcheck // it ends a session, whatever ends the copy
-	job.Snapshot = slot.Snapshot
-	// The publication that was made a moment ago is copied, too, and belongs to the source's login.
-	model, err := m.roles(ctx)
-	if err != nil {
-		return op.Result{}, err
-	}
-	if _, err := model.Join(ctx, m.at(m.to)); err != nil {
-		return op.Result{}, err
-	}
-	out.Result, err = m.begunAgain(ctx, s, database, func() (stream.Result, error) { return stream.Copy(ctx, job) })
+	var slot *follow.Slot
+	defer func() {
+		if slot != nil {
+			slot.Close()
+		}
+	}()
+	out.Result, err = m.begunAgain(ctx, s, database, func() (res stream.Result, err error) {
+		if slot != nil { // the source was altered since: a copy out of that snapshot would be stale again
+			slot.Close() //nolint:contextcheck // it ends a session, whatever ends the copy
+		}
+		if slot, err = follow.Begin(ctx, j); err != nil {
+			return res, err
+		}
+		job.Snapshot = slot.Snapshot
+		// The publication that was made a moment ago is copied, too, and belongs to the source's login.
+		model, err := m.roles(ctx)
+		if err != nil {
+			return res, err
+		}
+		if _, err := model.Join(ctx, m.at(m.to)); err != nil {
+			return res, err
+		}
+		return stream.Copy(ctx, job)
+	})
 	if err != nil {
 		return op.Result{}, err
 	}
@@ -213,50 +221,7 @@ func (m *moving) copyAndFollow(ctx context.Context, s *op.Session, database stri
 }
 
 func (m *moving) unfollow(ctx context.Context, s *op.Session, database string) (op.Result, error) {
-	j, err := m.follow(ctx, database)
-	lost := is(err, fault.NotFound) // the target is gone, and has taken its half along
-	if err != nil && !lost {
-		return op.Result{}, err
-	}
-	if err := s.Fence(); err != nil {
-		return op.Result{}, err
-	}
-	err = follow.Detach(ctx, j)
-	if err != nil && !lost && !m.to.Declared {
-		c, cerr := m.cloud(ctx)
-		if cerr != nil {
-			return op.Result{}, errors.Join(err, cerr)
-		}
-		if c != nil {
-			_, gerr := c.Get(ctx, m.to.Name)
-			lost = is(gerr, fault.NotFound)
-		}
-	}
-	if lost && err != nil {
-		left, lerr := m.leftOn(ctx, m.from, database)
-		if lerr != nil || left != "" {
-			return op.Result{}, errors.Join(err, lerr)
-		}
-		err = nil
-	}
-	return op.Result{Text: "nothing of the replication is left"}, err
-}
-
-// leftOn names what of the replication is left on a server.
-func (m *moving) leftOn(ctx context.Context, at Server, database string) (string, error) {
-	conn, err := m.r.d.Connect(ctx, m.t, at, database, nil)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var left *string
-	err = conn.QueryRow(ctx, `select string_agg(x, ', ') from (select 'slot ' || slot_name from pg_catalog.pg_replication_slots where slot_name = any($1)
- union all select 'publication ' || pubname from pg_catalog.pg_publication where pubname = any($1) union all select 'role ' || rolname from pg_catalog.pg_roles where rolname = any($1)) y(x)`,
-		follow.Names(m.run, database)).Scan(&left)
-	if err != nil || left == nil {
-		return "", err
-	}
-	return *left, nil
+	return op.Result{Text: "nothing of the replication is left"}, m.ended(ctx, s, database, forth, false)
 }
 
 // comparison compares a database with the target's. snapshot is of the source; "" is the present.

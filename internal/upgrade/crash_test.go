@@ -25,6 +25,7 @@ type life struct {
 	Store statetest.Place
 	Run   string
 	Marks string // the folder where it says at which moments it died
+	Only  string // the only moment at which it dies: a step and a kind of event
 }
 
 // child works on a run until it kills itself, in a process that a test started.
@@ -69,6 +70,9 @@ func live(text string) error {
 
 // die kills the process the first time that a step begins, tells its first progress, and ends.
 func (l life) die(e state.Event) {
+	if l.Only != "" && l.Only != e.Step+" "+e.Kind {
+		return
+	}
 	if e.Kind != op.EventStep && e.Kind != op.EventProgress && e.Kind != op.EventDone {
 		return
 	}

@@ -18,6 +18,7 @@ import (
 
 // The steps that others look for in a journal.
 const (
+	adminStep   = "admin"
 	gateStep    = "cutover"
 	noteStep    = "note"
 	quiesceStep = "quiesce"
@@ -25,10 +26,14 @@ const (
 	lateStep    = "late-roles"
 	markStep    = "mark"
 	switchStep  = "switch"
+	upgradeStep = "upgrade" // in place
 	compareStep = "compare"
 	reverseStep = "reverse"
 	observeStep = "observe"
+	keepStep    = "keep"
 	sealStep    = "seal"
+	swapStep    = "switchover" // of a blue/green deployment
+	backStep    = "back"       // of a rollback
 )
 
 // closed is the output of step "quiesce".
@@ -96,6 +101,9 @@ func (m *moving) note(ctx context.Context, _ *op.Session) (op.Result, error) {
 		if err != nil {
 			return op.Result{}, err
 		}
+	}
+	if err := m.prove(ctx); err != nil { // again: a run may have waited for days
+		return op.Result{}, err
 	}
 	before, err := quiesce.Look(ctx, m.at(m.from), m.names)
 	return op.Result{Output: before, Text: "noted"}, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -15,6 +16,7 @@ func (r *Room) run() op.Operation[Request, facts] {
 	return op.Operation[Request, facts]{
 		Kind: RunKind, Words: words(), Observe: r.observe, Same: same, Derive: deriveRun,
 		Steps: func(t op.Target, q Request, f facts) []op.Step { return r.runSteps(t, q, f) },
+		Over:  r.held.forget,
 	}
 }
 
@@ -54,6 +56,10 @@ func deriveRun(t op.Target, q Request, f facts) op.Draft {
 		d.Cost = "none: both servers are there"
 	}
 	d.Notes = append(d.Notes, f.route(q)...)
+	d.Notes = append(d.Notes, q.cutover(f.Target.Server.Name))
+	if q.NoWayBack {
+		d.Back += "; it loses what is written after the switch, which nothing replicates back"
+	}
 	d.Notes = append(d.Notes, f.Source.Server.Name+" stays as it is, closed to clients, until dbops upgrade cleanup")
 	return d
 }
@@ -72,16 +78,29 @@ func (f facts) route(q Request) (out []string) {
 		way = "pg_dump into a folder of this machine, pg_restore out of it"
 	}
 	if q.CatchUp {
-		return append(out, way+"; what is written meanwhile follows by logical replication, and the cut-over waits only for the last of it")
+		out = append(out, way+"; what is written meanwhile follows by logical replication, and the cut-over waits only for the last of it")
+		if q.FullIdentity {
+			out = append(out, "tables without a primary key follow by all their columns, which is slow on large ones")
+		}
+		return out
 	}
 	return append(out, way+", after the writers are stopped: what they wrote is copied, and nothing else is")
 }
 
+// cutover says how long clients and those who watch have.
+func (q Request) cutover(to string) string {
+	out := fmt.Sprintf("at the cut-over open transactions have %s to end, then their sessions are ended", Span(q.Grace))
+	if q.Grace <= time.Nanosecond {
+		out = "at the cut-over sessions with open transactions are ended at once"
+	}
+	if q.Observe <= time.Nanosecond {
+		return out + "; nobody watches who logs in where after it"
+	}
+	return out + fmt.Sprintf("; after it, who logs in to %s and who still to the old instance is watched for %s", to, Span(q.Observe))
+}
+
 // findings are what the plan says of the facts.
 func (f facts) findings(q Request) (out []op.Finding) {
-	if text, remedy := q.wrong(); text != "" {
-		return []op.Finding{block("request", remedy, text)}
-	}
 	if f.Source.State != cloud.Available {
 		out = append(out, block("state", "start or mend it in the provider's console, then plan again",
 			f.Source.Server.Name+" is "+string(f.Source.State)+", and has to be available"))

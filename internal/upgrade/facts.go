@@ -105,14 +105,17 @@ func (f facts) essence() facts {
 
 // observe reads what an upgrade to a new instance is made from.
 func (r *Room) observe(ctx context.Context, t op.Target, q Request) (f facts, err error) {
+	if err := q.Check(); err != nil {
+		return f, err
+	}
 	c, src, err := r.source(ctx, t)
 	if err != nil {
 		return f, err
 	}
 	f.Source = src
 	q = q.normal(src.Server.Name)
-	if text, _ := q.wrong(); text != "" {
-		return f, nil // the plan says so
+	if err := named(src.Provider, cmp.Or(q.Name, q.Into)); q.Into == "" && err != nil {
+		return f, err
 	}
 	if err := r.observeTarget(ctx, t, c, q, &f); err != nil {
 		return f, err
@@ -129,6 +132,9 @@ func (r *Room) observe(ctx context.Context, t op.Target, q Request) (f facts, er
 	}
 	f.Left = slices.DeleteFunc(slices.Clone(all), func(name string) bool { return slices.Contains(names, name) })
 	if err := r.preflight(ctx, t, q, names, &f); err != nil {
+		return f, err
+	}
+	if err := r.observeTokens(ctx, t, q, &f); err != nil {
 		return f, err
 	}
 	if q.CatchUp {

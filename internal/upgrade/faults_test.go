@@ -80,17 +80,31 @@ func (g *ground) refuses(t *testing.T) {
 		{"the same major", "major", "PostgreSQL 15 already, and 15 is asked for", into(Request{To: 15})},
 		{"a lower major", "major", "PostgreSQL 15 already, and 14 is asked for", into(Request{To: 14})},
 		{"a major that the target is not", "target-major", "new is PostgreSQL 18, and 17 is asked for", into(Request{To: 17})},
-		{"no major", "request", "5 is no major version", into(Request{To: 5})},
-		{"no engine", "request", "no engine magic", into(Request{Engine: "magic"})},
-		{"no comparison", "request", "in the way never", into(Request{Verify: "never"})},
-		{"too many at once", "request", "100 at once", into(Request{Jobs: 100})},
-		{"two targets", "request", "both a name", into(Request{Name: "x"})},
-		{"a way back of nothing", "request", "for a catch-up", into(Request{NoWayBack: true})},
-		{"a catch-up through a folder", "request", "snapshot of a replication slot", into(Request{CatchUp: true, Engine: EngineDump})},
 		{"itself", "target", "into itself", Request{To: 18, Into: "old"}},
 		{"nowhere", "target", "new instance of a plain server", Request{To: 18}},
 	} {
 		b.blocks(t, c.name, RunKind, c.request, c.check, c.words)
+	}
+	for _, c := range []struct {
+		name, words, hint string
+		request           Request
+	}{
+		{"no major", "5 is no major version", "--to 18", into(Request{To: 5})},
+		{"no engine", `no engine "magic"`, "stream or dump", into(Request{Engine: "magic"})},
+		{"no comparison", `in the way "never"`, "full, sample or count", into(Request{Verify: "never"})},
+		{"too many at once", "100 at once", "1 to 64", into(Request{Jobs: 100})},
+		{"fewer than none at once", "-1 at once", "1 to 64", into(Request{Jobs: -1})},
+		{"a grace of less than nothing", "cannot be negative", "10s", into(Request{Grace: -time.Second})},
+		{"two targets", "both a name", "one of --name and --into", into(Request{Name: "x"})},
+		{"a way back of nothing", "for a catch-up", "--catch-up", into(Request{NoWayBack: true})},
+		{"a catch-up through a folder", "snapshot of a replication slot", "--engine", into(Request{CatchUp: true, Engine: EngineDump})},
+	} {
+		for _, kind := range []string{RunKind, RehearseKind} {
+			_, err := b.Plan(t.Context(), op.PlanRequest{Kind: kind, Target: target, Request: c.request, Requester: tester})
+			if !is(err, fault.Usage) || !strings.Contains(err.Error(), c.words) || !strings.Contains(fault.HintOf(err), c.hint) {
+				t.Errorf("%s, %s: %v (%s)", kind, c.name, err, fault.HintOf(err))
+			}
+		}
 	}
 	_, err := b.Plan(t.Context(), op.PlanRequest{Kind: RunKind, Target: target, Request: into(Request{Databases: []string{"shop", "nope"}}), Requester: tester})
 	if !is(err, fault.Usage) || !strings.Contains(err.Error(), "none that is called nope") || !strings.Contains(fault.HintOf(err), "it has: shop") {
@@ -180,14 +194,33 @@ func (g *ground) overcomes(t *testing.T) {
 	g.same(t, "shop")
 
 	rollback := RollbackRequest{Run: id}
-	if p := b.plan(t, RollbackKind, rollback); len(p.Blocked()) > 0 || !slices.Contains(p.Notes, "nothing was written to new since the switch") {
-		t.Errorf("%s", words2(p.Draft))
+	early := b.plan(t, RollbackKind, rollback)
+	if len(early.Blocked()) > 0 || !slices.Contains(early.Notes, "nothing was written to new since the switch") {
+		t.Errorf("%s", words2(early.Draft))
 	}
 	g.exec(t, "new", "shop", "insert into app.nokey select 1, 'new'")
+	stayed := b.submit(t, early)
+	b.parks(t, stayed, "back", "would be lost", "or stay: dbops runs decide "+stayed+" abandon")
+	b.tell(t, stayed, state.Abandon)
+	b.ends(t, stayed, state.Failed)
+	if err := g.writesTo(t.Context(), "new"); err != nil {
+		t.Errorf("a client cannot write where it stays: %v", err)
+	}
+	if p := b.plan(t, CleanupKind, CleanupRequest{Run: id}); len(p.Blocked()) > 0 {
+		t.Errorf("after a rollback that moved nobody: %s", words2(p.Findings))
+	}
 	b.blocks(t, "what was written would be lost", RollbackKind, rollback, "lost-writes", "app.nokey, 1 rows")
 	g.sever("new")
 	b.blocks(t, "the new server is away", RollbackKind, rollback, "lost-writes", "new cannot be reached")
 	rollback.LoseWrites = true
+	c.fail = fault.Newf(fault.Failed, "switch", "the container has no room").Hint("make room")
+	half := b.submit(t, b.plan(t, RollbackKind, rollback))
+	b.ends(t, half, state.Parked)
+	b.blocks(t, "a rollback waits", CleanupKind, CleanupRequest{Run: id}, "rollback", half)
+	b.tell(t, half, state.Abandon)
+	b.ends(t, half, state.Failed)
+	b.blocks(t, "a rollback was given up half-way", CleanupKind, CleanupRequest{Run: id}, "rollback", half)
+	c.fail = nil
 	back := b.run(t, RollbackKind, rollback)
 	b.done(t, back)
 	if journal, err := b.Journal(t.Context(), back.ID); err != nil || c.now != "old" || !strings.Contains(words2(journal), "back") {
@@ -205,8 +238,13 @@ func (g *ground) overcomesBesideClients(t *testing.T) {
 	b := newBench(t, "sqlite", g.deps())
 	b.direct(t, chain(
 		begins("copy shop", func(attempt int) {
-			if attempt == 1 {
+			switch attempt {
+			case 1:
 				g.after(mark{600 << 10, g.restart(t, "old")}, mark{1600 << 10, g.restart(t, "new")})
+			case 2: // the copy begins again, by itself, with what is there now
+				g.after(mark{1000 << 10, func() {
+					g.exec(t, "old", "shop", "create table app.late (id int primary key); insert into app.late values (1)")
+				}})
 			}
 		}),
 		begins("catch-up", func(attempt int) {

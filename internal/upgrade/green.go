@@ -38,7 +38,7 @@ func (m *moving) greenSteps(q InPlaceRequest) []op.Step {
 		m.onward(m.step(quiesceStep, "note that the switchover begins", func(*moving, context.Context, *op.Session) (op.Result, error) {
 			return op.Result{Output: closed{Began: time.Now().UTC()}, Text: "it begins"}, nil
 		})),
-		m.onward(m.step("switchover", "let the copy take the place of "+m.from.Name, (*moving).switchGreen)),
+		m.onward(m.step(swapStep, "let the copy take the place of "+m.from.Name, (*moving).switchGreen)),
 		m.onward(m.step(switchStep, "see that it answers", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			err := m.reach(ctx, s, m.from)
 			return op.Result{Output: opened{At: time.Now().UTC()}, Text: m.from.Name + " answers"}, err

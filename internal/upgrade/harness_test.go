@@ -110,6 +110,7 @@ type clients struct {
 	now      string
 	switched []string
 	fail     error
+	seen     func() // when they are switched
 }
 
 func (c *clients) Look(context.Context, op.Target) (Switched, error) {
@@ -123,6 +124,9 @@ func (c *clients) Passwords(context.Context, op.Target) (map[string]secret.Value
 func (c *clients) Switch(_ context.Context, _ *op.Session, from, to Server) (op.Result, error) {
 	if c.fail != nil {
 		return op.Result{}, c.fail
+	}
+	if c.seen != nil {
+		c.seen()
 	}
 	c.now = to.Name
 	c.switched = append(c.switched, from.Name+" to "+to.Name)
@@ -190,19 +194,23 @@ func engine(s *state.Store, d Deps) (*op.Engine, error) {
 	return op.New(s, kinds, op.Options{Version: "test", Poll: 50 * time.Millisecond, TTL: 20 * time.Second, Host: "here"}), nil
 }
 
-func (b *bench) journal(ctx context.Context, id string) (p *op.Plan, r state.Run, steps []state.Step, after string, err error) {
+func (b *bench) journal(ctx context.Context, id string) (p *op.Plan, r state.Run, steps []state.Step, after After, err error) {
 	if r, err = b.Run(ctx, id); err == nil {
 		if p, err = b.PlanOf(ctx, r.PlanHash); err == nil {
 			steps, err = b.Journal(ctx, id)
 		}
 	}
 	if err != nil {
-		return nil, r, nil, "", err
+		return nil, r, nil, after, err
 	}
 	all, err := b.Runs(ctx, state.RunFilter{Environment: r.Environment, Instance: r.Instance})
 	for _, other := range all {
-		if (other.Kind == RollbackKind || other.Kind == CleanupKind) && other.State == state.Done {
-			after = other.Kind
+		if other.Kind == RollbackKind || other.Kind == CleanupKind {
+			journal, err := b.Journal(ctx, other.ID)
+			if err != nil {
+				return nil, r, nil, after, err
+			}
+			after.Came(other, journal)
 		}
 	}
 	return p, r, steps, after, err
@@ -228,7 +236,7 @@ func (b *bench) submit(t testing.TB, p *op.Plan) string {
 
 func (b *bench) attach(t testing.TB, id string) state.Run {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	r, err := b.Attach(ctx, id, 0, func(e state.Event) {
 		if e.Kind != op.EventProgress {

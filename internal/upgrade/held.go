@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -10,7 +11,7 @@ import (
 )
 
 // held are sessions whose snapshots show both sides as they were at a cut-over: what is compared with them may be compared while clients write.
-// They end with the process, and a comparison that comes later says so.
+// They end with the run, or with the process, and a comparison that comes later says so.
 type held struct {
 	mu  sync.Mutex
 	all map[string]pair // by run and database
@@ -52,6 +53,18 @@ func (h *held) drop(ctx context.Context, run string, databases []string) {
 		if p, ok := h.all[run+" "+d]; ok {
 			p.close(ctx)
 			delete(h.all, run+" "+d)
+		}
+	}
+}
+
+// forget lets all of a run's snapshots go.
+func (h *held) forget(ctx context.Context, run string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, p := range h.all {
+		if strings.HasPrefix(key, run+" ") {
+			p.close(ctx)
+			delete(h.all, key)
 		}
 	}
 }

@@ -38,6 +38,9 @@ func (r *Room) inPlace() op.Operation[InPlaceRequest, facts] {
 }
 
 func (r *Room) observeInPlace(ctx context.Context, t op.Target, q InPlaceRequest) (f facts, err error) {
+	if err := (Request{To: q.To}).Check(); err != nil {
+		return f, err
+	}
 	c, src, err := r.source(ctx, t)
 	if err != nil {
 		return f, err
@@ -66,7 +69,7 @@ func (r *Room) observeInPlace(ctx context.Context, t op.Target, q InPlaceRequest
 		f.Databases = append(f.Databases, one)
 	}
 	for _, x := range foundBy(report) {
-		if x.Check == "disk-space" { // nothing is copied
+		if slices.Contains(ofCopies, x.Check) {
 			continue
 		}
 		if x.refusedInPlace() {
@@ -97,6 +100,14 @@ func (r *Room) observeInPlace(ctx context.Context, t op.Target, q InPlaceRequest
 	return f, err
 }
 
+// ofCopies are the checks that only matter to who copies rows and makes roles anew: in place both stay.
+var ofCopies = []string{
+	"disk-space", "role-passwords", "privileged-roles", "superuser-settings", "foreign-owners", "default-privileges", "cloud-grants", "tablespaces", "security-labels",
+	"row-security", "large-objects-unreadable", "check-functions", "unvalidated-constraints", "disabled-triggers", "leakproof-functions", "superuser-objects", "untrusted-languages",
+	"publications", "foreign-servers", "temporary-tables", "extension-tables", "pg-cron", "public-schema", "sql-ascii", "hash-partitions", "inheritance", "matviews",
+	"generated-columns", "identity-columns", "sequences", "xml-columns", "money-columns", "big-rows", "dead-rows", "connections", "timeouts", "advisory-locks",
+}
+
 // lostTypes are those whose values are numbers on disk that another major gives to something else.
 var lostTypes = regexp.MustCompile(` reg(proc|procedure|oper|operator|config|dictionary|namespace|collation)(\[\])?(;|$)`)
 
@@ -123,9 +134,8 @@ func deriveInPlace(t op.Target, q InPlaceRequest, f facts) op.Draft {
 		Changes:  []op.Change{{Setting: "major", From: fmt.Sprint(f.Source.Major), To: fmt.Sprint(q.To)}},
 		Downtime: op.Downtime{Expected: "some", Text: "minutes to an hour, as long as the cloud needs: it says nothing beforehand, and nobody gets in meanwhile; a restored copy that is upgraded measures it"},
 		Cost:     "none: it stays one instance",
-		Back: fmt.Sprintf("there is no way back to PostgreSQL %d but a new instance of the backup that the run makes, without what was written since: dbops backup restore -e %s %s --backup ID --to NAME",
-			f.Source.Major, t.Environment, t.Instance),
-		Notes: []string{"point-in-time recovery does not reach back across the upgrade", "name, address, roles and passwords stay"},
+		Back:     f.restore(t),
+		Notes:    []string{"point-in-time recovery does not reach back across the upgrade", "name, address, roles and passwords stay"},
 	}
 	if q.BlueGreen {
 		d.Title = fmt.Sprintf("upgrade %s by a blue/green deployment from PostgreSQL %d to %d", t, f.Source.Major, q.To)
@@ -159,6 +169,31 @@ func deriveInPlace(t op.Target, q InPlaceRequest, f facts) op.Draft {
 		d.Findings = append(d.Findings, warn("no-way-back", "dbops upgrade run keeps the old instance as the way back", "an upgrade in place cannot be undone"))
 	}
 	return d
+}
+
+// inPlaceLabel is the label of the backup that a run makes; RUN stands for the run in a plan, which does not know its name.
+func inPlaceLabel(run string) string { return "before-" + run }
+
+// restore says how the backup is restored that a run makes.
+func (f facts) restore(t op.Target) string {
+	id, is := inPlaceLabel("RUN"), "RUN is the name of the run"
+	if f.Source.Provider == cloud.CloudSQL { // which numbers backups
+		id, is = "ID", "the ID is that of the backup "+inPlaceLabel("RUN")+" in dbops backup list, and "+is
+	}
+	return fmt.Sprintf("there is no way back to PostgreSQL %d but a new instance of the backup that the run makes, without what was written since: dbops backup restore -e %s %s --backup %s --to NAME (%s)",
+		f.Source.Major, t.Environment, t.Instance, id, is)
+}
+
+// BackOf is what the plan of an upgrade says of the way back, with the name of its run.
+func BackOf(p *op.Plan, run string) string {
+	if p.Kind != InPlaceKind {
+		return p.Back
+	}
+	text := strings.ReplaceAll(p.Back, inPlaceLabel("RUN"), inPlaceLabel(run))
+	for _, is := range []string{" (RUN is the name of the run)", ", and RUN is the name of the run"} {
+		text = strings.Replace(text, is, "", 1)
+	}
+	return text
 }
 
 func (f facts) offersInPlace(major int) bool {
@@ -198,7 +233,7 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 			if err != nil {
 				return op.Result{}, err
 			}
-			return m.backUp(ctx, s, c, m.from.Name, "before-"+s.Run)
+			return m.backUp(ctx, s, c, m.from.Name, inPlaceLabel(s.Run))
 		}),
 	}
 	if !q.Unattended {
@@ -210,7 +245,7 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 	steps = append(steps, shut...)
 	return append(steps,
 		m.step("count", "count what is there", (*moving).count),
-		m.undone(m.step("upgrade", fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+		m.undone(m.step(upgradeStep, fmt.Sprintf("let the cloud upgrade %s to PostgreSQL %d", m.from.Name, m.q.To), func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			return m.upgrade(ctx, s, cloud.UpgradeOptions{Parameters: q.Parameters})
 		}), "wait until the cloud is done with "+m.from.Name+", which then stays what it is", (*moving).settle),
 		m.step("extensions", "bring extensions to the versions of the new major", (*moving).extensions),
@@ -289,7 +324,7 @@ func (m *moving) settle(ctx context.Context, s *op.Session) (op.Result, error) {
 	if live.Major == m.q.To {
 		text += ": it was upgraded, and that stays; run ANALYZE, and ALTER EXTENSION ... UPDATE where it is wanted"
 	}
-	return op.Result{Text: text}, m.reach(ctx, s, m.from)
+	return op.Result{Output: settled{live.Major}, Text: text}, m.reach(ctx, s, m.from)
 }
 
 // updated is the output of step "extensions".

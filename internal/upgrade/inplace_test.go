@@ -23,12 +23,13 @@ import (
 // shop is a database with what an upgrade in place has to keep, and with an extension that is behind.
 func (p played) shop(t *testing.T) {
 	t.Helper()
-	p.exec(t, p.Source, "postgres", "create role app_owner login; create role app login")
+	p.exec(t, p.Source, "postgres", "create role app_owner login; create role app login password 'app has one'")
 	p.exec(t, p.Source, "postgres", "create database shop owner app_owner")
 	p.exec(t, p.Source, "shop", `set role app_owner; create extension citext version '1.5'; create schema app;
  create table app.item (id bigint generated always as identity primary key, name citext not null unique, kind int not null);
  insert into app.item (name, kind) select 'item ' || i, i % 3 from generate_series(1, 3000) i; create index on app.item (kind);
  create table app.line (id serial primary key, item bigint not null references app.item); insert into app.line (item) select i from generate_series(1, 500) i;
+ create table app.made (id int primary key, twice int generated always as (id * 2) stored); create materialized view app.many as select count(*) from app.item;
  create view app.some as select * from app.item where kind = 1; create function app.twice(v int) returns int language sql as 'select 2 * v'`)
 	p.exec(t, p.Source, "shop", "analyze")
 }
@@ -57,6 +58,7 @@ func TestInPlaceTheCloudUpgradesTheInstanceItself(t *testing.T) {
 			b := shop.bench(t, "sqlite")
 			t.Run("or refuses, and it is as it was", func(t *testing.T) { shop.isRefused(t, b) })
 			t.Run("and everything is kept", func(t *testing.T) { shop.keepsEverything(t, g, b) })
+			t.Run("and what the cloud has begun is waited for", func(t *testing.T) { shop.isUndoneMeanwhile(t, b) })
 			if kind == cloud.RDS {
 				t.Run("or a copy takes its place", func(t *testing.T) { p.takesThePlace(t, g) })
 			}
@@ -70,8 +72,13 @@ func (p played) keepsEverything(t *testing.T, g *theatre.Stage, b *bench) {
 	if blocked := plan.Blocked(); len(blocked) > 0 {
 		t.Fatalf("%s", words2(blocked))
 	}
-	if !has(plan.Findings, op.Warn, "no-way-back") || has(plan.Findings, op.Warn, "disk-space") {
+	if !has(plan.Findings, op.Warn, "no-way-back") || !has(plan.Findings, op.Warn, "extension-outdated") {
 		t.Errorf("%s", words2(plan.Findings))
+	}
+	for _, f := range plan.Findings { // none of it is made anew
+		if slices.Contains(ofCopies, f.Check) {
+			t.Errorf("%s", words2(f))
+		}
 	}
 	id := b.submit(t, plan)
 	if run := b.attach(t, id); run.State != state.Gate || p.major(t) != "15" {
@@ -92,7 +99,7 @@ func (p played) keepsEverything(t *testing.T, g *theatre.Stage, b *bench) {
 		"5":              "select kind from app.item where name = 'LATE'",
 		"1.6":            "select extversion from pg_extension where extname = 'citext'",
 		"item_kind_idx":  "select string_agg(indexname, ' ') from pg_indexes where schemaname = 'app' and indexname like '%kind%'",
-		"it has them":    "select case when count(distinct tablename) = 2 then 'it has them' end from pg_stats where schemaname = 'app'",
+		"it has them":    "select case when count(distinct tablename) = 3 then 'it has them' end from pg_stats where schemaname = 'app'",
 		"8":              "select app.twice(4)",
 		"app_owner":      "select tableowner from pg_tables where tablename = 'item'",
 		"nobody is kept": "select case when not exists (select from pg_db_role_setting where setconfig::text like '%read_only%') then 'nobody is kept' end",
@@ -119,7 +126,61 @@ func (p played) keepsEverything(t *testing.T, g *theatre.Stage, b *bench) {
 	if report.Downtime == nil || report.Downtime.Took <= 0 || len(report.Failures) > 0 || report.Source.Major != 15 || report.Target.Major != 17 || report.Target.Name != p.Source {
 		t.Errorf("%s", words2(report))
 	}
-	b.refusesRollback(t, id, "dbops backup restore -e prod old --backup ID --to NAME")
+	restore := "dbops backup restore -e prod old --backup before-" + id + " --to NAME"
+	if p.Kind == cloud.CloudSQL {
+		restore = "--backup ID --to NAME (the ID is that of the backup before-" + id + " in dbops backup list)"
+	}
+	b.refusesRollback(t, id, restore)
+	if !strings.Contains(report.Back, restore) {
+		t.Error(report.Back)
+	}
+}
+
+// isUndoneMeanwhile takes an upgrade back while the cloud works on it: clients are let in when it is done, and not before.
+func (p played) isUndoneMeanwhile(t *testing.T, b *bench) {
+	t.Helper()
+	id := b.submit(t, b.plan(t, InPlaceKind, InPlaceRequest{To: 18, Unattended: true}))
+	c, _, err := b.deps.Cloud(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, step := false, ""
+	run, err := b.Attach(t.Context(), id, 0, func(e state.Event) {
+		if e.Kind == op.EventStep {
+			step = e.Step
+		}
+		if step != "upgrade" {
+			return
+		}
+		if live, err := c.Get(t.Context(), p.Source); !told && err == nil && e.Kind == op.EventProgress && live.State != cloud.Available && live.RawState != "backing-up" {
+			told = true // the upgrade has begun: the backup before it may end late
+			b.tell(t, id, state.Cancel)
+		}
+	})
+	if err != nil || run.State != state.Parked || run.Step != "upgrade" {
+		t.Fatalf("%v: the run is %s at %s: %s", err, run.State, run.Step, run.Problem)
+	}
+	if report := b.report(t, id); report.ShutOut.IsZero() || !strings.HasPrefix(report.Clients, "shut out of "+p.Source+" since ") {
+		t.Errorf("%s", words2(report))
+	}
+	b.tell(t, id, state.UndoRun)
+	waited := false
+	run, err = b.Attach(t.Context(), id, 0, func(e state.Event) {
+		waited = waited || e.Kind == op.EventProgress && strings.HasPrefix(e.Text, p.Source+": ")
+		if e.Kind != op.EventStep || !strings.HasPrefix(e.Text, "let writers into ") {
+			return
+		}
+		if live, err := c.Get(t.Context(), p.Source); err != nil || live.State != cloud.Available {
+			t.Errorf("clients are let in while the cloud works: %v, %+v", err, live)
+		}
+	})
+	if err != nil || run.State != state.Undone || !waited {
+		t.Fatalf("%v: the run is %s at %s: %s (%s)", err, run.State, run.Step, run.Problem, run.Hint)
+	}
+	if report := b.report(t, id); !report.ShutOut.IsZero() || p.major(t) != "18" || report.Stays != 18 || !strings.Contains(report.Verdict(), "run ANALYZE") {
+		t.Errorf("PostgreSQL %s: %s", p.major(t), words2(report))
+	}
+	p.served(t)
 }
 
 // refusesRollback demands that nothing takes an upgrade in place back, and that the refusal says what to do.
@@ -157,9 +218,13 @@ func (p played) isRefused(t *testing.T, b *bench) {
 	if got := p.exec(t, p.Source, "shop", "select has_database_privilege('app', 'shop', 'connect')"); got != "f" {
 		t.Error("clients may connect in the middle of an upgrade")
 	}
-	b.tell(t, id, state.UndoRun)
-	if run := b.attach(t, id); run.State != state.Undone {
-		t.Fatalf("the run is %s at %s: %s", run.State, run.Step, run.Problem)
+	if p.Kind == cloud.RDS { // who abandoned it has a way back, too
+		b.tell(t, id, state.Abandon)
+		b.ends(t, id, state.Failed)
+		b.done(t, b.run(t, RollbackKind, RollbackRequest{Run: id}))
+	} else {
+		b.tell(t, id, state.UndoRun)
+		b.ends(t, id, state.Undone)
 	}
 	if got := p.major(t); got != "15" {
 		t.Errorf("it is PostgreSQL %s", got)

@@ -28,7 +28,11 @@ func (m *moving) prepareSteps() []op.Step {
 		give = m.undone(give, "drop the roles that this run made on "+m.to.Name, (*moving).dropRoles)
 		create = m.undone(create, "drop the databases that this run made on "+m.to.Name, (*moving).dropDatabases)
 	}
-	return []op.Step{give, m.step("passwords", "give logins the passwords that dbops delivers, where they could not be read", (*moving).passwords), create}
+	steps := []op.Step{give, m.step("passwords", "give logins the passwords that dbops delivers, where they could not be read", (*moving).passwords), create}
+	if m.to.Login != "" {
+		steps = append(steps, m.step(adminStep, "see that the admin login may work on "+m.to.Name+": so far "+m.to.Login+" did", (*moving).proveAdmin))
+	}
+	return steps
 }
 
 // given is the output of step "passwords".
@@ -101,9 +105,11 @@ func (m *moving) giveRoles(ctx context.Context, s *op.Session) (op.Result, error
 		return op.Result{}, err
 	}
 	report.LeftOut = append(report.LeftOut, joined...)
-	if err := m.administer(ctx, report.Created); err != nil {
+	left, err := m.administer(ctx, report.Created)
+	if err != nil {
 		return op.Result{}, err
 	}
+	report.LeftOut = append(report.LeftOut, left...)
 	return op.Result{
 		Output: globals{report, model}, Text: told(report),
 		Changes: []op.Change{{Target: m.t.Environment + "/" + m.to.Name, Setting: "roles", To: "those of " + m.from.Name}},
@@ -122,6 +128,9 @@ func (m *moving) giveLateRoles(ctx context.Context, s *op.Session) (op.Result, e
 	}
 	now.Settings, now.Databases = was.Settings, was.Databases                                                          // later ones say that the source is closed
 	now.Roles = slices.DeleteFunc(now.Roles, func(r roles.Role) bool { return slices.Contains(m.replicas(), r.Name) }) // the replication's own
+	now.Memberships = slices.DeleteFunc(now.Memberships, func(g roles.Membership) bool {
+		return slices.Contains(m.replicas(), g.Role) || slices.Contains(m.replicas(), g.Member)
+	})
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
 	}
@@ -134,9 +143,11 @@ func (m *moving) giveLateRoles(ctx context.Context, s *op.Session) (op.Result, e
 		return op.Result{}, err
 	}
 	report.LeftOut = append(report.LeftOut, joined...)
-	if err := m.administer(ctx, report.Created); err != nil {
+	left, err := m.administer(ctx, report.Created)
+	if err != nil {
 		return op.Result{}, err
 	}
+	report.LeftOut = append(report.LeftOut, left...)
 	out := lately{Report: report}
 	if m.q.CatchUp { // else its databases are not finished yet
 		out.Target, err = quiesce.Look(ctx, m.at(m.ownTo()), m.names)

@@ -25,6 +25,7 @@ func (r *Room) rehearse() op.Operation[Request, facts] {
 			return f, err
 		},
 		Steps: func(t op.Target, q Request, f facts) []op.Step { return r.rehearsalSteps(t, q, f) },
+		Over:  r.held.forget,
 	}
 }
 

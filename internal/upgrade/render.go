@@ -37,16 +37,30 @@ func stamp(t time.Time) string {
 // Verdict is the report in a sentence.
 func (r *Report) Verdict() string {
 	switch {
+	case !r.State.Ended():
+		return r.unfinished()
 	case len(r.Failures) > 0:
-		return fmt.Sprintf("%s: %s", r.Failures[0].Step, r.Failures[0].Text)
+		text := r.Failures[0].String()
+		if r.Clients != "" {
+			text += "; clients are " + r.Clients
+		}
+		if r.Next != "" {
+			text += "; " + r.Next
+		}
+		return text
 	case r.Kind == RehearseKind && r.State == "done":
 		text := "everything worked, and both sides were the same"
 		if r.Forecast != nil {
 			text += fmt.Sprintf("; clients will be shut out for %s to %s", r.Forecast.Low, r.Forecast.High)
 		}
 		return text
+	case r.Downtime != nil && r.Caution != "":
+		return fmt.Sprintf("clients were shut out for %s; %s", r.Downtime.Took, r.Caution)
 	case r.Downtime != nil:
 		return fmt.Sprintf("clients were shut out for %s", r.Downtime.Took)
+	}
+	if r.Caution != "" {
+		return fmt.Sprintf("it is %s; %s", r.State, r.Caution)
 	}
 	return "it is " + string(r.State)
 }
@@ -56,7 +70,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# %s", r.Title)
-	line("\n**%s**\n", cell(r.Verdict()))
+	line("\n**%s**\n", prose(r.Verdict()))
 	line("| | |\n| --- | --- |")
 	line("| run | %s, %s |", r.Run, r.State)
 	line("| from | %s, PostgreSQL %d |", cell(r.Source.Name), r.Source.Major)
@@ -69,7 +83,16 @@ func (r *Report) Markdown(w io.Writer) error {
 	if r.Forecast != nil {
 		line("| forecast of that | %s to %s |", r.Forecast.Low, r.Forecast.High)
 	}
-	if r.Back != "" {
+	if r.Clients != "" {
+		line("| clients are | %s |", cell(r.Clients))
+	}
+	if r.Next != "" {
+		line("| how to go on | %s |", cell(r.Next))
+	}
+	switch {
+	case r.After != "":
+		line("| the way back | was ended by %s |", cell(r.After))
+	case r.Back != "":
 		line("| the way back | %s |", cell(r.Back))
 	}
 	if r.Forecast != nil {
@@ -78,9 +101,13 @@ func (r *Report) Markdown(w io.Writer) error {
 	if len(r.Failures) > 0 {
 		line("\n## What failed\n")
 		for _, f := range r.Failures {
-			line("- **%s**: %s", cell(f.Step), cell(f.Text))
+			if f.Step == "" {
+				line("- %s", prose(f.Text))
+			} else {
+				line("- **%s**: %s", prose(f.Step), prose(f.Text))
+			}
 			if f.Hint != "" {
-				line("  %s", cell(f.Hint))
+				line("  %s", prose(f.Hint))
 			}
 		}
 	}
@@ -102,7 +129,7 @@ func (r *Report) Markdown(w io.Writer) error {
 		}
 		line("\n## %s\n", title)
 		for _, s := range all {
-			line("- %s", cell(s))
+			line("- %s", prose(s))
 		}
 	}
 	list("What was compared", r.Compared)
@@ -132,7 +159,8 @@ func (d ReportData) verdict() string {
 // Verdict is how a database came out of the comparison.
 func (d ReportData) Verdict() string { return d.verdict() }
 
-// cell keeps text within a line of a table.
-func cell(s string) string {
-	return strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;").Replace(s)
-}
+// prose keeps text within a line.
+func prose(s string) string { return strings.NewReplacer("\n", " ", "\r", " ", "<", "&lt;").Replace(s) }
+
+// cell keeps text within a cell of a table.
+func cell(s string) string { return strings.ReplaceAll(prose(s), "|", "\\|") }

@@ -34,8 +34,14 @@ type Report struct {
 	Phases    []Phase        `json:"phases"`
 	Downtime  *Downtime      `json:"downtime,omitempty"`
 	ShutOut   time.Time      `json:"shut_out_since,omitzero"` // clients are, until the run goes on or is taken back
-	Forecast  *Forecast      `json:"forecast,omitempty"`
-	Databases []ReportData   `json:"databases"`
+	Clients   string         `json:"clients,omitempty"`       // where they are; of a run that is done, on the target
+	Next      string         `json:"next,omitempty"`          // how a run goes on that has not ended, or clients get in again
+	Caution   string         `json:"caution,omitempty"`       // what a run that is done could not see to
+	After     string         `json:"after,omitempty"`         // the operation that ended the way back
+	Stays     int            `json:"stays_major,omitempty"`   // what the instance is, although its upgrade in place was undone
+	stands    string
+	Forecast  *Forecast    `json:"forecast,omitempty"`
+	Databases []ReportData `json:"databases"`
 	// Failures are what a rehearsal found that would fail; of a run, what it is parked or ended with.
 	Failures []Failure    `json:"failures"`
 	Findings []op.Finding `json:"findings"`
@@ -93,9 +99,16 @@ type ReportData struct {
 
 // Failure is something that failed, and what to do about it.
 type Failure struct {
-	Step string `json:"step"`
+	Step string `json:"step"` // may be empty, of a run that was ended between two
 	Text string `json:"text"`
 	Hint string `json:"hint,omitempty"`
+}
+
+func (f Failure) String() string {
+	if f.Step == "" {
+		return f.Text
+	}
+	return f.Step + ": " + f.Text
 }
 
 // MarshalJSON writes seconds, to the millisecond.
@@ -139,7 +152,7 @@ func (r *Report) forecast() *forecast {
 		f.Low, f.High = r.Forecast.Low, r.Forecast.High
 	}
 	if len(r.Failures) > 0 {
-		f.Failed = r.Failures[0].Step + ": " + r.Failures[0].Text
+		f.Failed = r.Failures[0].String()
 	}
 	return f
 }
@@ -167,7 +180,7 @@ func ReportOf(p *op.Plan, run state.Run, journal []state.Step) (*Report, error) 
 	r := &Report{
 		Schema: ReportSchema, Run: run.ID, Kind: p.Kind, Title: p.Title, State: run.State, Problem: run.Problem,
 		Source: ReportServer{f.Source.Server.Name, f.Source.Major}, Target: ReportServer{f.Target.Server.Name, q.To},
-		Engine: q.Engine, CatchUp: q.CatchUp, Started: run.Started, Ended: run.Ended, Findings: p.Findings, Back: p.Back,
+		Engine: q.Engine, CatchUp: q.CatchUp, Started: run.Started, Ended: run.Ended, Findings: p.Findings, Back: BackOf(p, run.ID),
 		Databases: []ReportData{}, Failures: []Failure{}, Compared: []string{}, Not: []string{},
 	}
 	end := run.Ended
@@ -185,8 +198,11 @@ func ReportOf(p *op.Plan, run state.Run, journal []state.Step) (*Report, error) 
 	if err := r.outputs(journal); err != nil {
 		return nil, err
 	}
-	r.judge(p.Kind, q, run)
-	return r, nil
+	r.judge(p.Kind, q, run, journal)
+	r.ShutOut = ShutOutSince(p.Kind, journal)
+	r.stands = standsAt(run)
+	r.standing(p, run)
+	return r, r.settled(p.Kind, run, journal)
 }
 
 func (r *Report) phases(journal []state.Step, titles map[string]string) {
@@ -270,11 +286,6 @@ func (r *Report) outputs(journal []state.Step) error {
 	if shutOK && openOK && !shut.Began.IsZero() && !open.At.IsZero() {
 		r.Downtime = &Downtime{shut.Began, open.At, Span(open.At.Sub(shut.Began))}
 	}
-	if undone := slices.ContainsFunc(journal, func(s state.Step) bool {
-		return s.Phase == state.Undo && s.Name == quiesceStep && s.State == state.StepDone
-	}); shutOK && !openOK && !undone && r.Kind != RehearseKind && r.State != state.Undone {
-		r.ShutOut = shut.Began
-	}
 	if shutOK && shut.Report != nil {
 		for _, s := range shut.Report.Ended {
 			r.Sessions = append(r.Sessions, s.String())
@@ -302,6 +313,9 @@ func (r *Report) outputs(journal []state.Step) error {
 		}
 		if v.Note != "" {
 			r.Not = append(r.Not, v.Note)
+		}
+		if v.Note != "" && name == compareStep {
+			r.Caution = v.Note
 		}
 		r.say(v.Compared, nil)
 		r.Not = slices.DeleteFunc(r.Not, func(not string) bool {
@@ -357,9 +371,13 @@ func (r *Report) say(compared, not []string) {
 	}
 }
 
-func (r *Report) judge(kind string, q Request, run state.Run) {
-	if run.Problem != "" {
-		r.Failures = append(r.Failures, Failure{run.Step, run.Problem, run.Hint})
+func (r *Report) judge(kind string, q Request, run state.Run, journal []state.Step) {
+	if run.Problem != "" && run.State != state.Gate { // which is nothing that failed
+		step := run.Step
+		if n := len(journal); step == "" && n > 0 && journal[n-1].State == state.StepFailed { // it was abandoned there
+			step = journal[n-1].Name
+		}
+		r.Failures = append(r.Failures, Failure{step, run.Problem, run.Hint})
 	}
 	if kind != RehearseKind || run.State != state.Done || len(r.Failures) > 0 {
 		return
@@ -372,9 +390,4 @@ func (r *Report) judge(kind string, q Request, run state.Run) {
 		}
 	}
 	r.Forecast = &Forecast{Low: low, High: Span(float64(low)*margin) + Span(q.Grace), Rule: rule}
-}
-
-// Switched tells whether clients were switched, or with some whether that has begun.
-func (r *Report) Switched(some bool) bool {
-	return slices.ContainsFunc(r.Phases, func(p Phase) bool { return p.Name == switchStep && (some || p.State == state.StepDone) })
 }

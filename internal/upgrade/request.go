@@ -3,8 +3,13 @@ package upgrade
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
+
+	"dbops/internal/cloud"
+	"dbops/internal/fault"
 )
 
 // The engines of a copy.
@@ -44,43 +49,71 @@ type Request struct {
 	Unattended bool `json:"unattended,omitempty"`
 }
 
+// What a request means that does not say it. A time of none is a nanosecond.
 const (
-	defaultJobs    = 2
-	defaultGrace   = 5 * time.Second
-	defaultObserve = time.Minute
+	DefaultJobs    = 2
+	DefaultGrace   = 5 * time.Second
+	DefaultObserve = time.Minute
 )
 
 func (q Request) normal(source string) Request {
 	q.Engine = cmp.Or(q.Engine, EngineStream)
 	q.Verify = cmp.Or(q.Verify, VerifyFull)
-	q.Jobs = cmp.Or(q.Jobs, defaultJobs)
-	q.Grace = cmp.Or(q.Grace, defaultGrace)
-	q.Observe = cmp.Or(q.Observe, defaultObserve)
-	if q.Into == "" {
+	q.Jobs = cmp.Or(q.Jobs, DefaultJobs)
+	q.Grace = cmp.Or(q.Grace, DefaultGrace)
+	q.Observe = cmp.Or(q.Observe, DefaultObserve)
+	if q.Into == "" && source != "" {
 		q.Name = cmp.Or(q.Name, fmt.Sprintf("%s-pg%d", source, q.To))
 	}
 	return q
 }
 
-// wrong says what cannot be meant, and how to write it.
-func (q Request) wrong() (text, remedy string) {
+// Check refuses what cannot be meant, whatever the instance is: a fault.Usage with what can be.
+func (q Request) Check() error {
+	no := func(hint, format string, args ...any) error {
+		return fault.Newf(fault.Usage, "plan an upgrade", format, args...).Hint("%s", hint)
+	}
+	q = q.normal("")
 	switch {
 	case q.To < 10 || q.To > 99:
-		return fmt.Sprintf("%d is no major version of PostgreSQL", q.To), "give the major, as in --to 18"
+		return no("give the major, as in --to 18", "%d is no major version of PostgreSQL", q.To)
 	case q.Name != "" && q.Into != "":
-		return "both a name for a new instance and one that is there are given", "give one of --name and --into"
+		return no("give one of --name and --into", "both a name for a new instance and one that is there are given")
 	case q.Engine != EngineStream && q.Engine != EngineDump:
-		return "there is no engine " + q.Engine, "choose stream or dump"
+		return no("choose stream or dump", "there is no engine %q", q.Engine)
 	case !slices.Contains([]string{VerifyFull, VerifySample, VerifyCount}, q.Verify):
-		return "nothing is compared in the way " + q.Verify, "choose full, sample or count"
+		return no("choose full, sample or count", "nothing is compared in the way %q", q.Verify)
 	case q.Grace < 0 || q.Observe < 0:
-		return "a time cannot be negative", "give --grace and --observe as in 10s"
-	case q.Jobs < 1 || q.Jobs > 64:
-		return fmt.Sprintf("%d at once cannot be", q.Jobs), "choose 1 to 64 jobs"
+		return no("give --grace and --observe as in 10s", "a time cannot be negative")
+	case q.Jobs < 1 || q.Jobs > maxJobs:
+		return no(fmt.Sprintf("choose 1 to %d jobs", maxJobs), "%d at once cannot be", q.Jobs)
 	case q.CatchUp && q.Engine != EngineStream:
-		return "catching up needs the snapshot of a replication slot, which only the engine stream takes", "leave --engine out"
+		return no("leave --engine out", "catching up needs the snapshot of a replication slot, which only the engine stream takes")
 	case q.FullIdentity && !q.CatchUp, q.NoWayBack && !q.CatchUp:
-		return "full identities and the way back are for a catch-up", "add --catch-up, or leave them out"
+		return no("add --catch-up, or leave them out", "full identities and the way back are for a catch-up")
 	}
-	return "", ""
+	return nil
 }
+
+// maxJobs is how many tables may be copied at once.
+const maxJobs = 64
+
+// named refuses a name that a provider gives to no instance.
+func named(provider cloud.Kind, name string) error {
+	var rule string
+	var most int
+	switch provider {
+	case cloud.RDS:
+		rule, most = "1 to 63 lower-case letters, digits and single hyphens, first a letter, last no hyphen", 63
+	case cloud.CloudSQL:
+		rule, most = "lower-case letters, digits and hyphens, first a letter, last no hyphen; at most 97, with the project's name 98", 97
+	default:
+		return nil
+	}
+	if len(name) <= most && instanceName.MatchString(name) && (provider != cloud.RDS || !strings.Contains(name, "--")) {
+		return nil
+	}
+	return fault.Newf(fault.Usage, "plan an upgrade", "no instance can be called %q", name).Hint("give --name: %s", rule)
+}
+
+var instanceName = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)

@@ -19,7 +19,7 @@ func (r *Room) runSteps(t op.Target, q Request, f facts) []op.Step {
 		steps = append(steps, m.switching()...)
 	}
 	steps = append(steps, m.onward(m.step(observeStep, "watch who logs in where", (*moving).observe)))
-	steps = append(steps, m.onward(m.step("keep", "keep "+m.from.Name+", the way back", (*moving).keep)))
+	steps = append(steps, m.onward(m.step(keepStep, "keep "+m.from.Name+", the way back", (*moving).keep)))
 	title := "take back what the upgrade was allowed on " + m.to.Name
 	if m.to.Login != "" {
 		title += ", and give " + m.to.Login + " a password that nobody knows: it had that of the admin login"

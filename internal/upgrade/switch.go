@@ -97,16 +97,12 @@ func (m *moving) reverse(ctx context.Context, s *op.Session) (op.Result, error) 
 }
 
 func (m *moving) endReverse(ctx context.Context, s *op.Session) (op.Result, error) {
-	err := m.each(func(name string) error {
-		j, err := m.follow(ctx, name)
-		if err != nil {
-			return err
-		}
-		if err := s.Fence(); err != nil {
-			return err
-		}
-		return follow.ReverseEnd(ctx, j)
-	})
+	return m.endBack(ctx, s, false)
+}
+
+// endBack ends the replication in reverse; with lose also where the target does not answer.
+func (m *moving) endBack(ctx context.Context, s *op.Session, lose bool) (op.Result, error) {
+	err := m.each(func(name string) error { return m.ended(ctx, s, name, back, lose) })
 	return op.Result{Text: "nothing of the replication in reverse is left"}, err
 }
 
@@ -130,7 +126,7 @@ func (m *moving) noteMark(ctx context.Context, _ *op.Session) (op.Result, error)
 	}
 	rows, err := m.rows(ctx, m.to)
 	out := untouched{Mark: mark, Rows: rows}
-	if err == nil && !m.q.CatchUp && !m.rehearse {
+	if err == nil && !m.q.CatchUp {
 		out.Target, err = quiesce.Look(ctx, m.at(m.ownTo()), m.names)
 	}
 	return op.Result{Output: out, Text: "noted"}, err
@@ -215,12 +211,12 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 	}
 	if is(err, fault.Unavailable, fault.NotFound) {
 		if lose && (s.Attempt > calls || is(err, fault.NotFound)) {
-			return m.goBackWithout(ctx, s, b, reversed, err)
+			return m.goBackWithout(ctx, s, b, err)
 		}
-		return op.Result{}, m.unreached(s, err)
+		return op.Result{Output: stayed{m.to.Name}}, m.unreached(s, err)
 	}
 	if err != nil {
-		return op.Result{}, err
+		return op.Result{Output: stayed{m.to.Name}}, err
 	}
 	if err := s.Fence(); err != nil {
 		return op.Result{}, err
@@ -231,11 +227,17 @@ func (m *moving) goBack(ctx context.Context, s *op.Session, b *quiesce.Before, r
 		return op.Result{}, err
 	}
 	lost, err := m.carryBack(ctx, s, reversed, lose, was)
-	if err != nil && lose && reversed && ctx.Err() == nil && s.Fence() == nil {
-		lost, err = "lost, as asked, because it could not be carried back: "+oneLine(err), nil
+	passes := is(err, fault.Unavailable, fault.Busy, fault.Throttled) && s.Attempt <= calls
+	if err != nil && lose && reversed && !passes && ctx.Err() == nil {
+		lost = "lost, as asked, because it could not be carried back: " + oneLine(err)
+		err = m.endBoth(ctx, s) // before anybody writes to the source: nothing of the target may come in between
 	}
 	if err != nil { // clients are served where they are, until somebody decides
-		return op.Result{}, errors.Join(m.notBack(err), quiesce.Open(ctx, m.at(to), shut))
+		opened := quiesce.Open(ctx, m.at(to), shut)
+		if opened != nil {
+			return op.Result{}, errors.Join(m.notBack(err), opened)
+		}
+		return op.Result{Output: stayed{m.to.Name}}, m.notBack(err)
 	}
 	if err := quiesce.Open(ctx, m.at(m.from), b); err != nil {
 		return op.Result{}, err
@@ -251,6 +253,11 @@ func (m *moving) serveAgain(ctx context.Context, s *op.Session, lost string) (op
 	out.Text = "clients use " + m.from.Name + " again; " + lost
 	out.Output = wentBack{At: time.Now().UTC(), Text: lost}
 	return out, nil
+}
+
+// stayed is the output of an attempt to go back that failed and left clients where they were.
+type stayed struct {
+	Server string `json:"clients_stay_on"`
 }
 
 // wentBack is the output of going back.
@@ -270,6 +277,9 @@ func (m *moving) notBack(err error) error {
 
 func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bool, was untouched) (string, error) {
 	if reversed {
+		if err := m.each(func(name string) error { return m.keeps(ctx, name) }); err != nil {
+			return "", err
+		}
 		if _, err := m.reverse(ctx, s); err != nil { // of a run that was killed after the switch
 			return "", err
 		}
@@ -301,6 +311,24 @@ func (m *moving) carryBack(ctx context.Context, s *op.Session, reversed, lose bo
 	}
 	return "", fault.Newf(fault.Blocked, "go back to "+m.from.Name, "what was written to %s since the switch would be lost, and nothing carries it back: %s", m.to.Name, written).
 		Hint("copy what matters by hand, then dbops upgrade rollback -e %s %s --lose-writes; or stay: dbops runs decide %s abandon", m.t.Environment, m.t.Instance, s.Run)
+}
+
+// keeps fails where the target does not keep for the source what was written to it: a new slot would begin in the middle.
+func (m *moving) keeps(ctx context.Context, database string) error {
+	conn, err := m.r.d.Connect(ctx, m.t, m.ownTo(), database, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	what, name := "carry back what was written to "+m.to.Name, follow.Names(m.run, database)[back]
+	var has bool
+	if err := conn.QueryRow(ctx, "select exists (select from pg_catalog.pg_replication_slots where slot_name = $1)", name).Scan(&has); err != nil {
+		return fault.New(fault.Unavailable, what, err)
+	}
+	if !has {
+		return fault.Newf(fault.Stale, what, "its slot %s is gone, and with it what was not carried back yet", name)
+	}
+	return nil
 }
 
 // written tells what was written to the target since it was noted.
@@ -444,6 +472,11 @@ func (m *moving) sessions(ctx context.Context, at Server) ([]string, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// kept is the output of step "keep".
+type kept struct {
+	Turned bool `json:"turned_on"` // deletion protection was off before
+}
+
 // keep protects the source, which nobody needs and which is the way back.
 func (m *moving) keep(ctx context.Context, s *op.Session) (op.Result, error) {
 	c, err := m.cloud(ctx)
@@ -454,7 +487,23 @@ func (m *moving) keep(ctx context.Context, s *op.Session) (op.Result, error) {
 	if c == nil {
 		return op.Result{Text: text}, nil
 	}
+	live, err := c.Get(ctx, m.from.Name)
+	if err != nil {
+		return op.Result{}, err
+	}
+	turned := !live.DeletionProtection || s.Attempt > 1 && !m.f.Source.Protected // by a try that was killed
 	out, err := m.modify(ctx, s, c, m.from.Name, cloud.Settings{DeletionProtection: new(true)})
-	out.Text = text + ", and protected from deletion"
+	out.Output, out.Text = kept{turned}, text+", and protected from deletion"
+	return out, err
+}
+
+// unkeep takes the protection away that the upgrade gave.
+func (m *moving) unkeep(ctx context.Context, s *op.Session) (op.Result, error) {
+	c, err := m.cloud(ctx)
+	if err != nil || c == nil {
+		return op.Result{}, err
+	}
+	out, err := m.modify(ctx, s, c, m.from.Name, cloud.Settings{DeletionProtection: new(false)})
+	out.Text = m.from.Name + " is as it was: not protected from deletion"
 	return out, err
 }

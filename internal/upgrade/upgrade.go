@@ -8,6 +8,8 @@ package upgrade
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,8 +65,8 @@ type Deps struct {
 	Admin func(ctx context.Context, t op.Target) (user string, password secret.Value, err error)
 	// Clients are what logs in to the target; nil: nothing is known of any.
 	Clients Clients
-	// Journal is a run with its plan and its steps, and the operation that ended its way back, if one did: a rollback or a cleanup.
-	Journal func(ctx context.Context, run string) (p *op.Plan, r state.Run, steps []state.Step, after string, err error)
+	// Journal is a run with its plan and its steps, and what came after it.
+	Journal func(ctx context.Context, run string) (p *op.Plan, r state.Run, steps []state.Step, after After, err error)
 	// Rehearsed is the report of the last rehearsal of a target to a major that came to its end; nil if there is none.
 	Rehearsed func(ctx context.Context, t op.Target, major int) (*Report, error)
 	// Tool finds a client program for a major. Defaults to pg.ToolFor.
@@ -124,4 +126,29 @@ func is(err error, kinds ...fault.Kind) bool {
 		}
 	}
 	return false
+}
+
+// After is what became of the way back from an upgrade.
+type After struct {
+	Ended string // the operation that ended it: a rollback or a cleanup
+	Begun string // the newest rollback that is not done and may have moved somebody, whoever may have given it up
+}
+
+// Came adds an operation on the way back of an upgrade, with its journal.
+func (a *After) Came(r state.Run, journal []state.Step) {
+	switch {
+	case r.State == state.Done:
+		a.Ended = r.Kind + ", run " + r.ID
+	case r.Kind == RollbackKind && r.State != state.Undone && leaves(journal): // also one that somebody gave up
+		a.Begun = "run " + r.ID
+	}
+}
+
+// leaves tells whether a rollback with that journal may have made anybody leave the new instance.
+func leaves(journal []state.Step) bool {
+	return slices.ContainsFunc(journal, func(s state.Step) bool {
+		var out stayed
+		stays := s.Name == backStep && s.State == state.StepFailed && json.Unmarshal(s.Output, &out) == nil && out.Server != ""
+		return s.Name != op.CheckStep && !stays
+	})
 }

@@ -130,6 +130,10 @@ func (c *chain) provider(ctx context.Context) (aws.CredentialsProvider, error) {
 	return c.now, nil
 }
 
+// Forget makes the next call that needs credentials read them anew: somebody refused those in use, and another may have been logged
+// in since.
+func (c *Client) Forget() { c.chain.forget() }
+
 // forget makes the next call read the files of the chain anew.
 func (c *chain) forget() {
 	c.mu.Lock()

@@ -235,7 +235,7 @@ func permissionOf(err error) string {
 	if !ok {
 		return ""
 	}
-	prefix, ok := map[string]string{"RDS": "rds", "Secrets Manager": "secretsmanager", "STS": "sts", "ECS": "ecs"}[o.ServiceID]
+	prefix, ok := map[string]string{"RDS": "rds", "Secrets Manager": "secretsmanager", "STS": "sts", "ECS": "ecs", "CloudWatch": "cloudwatch"}[o.ServiceID]
 	if !ok {
 		return ""
 	}

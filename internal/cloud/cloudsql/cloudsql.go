@@ -1,4 +1,4 @@
-// Package cloudsql reads and changes the PostgreSQL instances of one Google Cloud project, and knows as whom its credentials log in.
+// Package cloudsql reads, measures and changes the PostgreSQL instances of one Google Cloud project, and knows as whom its credentials log in.
 //
 // Credentials are the Application Default Credentials; nothing is contacted before the first question. An answer is bounded in time,
 // pages and retries included; what could only be learnt by a further question that failed is left empty rather than failing the whole.
@@ -27,9 +27,11 @@ const asideTimeout = 3 * time.Second
 
 // Options say which project.
 type Options struct {
-	Project   string
-	Endpoint  string // base URL of the Cloud SQL Admin API, for emulators; plain http is accepted
-	UserAgent string
+	Project  string
+	Endpoint string // base URL of the Cloud SQL Admin API, for emulators; plain http is accepted
+	// Monitoring is the base URL of Cloud Monitoring, for emulators. Defaults to Endpoint, and with neither to Google's.
+	Monitoring string
+	UserAgent  string
 	// TokenInfo is the URL that tells whose an access token is, for emulators. Defaults to Google's.
 	TokenInfo string
 	// HTTPClient sends the requests as they are, without credentials. Nil: with the Application Default Credentials.
@@ -44,6 +46,8 @@ type Provider struct {
 	mu    sync.Mutex
 	api   *sqladmin.Service
 	creds *auth.Credentials // that api holds
+
+	watch watch
 }
 
 var _ cloud.Changer = (*Provider)(nil)
@@ -53,13 +57,21 @@ func New(_ context.Context, o Options) (*Provider, error) {
 	if o.Project == "" {
 		return nil, fault.Newf(fault.Config, "reach Cloud SQL", "no project is named").Hint("set cloudsql.project in dbops.yaml")
 	}
-	endpoint := o.Endpoint
-	if endpoint != "" {
-		endpoint = strings.TrimRight(endpoint, "/") + "/" // else the SDK drops the last part of its path
+	return &Provider{
+		project: o.Project,
+		google: gcpclient.New(gcpclient.Options{
+			Endpoint: base(o.Endpoint), UserAgent: o.UserAgent, TokenInfo: o.TokenInfo, HTTPClient: o.HTTPClient,
+		}),
+		watch: watch{endpoint: base(cmp.Or(o.Monitoring, o.Endpoint))},
+	}, nil
+}
+
+// base is a base URL as the SDK takes it: it drops the last part of a path that does not end in a slash.
+func base(endpoint string) string {
+	if endpoint == "" {
+		return ""
 	}
-	return &Provider{project: o.Project, google: gcpclient.New(gcpclient.Options{
-		Endpoint: endpoint, UserAgent: o.UserAgent, TokenInfo: o.TokenInfo, HTTPClient: o.HTTPClient,
-	})}, nil
+	return strings.TrimRight(endpoint, "/") + "/"
 }
 
 // service returns the SDK's client, made anew when the credentials were.

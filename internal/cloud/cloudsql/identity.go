@@ -12,3 +12,6 @@ func (p *Provider) Identity(ctx context.Context) (string, error) {
 	defer cancel()
 	return p.google.Identity(ask, p.question("ask Google who is asking", ""))
 }
+
+// ForgetLogin makes the next login find the Google credentials anew, after a server refused those in use.
+func (p *Provider) ForgetLogin() { p.google.Forget() }

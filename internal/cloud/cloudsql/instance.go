@@ -54,6 +54,7 @@ func instance(db *sqladmin.DatabaseInstance, project string) *cloud.Instance {
 		Backups:            backups(s.BackupConfiguration),
 		DeletionProtection: s.DeletionProtectionEnabled,
 		TLS:                tls(db.ServerCaCert, s.IpConfiguration),
+		MaxConnections:     number(flag(s.DatabaseFlags, "max_connections")),
 		IAMLogin:           flag(s.DatabaseFlags, flagIAM) == "on",
 		PublicAccess:       s.IpConfiguration != nil && s.IpConfiguration.Ipv4Enabled,
 		Revision:           revision(s.SettingsVersion),
@@ -67,6 +68,12 @@ func instance(db *sqladmin.DatabaseInstance, project string) *cloud.Instance {
 		live.Project = db.Project
 	}
 	return live
+}
+
+// number is that of a flag; 0 where it is not set.
+func number(flag string) int {
+	n, _ := strconv.Atoi(flag)
+	return n
 }
 
 // revision is a settingsVersion; empty if there is none.

@@ -35,6 +35,9 @@ func RunCertifier(t *testing.T, s *Stage, own bool) {
 		if out.Instance == nil || out.Instance.Name != "certified" || len(out.Names) == 0 || active == nil || active != &out.CAs[0] {
 			t.Fatalf("told %+v", out)
 		}
+		if out.Instance.TLS.Mode == "" {
+			t.Error("it does not tell whether clients must encrypt")
+		}
 		for _, ca := range out.CAs {
 			if ca.ID == "" || ca.Fingerprint != strings.ToLower(ca.Fingerprint) || len(ca.Fingerprint) != 40 || !ca.Until.After(time.Now()) || ca.Until.Location() != time.UTC || own == (ca.PEM == "") {
 				t.Errorf("CA %+v", ca)

@@ -49,7 +49,7 @@ func New(o Options) *Client {
 	return &Client{opts: o}
 }
 
-// Options returns the options for a client of the SDK, and the credentials they hold; nil with an HTTPClient of its own. Other
+// Options returns the options for a client of the SDK, and the credentials that they hold a copy of; nil with an HTTPClient of its own. Other
 // credentials than last time mean that a new SDK client is needed.
 func (c *Client) Options() ([]option.ClientOption, *auth.Credentials, error) {
 	opts := []option.ClientOption{option.WithTelemetryDisabled()}
@@ -66,7 +66,8 @@ func (c *Client) Options() ([]option.ClientOption, *auth.Credentials, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(opts, option.WithAuthCredentials(creds)), creds, nil
+	own := *creds // the SDK writes into those that it gets, while others read
+	return append(opts, option.WithAuthCredentials(&own)), creds, nil
 }
 
 // credentials finds the Application Default Credentials once.
@@ -93,8 +94,8 @@ func (c *Client) credentials() (*auth.Credentials, error) {
 	return c.creds, nil
 }
 
-// forget drops the credentials, and with them whose they are.
-func (c *Client) forget() {
+// Forget drops the credentials, and with them whose they are: the next call that needs them finds them anew.
+func (c *Client) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.creds, c.principal = nil, ""

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"cloud.google.com/go/auth"
@@ -280,6 +281,26 @@ func TestALoginInAnotherTerminalIsSeen(t *testing.T) {
 	if err := g.ask(t, c); err != nil {
 		t.Error(err)
 	}
+}
+
+// The SDK writes into the credentials that it is given: the race detector sees it if they are shared.
+func TestClientsOfOneLoginAreMadeAtTheSameTime(t *testing.T) {
+	g := play(t)
+	credentialsOf(t, g.serviceAccount(t))
+	c := New(Options{Endpoint: g.URL + "/"})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			opts, _, err := c.Options()
+			if err == nil {
+				_, err = sqladmin.NewService(t.Context(), opts...)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestPrincipal(t *testing.T) {

@@ -39,13 +39,13 @@ func (c *Client) Fault(ctx context.Context, q Question, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fault.New(fault.Interrupted, q.Op, cloud.Because("interrupted", err))
 	}
-	if creds, ok := errors.AsType[*credentialsError](err); ok {
-		c.forget()
+	if creds, ok := credentialsIn(err); ok {
+		c.Forget()
 		return credentialsFault(q, creds)
 	}
 	if api, ok := errors.AsType[*googleapi.Error](err); ok {
 		if api.Code == http.StatusUnauthorized {
-			c.forget()
+			c.Forget()
 		}
 		return apiFault(q, api, err)
 	}
@@ -53,6 +53,26 @@ func (c *Client) Fault(ctx context.Context, q Question, err error) error {
 		return fault.New(fault.Unavailable, q.Op, cloud.Because(why, err)).Hint("%s", reachHint(what))
 	}
 	return fault.New(fault.Internal, q.Op, cloud.Because(err.Error(), err))
+}
+
+// Expired tells whether err is that the credentials in use are none, or none any more, and not that they may not do something.
+func Expired(err error) bool {
+	if _, ok := credentialsIn(err); ok {
+		return true
+	}
+	api, ok := errors.AsType[*googleapi.Error](err)
+	return ok && api.Code == http.StatusUnauthorized
+}
+
+// credentialsIn finds the error of credentials, marked by this package or by the library where others use it.
+func credentialsIn(err error) (*credentialsError, bool) {
+	if creds, ok := errors.AsType[*credentialsError](err); ok {
+		return creds, true
+	}
+	if token, ok := errors.AsType[*auth.Error](err); ok {
+		return &credentialsError{token}, true
+	}
+	return nil, false
 }
 
 // apiFault is an error that an API of Google answered with.

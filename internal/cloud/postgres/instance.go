@@ -62,6 +62,9 @@ func (d description) instance(name string, cfg *pgconn.Config) *cloud.Instance {
 		Endpoints:     []cloud.Endpoint{endpoint(cfg)},
 		TLS:           cloud.TLS{Mode: sslmode(cfg.TLSConfig), CA: d.Encryption.Issuer, Expires: d.Encryption.Expires},
 		Raw:           cloud.Raw(d),
+
+		MaxConnections: d.MaxConnections,
+		Connections:    d.Connections,
 	}
 }
 

@@ -33,6 +33,7 @@ func (p *Provider) Certificates(ctx context.Context, name string) (*cloud.Certif
 		return nil, p.aws.Fault(ctx, op, err)
 	}
 	out := &cloud.Certificates{Instance: instance(db, p.aws.Config.Region)}
+	p.aside(ask, func(ctx context.Context) { out.Instance.TLS.Mode, out.Instance.TLS.Required = p.forceSSL(ctx, db) })
 	for _, e := range out.Instance.Endpoints {
 		out.Names = append(out.Names, e.Host)
 	}

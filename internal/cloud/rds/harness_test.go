@@ -13,6 +13,7 @@ import (
 
 	"dbops/internal/cloud/cloudtest"
 	"dbops/internal/sandbox/awsid"
+	"dbops/internal/sandbox/cwapi"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/rdsapi"
 	"dbops/internal/sandbox/world"
@@ -58,7 +59,8 @@ func emptyAWS(t *testing.T) *played {
 	})
 	a := &played{faults: &play.Faults{}}
 	a.keys, err = awsid.Open(awsid.Config{Account: "123456789012", Region: "eu-west-1", Principals: []awsid.Principal{
-		{Name: "user/dbops", Allow: awsid.Actions("rds:*", "rds-db:connect")},
+		{Name: "user/dbops", Allow: awsid.Actions("rds:*", "rds-db:connect", "cloudwatch:GetMetricData")},
+		{Name: "user/watcher", Allow: awsid.Actions("cloudwatch:GetMetricData")},
 		{Name: "user/reader", Allow: awsid.Actions("rds:DescribeDBInstances")},
 		{Name: "user/nobody"},
 	}})
@@ -69,7 +71,9 @@ func emptyAWS(t *testing.T) *played {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.api.Close)
-	server := httptest.NewServer(a.lost.Front(awsid.Front(map[string]http.Handler{"rds": a.api, "sts": a.keys.STS(a.faults)})))
+	watch := cwapi.New(cwapi.Config{Keys: a.keys, Faults: a.faults, Series: map[string]cwapi.Series{rdsapi.MetricNamespace: a.api.Metric}})
+	services := map[string]http.Handler{"rds": a.api, "sts": a.keys.STS(a.faults), cwapi.Scope: watch}
+	server := httptest.NewServer(a.lost.Front(awsid.Front(services)))
 	t.Cleanup(server.Close)
 	a.url = server.URL
 	return a

@@ -1,5 +1,5 @@
-// Package rds reads and changes the PostgreSQL instances of one AWS account and region, and makes the tokens with which to log in
-// to them.
+// Package rds reads, measures and changes the PostgreSQL instances of one AWS account and region, and makes the tokens with which to
+// log in to them.
 //
 // Credentials come from the standard AWS chain; nothing is contacted before the first question. An answer is bounded in time, pages
 // and retries included; what could only be learnt by a further question that failed is left empty rather than failing the whole. A
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	sdk "github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/rds/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -31,16 +32,17 @@ const asideTimeout = 3 * time.Second
 type Options struct {
 	Region   string
 	Profile  string // of the AWS configuration; empty: the standard chain
-	Endpoint string // base URL of the RDS API, for emulators; of STS, too, unless the AWS configuration names one
+	Endpoint string // base URL of the RDS API, for emulators; of STS and CloudWatch, too, unless the AWS configuration names one
 	// HTTPClient sends the requests. Nil: the SDK's own, which honours AWS_CA_BUNDLE and the proxy variables.
 	HTTPClient *http.Client
 }
 
 // Provider is the RDS of one account and region.
 type Provider struct {
-	aws *awsclient.Client
-	api *sdk.Client
-	sts *sts.Client
+	aws   *awsclient.Client
+	api   *sdk.Client
+	sts   *sts.Client
+	watch *cloudwatch.Client
 }
 
 var _ cloud.Changer = (*Provider)(nil)
@@ -61,7 +63,12 @@ func New(ctx context.Context, o Options) (*Provider, error) {
 			s.BaseEndpoint = aws.String(o.Endpoint)
 		}
 	})
-	return &Provider{aws: client, api: api, sts: who}, nil
+	watch := cloudwatch.NewFromConfig(client.Config, func(c *cloudwatch.Options) {
+		if o.Endpoint != "" && c.BaseEndpoint == nil {
+			c.BaseEndpoint = aws.String(o.Endpoint)
+		}
+	})
+	return &Provider{aws: client, api: api, sts: who, watch: watch}, nil
 }
 
 // Get describes one instance by its DB instance identifier, with its pending maintenance and the rds.force_ssl of its parameter

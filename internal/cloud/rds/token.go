@@ -34,3 +34,6 @@ func (p *Provider) LoginToken(ctx context.Context, endpoint, user string) (secre
 	}
 	return secret.New(token), nil
 }
+
+// ForgetLogin makes the next token from credentials that are read anew, after a server refused one.
+func (p *Provider) ForgetLogin() { p.aws.Forget() }

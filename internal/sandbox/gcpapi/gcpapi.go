@@ -15,10 +15,12 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"dbops/internal/sandbox/gcpapi/googleid"
+	"dbops/internal/sandbox/meter"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/secretsapi/gcpsm"
 	"dbops/internal/sandbox/world"
@@ -38,13 +40,15 @@ type Config struct {
 	Log *slog.Logger // one line a request and an operation, without secrets. Defaults to discarding.
 }
 
-// Server is the played cloud. As an [http.Handler] it serves the Cloud SQL Admin API under /v1/ and /sql/v1beta4/, the token
-// endpoints of [googleid.Directory] and the Secret Manager of [gcpsm.Server], so that one port is enough for all.
+// Server is the played cloud. As an [http.Handler] it serves the Cloud SQL Admin API under /v1/ and /sql/v1beta4/, over HTTP/2 the SQL Data API, the token
+// endpoints of [googleid.Directory], the time series of Cloud Monitoring and the Secret Manager of [gcpsm.Server], so that one port is enough for all.
 type Server struct {
 	cfg      Config
 	identity *googleid.Directory
 	secrets  *gcpsm.Server
 	routes   []route
+	data     http.Handler
+	meter    *meter.Meter
 
 	ctx  context.Context //nolint:containedctx // ends with Close: operations outlive the request that starts them
 	stop context.CancelFunc
@@ -72,7 +76,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, meter: meter.New(metricDelay, nil)}
 	var err error
 	if s.identity, err = googleid.Open(googleid.Options{Dir: cfg.Dir, TokenTTL: cfg.TokenTTL}); err != nil {
 		return nil, err
@@ -88,6 +92,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.routes = s.table()
+	s.data = newData(s)
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("played Google Cloud: %w", err), s.Close())
@@ -121,10 +126,14 @@ func (s *Server) Close() error {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
+	case isData(r):
+		s.data.ServeHTTP(w, r)
 	case s.identity.Serves(r.URL.Path):
 		s.identity.ServeHTTP(w, r)
 	case s.secrets.Serves(r.URL.Path):
 		s.secrets.ServeHTTP(w, r)
+	case strings.HasPrefix(r.URL.Path, monitoringPrefix):
+		s.serveMonitoring(w, r)
 	default:
 		s.serveSQL(w, r)
 	}

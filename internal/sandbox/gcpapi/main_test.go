@@ -45,7 +45,13 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	remove, err := trustOurs()
+	if err != nil {
+		_, _ = io.WriteString(os.Stderr, err.Error())
+		os.Exit(1)
+	}
 	code := m.Run()
+	remove()
 	if shared.cloud != nil {
 		shared.cloud.close()
 	}

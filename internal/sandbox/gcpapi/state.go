@@ -48,6 +48,8 @@ type instance struct {
 	server *world.Server
 	port   *connector
 	cert   tls.Certificate // of server and port
+
+	offersData bool // through the SQL Data API
 }
 
 // authority is a CA and when it was made.

@@ -56,7 +56,7 @@ var Effects = []Effect{Throttle, Deny, Stale, Unavailable, Drop, Fail, Hang}
 
 // Fault asks for one failure. Empty fields match everything.
 type Fault struct {
-	Service string `json:"service,omitempty"` // rds, cloudsql, sts, secretsmanager, secretmanager
+	Service string `json:"service,omitempty"` // rds, cloudwatch, cloudsql, monitoring, sts, secretsmanager, secretmanager
 	Action  string `json:"action,omitempty"`  // DescribeDBInstances, instances.get, connectSettings ...
 	Target  string `json:"target,omitempty"`  // the provider's name of the instance or secret
 	Effect  Effect `json:"effect"`

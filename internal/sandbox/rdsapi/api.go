@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"dbops/internal/sandbox/awsid"
+	"dbops/internal/sandbox/meter"
 	"dbops/internal/sandbox/play"
 	"dbops/internal/sandbox/world"
 )
@@ -55,6 +56,7 @@ type API struct {
 	restarts []int // majors: see Config.RestartToRotate
 	ops      map[string]operation
 	cas      []authority
+	meter    *meter.Meter
 
 	life context.Context // of the goroutines that take the steps
 	end  context.CancelFunc
@@ -87,6 +89,7 @@ func New(ctx context.Context, cfg Config) (*API, error) {
 		a.now = time.Now
 	}
 	a.ops = a.operations()
+	a.meter = meter.New(metricDelay, a.now)
 	var err error
 	if a.cas, err = openAuthorities(cfg.Dir, a.region); err != nil {
 		return nil, fmt.Errorf("open the played RDS: %w", err)

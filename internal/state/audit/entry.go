@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // Version is the version of [Entry].
@@ -28,6 +30,7 @@ const (
 	ViaAWS        = "aws"
 	ViaGoogle     = "google"
 	ViaSSH        = "ssh"
+	ViaSession    = "ssh-session"
 	ViaUnverified = "unverified" // the name of a local user, which anybody can take
 )
 
@@ -146,4 +149,16 @@ func decode(body []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("the entry is not what dbops writes: %w", err)
 	}
 	return e, nil
+}
+
+// Leaf is the entry's hash in the tree, in base64; empty for one of another version, whose text is not known to the letter.
+func (e Entry) Leaf() string {
+	if e.V != Version {
+		return ""
+	}
+	body, err := canonical(e)
+	if err != nil {
+		return ""
+	}
+	return tlog.RecordHash(body).String()
 }

@@ -106,7 +106,7 @@ func TestMovesSkipHeadingsAndStopAtTheEnds(t *testing.T) {
 
 func TestAFilterHidesRowsAndEmptyGroups(t *testing.T) {
 	for f, want := range map[string]string{
-		"g0 01": "g0-01", "G1-0 !00": "g1-01 g1-02", "env1 02": "g1-02", "!env0": "g1-00 g1-01 g1-02", "zzz": "", "!": "g0-00 g0-01 g0-02 g1-00 g1-01 g1-02",
+		"g0 01": "g0-01", "G1-0 !00": "g1-01 g1-02", "env1 02": "g1-02", "env1": "g1-00 g1-01 g1-02", "!env0": "g1-00 g1-01 g1-02", "zzz": "", "!": "g0-00 g0-01 g0-02 g1-00 g1-01 g1-02",
 	} {
 		tb := sample(3).WithFilter(f)
 		var got []string
@@ -121,6 +121,20 @@ func TestAFilterHidesRowsAndEmptyGroups(t *testing.T) {
 		if want == "" && !strings.Contains(tb.View(plain, 40, 5, true), "nothing here") {
 			t.Error("an empty list does not say so")
 		}
+	}
+}
+
+func TestRowsHaveTheirEdgeAndMarkWhetherSelectedOrNot(t *testing.T) {
+	tb := Table{Columns: []Column{{Title: "NAME", Min: 6}}, Edges: true}.WithRows([]Row{
+		{Key: "a", Cells: []Cell{{Text: "one"}}, Edge: "P", Band: theme.BandProtected, Marked: true},
+		{Key: "b", Cells: []Cell{{Text: "two"}}, Edge: "P", Band: theme.BandProtected},
+		{Key: "c", Cells: []Cell{{Text: "three"}}},
+	})
+	if got := view(tb.Select("b"), 12, 4); got[1] != "P*  one     " || got[2] != "P > two     " || got[3] != "    three   " {
+		t.Errorf("got %q", got)
+	}
+	if got := strings.Join(tb.Select("nobody").Shown(), " "); got != "a b c" || tb.Select("nobody").Selected() != "a" {
+		t.Errorf("shown %s", got)
 	}
 }
 

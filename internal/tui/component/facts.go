@@ -50,6 +50,9 @@ func (b Block) lines(th theme.Theme, w int) []string {
 // Blocks draws blocks in columns of equal width, filling the shortest next, with a blank line between two. Empty blocks are
 // left out. The lines are at most w wide.
 func Blocks(th theme.Theme, blocks []Block, columns, w int) []string {
+	if th.Aloud() {
+		return aloudBlocks(blocks)
+	}
 	columns = max(1, columns)
 	const between = 3
 	cw := (w - (columns-1)*between) / columns

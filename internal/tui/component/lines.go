@@ -26,6 +26,14 @@ func (s Scroll) Aside(step int) Scroll {
 
 // View draws the part of lines that a window of w x h shows, and says how much is above and below.
 func (s Scroll) View(th theme.Theme, lines []string, w, h int) string {
+	return s.ViewKeys(th, lines, w, h, "", "")
+}
+
+// ViewKeys is View, with the keys that lead to what is above and below.
+func (s Scroll) ViewKeys(th theme.Theme, lines []string, w, h int, up, down string) string {
+	if th.Aloud() {
+		return strings.Join(lines, "\n")
+	}
 	s = s.By(0, len(lines), h)
 	tail := th.Glyphs.Tail
 	out := make([]string, 0, h)
@@ -38,21 +46,27 @@ func (s Scroll) View(th theme.Theme, lines []string, w, h int) string {
 		}
 		out = append(out, l)
 	}
-	mark := func(y int, glyph string, n int) {
+	mark := func(y int, glyph string, n int, key string) {
 		if n > 0 && y >= 0 && y < len(out) {
 			more := " " + glyph + " " + text.Count(n, "line") + " "
+			if key != "" {
+				more += "more: " + key + " "
+			}
 			out[y] = text.Left(out[y], w-text.Width(more), tail) + th.Paint(theme.Muted, more)
 		}
 	}
 	if h > 2 {
-		mark(0, th.Glyphs.Up, s.Top)
-		mark(h-1, th.Glyphs.Down, len(lines)-s.Top-h)
+		mark(0, th.Glyphs.Up, s.Top, up)
+		mark(h-1, th.Glyphs.Down, len(lines)-s.Top-h, down)
 	}
 	return text.Box(out, w, h, tail)
 }
 
 // Rule is a line across w cells with a title in it.
 func Rule(th theme.Theme, title string, w int) string {
+	if th.Aloud() {
+		return caption(title)
+	}
 	r := th.Glyphs.Rule
 	head := strings.Repeat(r, 2) + " "
 	title = text.Cut(text.Clean(title), w-6, th.Glyphs.Tail)

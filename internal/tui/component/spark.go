@@ -5,7 +5,7 @@ import "dbops/internal/tui/theme"
 // Spark draws the last w samples as a row of bars, the newest at the right, the tallest as high as the largest of them. Samples
 // that are missing are drawn as the lowest bar, so that the width stays w.
 func Spark(th theme.Theme, samples []int64, w int) string {
-	if w <= 0 {
+	if w <= 0 || th.Aloud() {
 		return ""
 	}
 	if len(samples) > w {

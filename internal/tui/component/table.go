@@ -32,6 +32,11 @@ type Row struct {
 	Key     string // tells rows apart when they are replaced; unique
 	Cells   []Cell
 	Heading *Heading
+
+	// What a table with edges shows before the row.
+	Edge   string // one cell in the colour of Band, which stays when the row is selected
+	Band   theme.Band
+	Marked bool
 }
 
 // Heading is the line above a group of rows.
@@ -46,6 +51,7 @@ type Heading struct {
 type Table struct {
 	Columns []Column
 	Empty   string // in place of rows when there are none
+	Edges   bool   // rows have an edge, and can be marked
 
 	rows   []Row // all
 	shown  []Row // those that pass the filter
@@ -71,17 +77,17 @@ func (t Table) WithFilter(f string) Table {
 func (t Table) refilter(old int) Table {
 	t.shown = nil
 	var group *Row
+	headed := false // the group has its heading
 	for i, r := range t.rows {
 		if r.Heading != nil {
-			group = &t.rows[i]
+			group, headed = &t.rows[i], false
 			continue
 		}
 		if !matches(r, group, t.filter) {
 			continue
 		}
-		if group != nil {
-			t.shown = append(t.shown, *group)
-			group = nil
+		if group != nil && !headed {
+			t.shown, headed = append(t.shown, *group), true
 		}
 		t.shown = append(t.shown, r)
 	}
@@ -95,6 +101,9 @@ func (t Table) refilter(old int) Table {
 }
 
 func matches(r Row, group *Row, filter string) bool {
+	if filter == "" {
+		return true
+	}
 	var all strings.Builder
 	if group != nil {
 		all.WriteString(group.Heading.Word + " " + group.Heading.Name + " ")
@@ -150,12 +159,30 @@ func (t Table) Move(step int) Table {
 	return t
 }
 
+// Select selects the row of a key; without one that is shown it stays as it is.
+func (t Table) Select(key string) Table {
+	if slices.ContainsFunc(t.shown, func(r Row) bool { return r.Heading == nil && r.Key == key }) {
+		t.key = key
+	}
+	return t
+}
+
 // Selected is the key of the selected row; empty without one.
 func (t Table) Selected() string {
 	if t.index() < 0 {
 		return ""
 	}
 	return t.key
+}
+
+// Shown are the keys of the rows that pass the filter, in order.
+func (t Table) Shown() (keys []string) {
+	for _, r := range t.shown {
+		if r.Heading == nil {
+			keys = append(keys, r.Key)
+		}
+	}
+	return keys
 }
 
 // Len counts the rows shown and all rows, headings aside.

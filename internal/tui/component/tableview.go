@@ -9,21 +9,31 @@ import (
 )
 
 const (
-	gutter = 2 // the mark of the selection
-	gap    = 2 // between columns
-	edge   = 1 // after the last column
+	gap  = 2 // between columns
+	edge = 1 // after the last column
 )
+
+// gutter is before the first column: the mark of the selection; in a table with edges the edge and the row's mark, too.
+func (t Table) gutter() int {
+	if t.Edges {
+		return 4
+	}
+	return 2
+}
 
 // View draws the table in exactly w x h cells. Without focus the selection keeps its '>' and loses its reverse.
 func (t Table) View(th theme.Theme, w, h int, focus bool) string {
 	if h <= 0 {
 		return ""
 	}
+	if th.Aloud() {
+		return strings.Join(t.aloud(focus), "\n")
+	}
 	tail := th.Glyphs.Tail
 	widths := t.widths(w - edge)
 	lines := []string{th.Paint(theme.Heading, text.Left(t.title(widths, tail), w, tail))}
 	if len(t.shown) == 0 {
-		lines = append(lines, "  "+th.Paint(theme.Muted, text.Cut(t.Empty, w-gutter, tail)))
+		lines = append(lines, text.Spaces(t.gutter())+th.Paint(theme.Muted, text.Cut(t.Empty, w-t.gutter(), tail)))
 		return text.Box(lines, w, h, tail)
 	}
 	room := h - 1
@@ -46,6 +56,24 @@ func (t Table) View(th theme.Theme, w, h int, focus bool) string {
 		lines = append(lines, th.Paint(theme.Muted, t.besides(th.Glyphs, from, from+room)))
 	}
 	return text.Box(lines, w, h, tail)
+}
+
+// Pick selects the row that a table drawn h cells high shows at line y; hit is false without one there.
+func (t Table) Pick(y, h int) (next Table, hit bool) {
+	room := h - 1
+	if len(t.shown) > room && room > 2 {
+		room--
+	}
+	from := t.offset(room)
+	i := from + y - 1
+	if y < 1 || y > room || i >= len(t.shown) || t.shown[i].Heading != nil {
+		return t, false
+	}
+	if i == from && t.shown[i].Key != t.key && t.heading(i) != nil { // a heading is drawn over it
+		return t, false
+	}
+	t.key = t.shown[i].Key
+	return t, true
 }
 
 // besides counts the rows that are not among the lines from..to.
@@ -108,7 +136,7 @@ func (h *Heading) view(th theme.Theme, w int) string {
 
 func (t Table) title(widths []int, tail string) string {
 	var b strings.Builder
-	b.WriteString(text.Spaces(gutter))
+	b.WriteString(text.Spaces(t.gutter()))
 	t.each(widths, func(i int, first bool) {
 		if !first {
 			b.WriteString(text.Spaces(gap))
@@ -121,12 +149,16 @@ func (t Table) title(widths []int, tail string) string {
 func (t Table) row(th theme.Theme, r Row, widths []int, w int, focus bool) string {
 	tail := th.Glyphs.Tail
 	selected := r.Key == t.key
-	mark := text.Spaces(gutter)
-	if selected {
-		mark = text.Left(">", gutter, "")
-	}
 	var b strings.Builder
-	b.WriteString(mark)
+	edge := ""
+	if t.Edges {
+		if edge = text.Left(text.Clean(r.Edge), 1, ""); r.Edge != "" {
+			edge = th.Band(r.Band).Render(edge)
+		}
+		b.WriteString(sign(r.Marked, "*") + sign(selected, ">") + " ")
+	} else {
+		b.WriteString(sign(selected, ">") + " ")
+	}
 	t.each(widths, func(i int, first bool) {
 		if !first {
 			b.WriteString(text.Spaces(gap))
@@ -141,11 +173,18 @@ func (t Table) row(th theme.Theme, r Row, widths []int, w int, focus bool) strin
 		}
 		b.WriteString(s)
 	})
-	line := text.Left(b.String(), w, tail)
+	line := text.Left(b.String(), w-text.Width(edge), tail)
 	if selected && focus {
-		return th.Selected.Render(line)
+		line = th.Selected.Render(line)
 	}
-	return line
+	return edge + line
+}
+
+func sign(there bool, s string) string {
+	if there {
+		return s
+	}
+	return " "
 }
 
 // each calls f for the columns that are there.
@@ -183,7 +222,7 @@ func (t Table) widths(w int) []int {
 	}
 	gone := make([]bool, len(t.Columns))
 	sum := func(ws []int) int {
-		n := gutter - gap
+		n := t.gutter() - gap
 		for i, c := range ws {
 			if !gone[i] {
 				n += c + gap

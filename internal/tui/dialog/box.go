@@ -66,3 +66,13 @@ func hints(th theme.Theme, actions []screen.Action) string {
 	}
 	return strings.Join(parts, "   ")
 }
+
+// cliLines is a command line, wrapped in a width of w.
+func cliLines(th theme.Theme, cli []string, w int) (out []string) {
+	label := "CLI  "
+	for _, l := range text.Wrap(text.Shell(cli), w-len(label)) {
+		out = append(out, th.Paint(theme.Muted, label+l))
+		label = "     "
+	}
+	return out
+}

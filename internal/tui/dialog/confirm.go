@@ -20,10 +20,15 @@ type Confirm struct {
 	Yes         string   // what y does: "stop it"
 	No          string   // what esc does: "keep it"
 	Then        tea.Msg  // sent on y
+
+	complaint string
 }
 
 // Update implements [screen.Dialog].
 func (d Confirm) Update(msg tea.Msg, _ screen.Scene) (screen.Dialog, screen.Out) {
+	if next, out, ok := answered(d, msg); ok {
+		return next, out
+	}
 	k, ok := msg.(tea.KeyPressMsg)
 	if !ok {
 		return d, screen.Out{}
@@ -54,13 +59,7 @@ func (d Confirm) View(s screen.Scene, a screen.Area) (string, *tea.Cursor) {
 		add("")
 	}
 	if d.CLI != nil {
-		for i, l := range text.Wrap(text.Shell(d.CLI), inner(w)-5) {
-			label := "CLI  "
-			if i > 0 {
-				label = "     "
-			}
-			add(s.Theme.Paint(theme.Muted, label+l))
-		}
+		add(cliLines(s.Theme, d.CLI, inner(w))...)
 		add("")
 	}
 	add(hints(s.Theme, d.Keys()))

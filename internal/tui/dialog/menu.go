@@ -32,7 +32,11 @@ type Menu struct {
 	at          int // among the items that match
 	typed       bool
 	input       textinput.Model
+	complaint   string
 }
+
+// inputLimit is how much can be typed to narrow a menu.
+const inputLimit = 64
 
 // NewMenu is a menu of items whose keys choose them.
 func NewMenu(title, env string, protected bool, items []Item) Menu {
@@ -41,7 +45,7 @@ func NewMenu(title, env string, protected bool, items []Item) Menu {
 
 // NewPalette is a menu that is narrowed by typing.
 func NewPalette(title string, items []Item) Menu {
-	m := Menu{title: title, items: items, typed: true, input: component.NewInput(": ", 64)}
+	m := Menu{title: title, items: items, typed: true, input: component.NewInput(": ", inputLimit)}
 	m.input.Focus()
 	return m
 }
@@ -52,10 +56,18 @@ func (m Menu) At(i int) Menu {
 	return m
 }
 
-// matching are the items that hold every typed word, those whose title starts with the text first.
+// matching are the items that fit what was typed.
 func (m Menu) matching() []Item {
-	query := strings.ToLower(strings.TrimSpace(m.input.Value()))
-	if !m.typed || query == "" {
+	if !m.typed {
+		return m.items
+	}
+	return m.search(m.input.Value())
+}
+
+// search are the items that hold every word of a query, those whose title starts with it first.
+func (m Menu) search(query string) []Item {
+	query = strings.ToLower(strings.TrimSpace(query))
+	if query == "" {
 		return m.items
 	}
 	var head, rest []Item
@@ -78,6 +90,9 @@ func (m Menu) matching() []Item {
 
 // Update implements [screen.Dialog].
 func (m Menu) Update(msg tea.Msg, _ screen.Scene) (screen.Dialog, screen.Out) {
+	if next, out, ok := answered(m, msg); ok {
+		return next, out
+	}
 	k, isKey := msg.(tea.KeyPressMsg)
 	items := m.matching()
 	if isKey {

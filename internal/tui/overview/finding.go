@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ func protectedFirst(a, b bool) int {
 	}
 }
 
+// adder adds a finding about an instance.
+type adder func(r theme.Role, hint, format string, args ...any)
+
 // findings are those of one instance. What is known from an older answer still counts.
 func (k Known) findings(now time.Time) []Finding {
 	var out []Finding
@@ -65,12 +69,19 @@ func (k Known) findings(now time.Time) []Finding {
 			Environment: k.Environment, Name: k.Name, Protected: k.Protected, Role: r, Text: fmt.Sprintf(format, args...), Hint: hint,
 		})
 	}
+	k.statusFindings(now, add)
+	k.watchedFindings(now, add)
+	return out
+}
+
+// statusFindings are what the provider tells of the instance itself.
+func (k Known) statusFindings(now time.Time, add adder) {
 	if k.Err != nil {
 		add(theme.Danger, Hint(k.Err), "%s", k.Err.Error())
 	}
 	i := k.Live
 	if i == nil {
-		return out
+		return
 	}
 	if i.State == cloud.Failed || i.State == cloud.Unreachable {
 		add(theme.Danger, "", "%s%s", i.State, rawState(i))
@@ -99,7 +110,6 @@ func (k Known) findings(now time.Time) []Finding {
 	if n := len(i.Pending); n > 0 {
 		add(theme.Pending, "", "%s pending: %s", text.Count(n, "change"), changes(i.Pending))
 	}
-	return out
 }
 
 func rawState(i *cloud.Instance) string {
@@ -194,4 +204,12 @@ func (k Known) AgeCell(now time.Time, stale bool) component.Cell {
 		return marked(theme.Warn, age)
 	}
 	return component.Cell{Text: age, Role: theme.Muted}
+}
+
+// PendingCell counts the changes that the provider has accepted and not made.
+func (k Known) PendingCell() component.Cell {
+	if k.Live == nil || len(k.Live.Pending) == 0 {
+		return unknown
+	}
+	return marked(theme.Pending, strconv.Itoa(len(k.Live.Pending)))
 }

@@ -25,6 +25,7 @@ type Known struct {
 	At    time.Time       // when it was given; zero before the first
 	Err   error           // why the last reading failed; nil when it did not
 	ErrAt time.Time
+	Watched
 }
 
 // Key names an instance across environments.

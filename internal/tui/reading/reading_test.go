@@ -19,29 +19,29 @@ func TestMain(m *testing.M) {
 }
 
 // finish runs a reader until its reading is done.
-func finish(t *testing.T, r Reader, cmd tea.Cmd) (Reader, []app.Status, Result) {
+func finish(t *testing.T, r Many[app.Status], cmd tea.Cmd) (Many[app.Status], []app.Status, Got[app.Status]) {
 	t.Helper()
 	var all []app.Status
 	for range 100 {
-		var res Result
+		var res Got[app.Status]
 		var ok bool
 		r, cmd, res, ok = r.Update(cmd())
 		if !ok {
 			t.Fatal("a message of the reading was not taken")
 		}
-		all = append(all, res.Statuses...)
+		all = append(all, res.Answers...)
 		if res.Done {
 			return r, all, res
 		}
 	}
 	t.Fatal("the reading does not end")
-	return r, nil, Result{}
+	return r, nil, Got[app.Status]{}
 }
 
 func TestAReadingBringsEveryAnswer(t *testing.T) {
 	p := work.New(t.Context())
 	defer p.Close()
-	r := New(fake.New(time.Now), p.Scope(), "staging", "")
+	r := Status(fake.New(time.Now), p.Scope(), "staging", "")
 	r, cmd := r.Start(time.Now())
 	if !r.Loading() {
 		t.Error("it is not loading")
@@ -55,7 +55,7 @@ func TestAReadingBringsEveryAnswer(t *testing.T) {
 func TestAnAnswerOfAnEarlierReadingIsDropped(t *testing.T) {
 	p := work.New(t.Context())
 	defer p.Close()
-	r := New(fake.New(time.Now), p.Scope(), "", "")
+	r := Status(fake.New(time.Now), p.Scope(), "", "")
 	r, first := r.Start(time.Now())
 	late := first()
 	r, second := r.Start(time.Now())
@@ -73,7 +73,7 @@ func TestAnAnswerOfAnEarlierReadingIsDropped(t *testing.T) {
 func TestABatchOfAnEarlierReadingIsDropped(t *testing.T) {
 	p := work.New(t.Context())
 	defer p.Close()
-	r := New(fake.New(time.Now), p.Scope(), "", "")
+	r := Status(fake.New(time.Now), p.Scope(), "", "")
 	r, open := r.Start(time.Now())
 	r, next, _, _ := r.Update(open())
 	batch := next()
@@ -92,7 +92,7 @@ func TestAReadingIsGivenUpAtTheLimit(t *testing.T) {
 		defer p.Close()
 		c := fake.New(time.Now)
 		c.Delay("prod/ledger", time.Hour)
-		r := New(c, p.Scope(), "", "")
+		r := Status(c, p.Scope(), "", "")
 		begin := time.Now()
 		r, cmd := r.Start(begin)
 		_, all, res := finish(t, r, cmd)
@@ -110,7 +110,7 @@ func TestAReadingThatCannotBeginSaysWhy(t *testing.T) {
 	defer p.Close()
 	c := fake.New(time.Now)
 	c.FailLoad(errors.New("no such environment"))
-	r := New(c, p.Scope(), "", "")
+	r := Status(c, p.Scope(), "", "")
 	r, cmd := r.Start(time.Now())
 	if _, _, res := finish(t, r, cmd); res.Err == nil {
 		t.Error("no error")

@@ -1,6 +1,8 @@
 package screen
 
 import (
+	"slices"
+
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 )
@@ -30,6 +32,15 @@ func Keys(keys ...string) key.Binding {
 func ShownAs(b key.Binding, shown string) key.Binding {
 	b.SetHelp(shown, "")
 	return b
+}
+
+// Without is b without some keys.
+func Without(b key.Binding, taken []string) key.Binding {
+	keys := slices.DeleteFunc(slices.Clone(b.Keys()), func(k string) bool { return slices.Contains(taken, k) })
+	if len(keys) == len(b.Keys()) {
+		return b
+	}
+	return Keys(keys...)
 }
 
 // Match finds the action of a key. Of several on the same key the first that can run wins; when none can, the first.

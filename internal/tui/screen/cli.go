@@ -30,6 +30,9 @@ func CLIProxy(o app.ProxyOptions) []string {
 	if o.Access != "" && o.Access != config.Read {
 		args = append(args, "--access", string(o.Access))
 	}
+	if o.Reason != "" {
+		args = append(args, "--reason", o.Reason)
+	}
 	if o.Listen != "" {
 		args = append(args, "--listen", o.Listen)
 	}

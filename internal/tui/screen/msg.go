@@ -1,11 +1,13 @@
 package screen
 
 import (
+	"context"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
 	"dbops/internal/app"
+	"dbops/internal/op"
 	"dbops/internal/secret"
 	"dbops/internal/tui/overview"
 )
@@ -31,6 +33,59 @@ type OpenInstance struct{ Known overview.Known }
 // OpenProxy asks for the page of an environment's proxy.
 type OpenProxy struct{ Environment string }
 
+// OpenTab asks for a tab of an instance by its name, as [OpenInstance] asks for the first.
+type OpenTab struct {
+	Instance app.Instance
+	Tab      string
+}
+
+// OpenPlan asks for the plan of a change: it is worked out and shown, and can be run from there.
+type OpenPlan struct {
+	Change app.Change
+	Title  string   // what is planned, until the plan itself says
+	CLI    []string // the command line that plans and runs the same
+	Made   *op.Plan // it is worked out already: it is shown as it is; nil: it is not
+}
+
+// OpenPlans asks for the plans of several changes side by side. Each is looked at, and run, by itself.
+type OpenPlans struct {
+	Title string // what is planned of all
+	Each  []Wanted
+}
+
+// Wanted is one of several changes.
+type Wanted struct {
+	OpenPlan
+	// Request finds out what the change asks for, where that depends on what is there. It may block. nil: it is known.
+	Request func(context.Context) (any, error)
+}
+
+// OpenRun asks for the page of a run.
+type OpenRun struct{ ID string }
+
+// OpenApproval asks for the page of an approval.
+type OpenApproval struct{ ID string }
+
+// Open asks for a page that its maker knows, above its own: one of what it lists. It takes the place of another such page.
+type Open struct{ Page Page }
+
+// OpenSection asks for one of the pages that belong to no environment.
+type OpenSection struct{ Section Section }
+
+// Section is a page that belongs to no environment.
+type Section uint8
+
+// The sections, in the order of their keys.
+const (
+	SectionFleet Section = iota
+	SectionRuns
+	SectionApprovals
+	SectionAudit
+)
+
+// Notify calls the person who looks elsewhere: the bell, and a notification of the terminal.
+type Notify struct{ Text string }
+
 // Show asks for a dialog.
 type Show struct{ Dialog Dialog }
 
@@ -48,6 +103,9 @@ type KillConnection struct {
 
 // Do asks for an action by id, as the palette and the menu do.
 type Do struct{ ID string }
+
+// Same is the command line that does what was just chosen, for who cannot see it beside the choice.
+type Same struct{ CLI []string }
 
 // Notice is a line for the person. Err makes it a failure, which stays until esc; its hint goes to the history.
 type Notice struct {

@@ -21,7 +21,10 @@ import (
 const Protected = "PROTECTED"
 
 // Area is a rectangle of cells.
-type Area struct{ W, H int }
+type Area struct {
+	W, H  int
+	Aloud bool // what is drawn in it is read out: all of it, nothing beside anything else
+}
 
 // The breakpoints. Below the smallest nothing is drawn but a line that says so.
 const (
@@ -39,7 +42,7 @@ const (
 func (a Area) Compact() bool { return a.W < NormalWidth }
 
 // Wide tells that a second column of panes fits.
-func (a Area) Wide() bool { return a.W >= WideWidth }
+func (a Area) Wide() bool { return !a.Aloud && a.W >= WideWidth }
 
 // Tall tells that blank rows may separate groups.
 func (a Area) Tall() bool { return a.H+Chrome >= TallHeight }
@@ -52,6 +55,9 @@ type Scene struct {
 	Instances []app.Instance // configured; nil until they are known
 	LoadErr   error          // why they are not
 	Proxies   map[string]sessions.State
+	ReadOnly  string        // why nothing may be changed from here; empty if it may
+	NoVotes   string        // why nobody may vote from here; empty if they may
+	Elsewhere string        // why nothing is written to files of this machine, nor listened to on it, from here; empty if it may be
 	Refresh   time.Duration // how often data is read anew
 }
 
@@ -65,6 +71,22 @@ func (s Scene) Protected(env string) bool {
 	return true
 }
 
+// NoFiles is why no file can be written from here; empty if it can.
+func (s Scene) NoFiles() string { return because("no file is written from here", s.Elsewhere) }
+
+// NoProxy is why no proxy can be opened from here; empty if it can.
+func (s Scene) NoProxy() string { return because("no proxy is opened from here", s.Elsewhere) }
+
+// NoChange is why nothing can be changed from here; empty if it can.
+func (s Scene) NoChange() string { return because("nothing is changed from here", s.ReadOnly) }
+
+func because(what, why string) string {
+	if why == "" {
+		return ""
+	}
+	return what + ": " + why
+}
+
 // Stale tells whether data read at t should have been replaced by now.
 func (s Scene) Stale(t time.Time) bool {
 	return !t.IsZero() && s.Now.Sub(t) > 2*s.Refresh
@@ -76,11 +98,19 @@ type Header struct {
 	Title       []string
 	Facts       string // beside the clock: engine and region, counts
 	Mode        Mode   // what can be done to data from here
-	Tabs        []string
+	Tabs        []Tab
 	Active      int    // index of the active tab
 	Note        string // in place of tabs: filter and order
 	Cursor      int    // cell in Note where typing goes; -1 for none
 	Fresh       Fresh
+}
+
+// Tab is the name of a part of a page, or of a section.
+type Tab struct {
+	Key   string // that opens it: "1"
+	Name  string
+	Short string // where the screen is narrow. Defaults to the name
+	Badge string // after it: how much waits there
 }
 
 // Mode is the access that the band shows.
@@ -93,6 +123,7 @@ type Mode struct {
 type Fresh struct {
 	At      time.Time // of the oldest part; zero while there is none
 	Loading bool
+	Still   bool   // it is read seldom, or when it is asked for: its age makes it no worse
 	Err     string // why it could not be read anew; empty when it could
 }
 
@@ -119,6 +150,39 @@ type Page interface {
 	CLI(s Scene) []string
 	// Close cancels what the page still does.
 	Close()
+}
+
+// Holder is a page that passes messages on to pages within it.
+type Holder interface {
+	// Holds tells whether a scope is that of a page within.
+	Holds(id work.ID) bool
+}
+
+// Teller is a page on which things happen, which somebody who listens is told one by one.
+type Teller interface {
+	// Tell says what has happened since next was returned; the zero Told asks for what matters now. wants tells that a person has to decide
+	// among its actions; it is said once for each such moment.
+	Tell(since Told, s Scene) (said []string, next Told, wants bool)
+}
+
+// Told is how far a [Teller] has told.
+type Told struct {
+	Any      bool // something was told
+	Seq      int64
+	Progress time.Time // when progress was told last
+	Wants    string    // the moment that a person was wanted at last
+}
+
+// Clicker is a page with rows that the mouse selects.
+type Clicker interface {
+	// Click selects what is at a cell of the page's area. hit tells that something is, so that a second click there means enter.
+	Click(x, y int, s Scene) (next Page, hit bool)
+}
+
+// Pointer is a page with parts that move on their own.
+type Pointer interface {
+	// Point has the moves go to the part at a cell.
+	Point(x, y int, s Scene) Page
 }
 
 // Dialog is a box above the page. It gets all keys.

@@ -7,7 +7,12 @@ import (
 )
 
 // Width is the number of cells s takes. Styles in s take none.
-func Width(s string) int { return ansi.StringWidth(s) }
+func Width(s string) int {
+	if plain(s) { // to find the clusters of characters takes long
+		return len(s)
+	}
+	return ansi.StringWidth(s)
+}
 
 // Cut shortens s to at most w cells, the last of them being tail when something was left out. Styles in s are kept.
 func Cut(s string, w int, tail string) string {

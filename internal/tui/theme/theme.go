@@ -41,11 +41,13 @@ const (
 	bands
 )
 
-// Options say for which terminal a theme is made.
+// Options say for which terminal and which eyes a theme is made.
 type Options struct {
 	Light   bool                 // the background is light
+	Palette Palette              // the zero value is the standard one
 	Profile colorprofile.Profile // what the terminal can show; the zero value counts as true colour
 	ASCII   bool                 // no glyph outside ASCII
+	Aloud   bool                 // it is read out: words in place of colours, signs and layout
 }
 
 // Theme is the look of everything. Its zero value draws plain text; use [New].
@@ -60,13 +62,13 @@ type Theme struct {
 	alarm  lipgloss.Style
 }
 
-// shade is one colour in each world: hex for 256 colours and more (all are in the 256-colour cube), an index for 16.
-type shade struct{ dark, light, dark16, light16 string }
-
 // New makes the theme for a terminal.
 func New(o Options) Theme {
 	if o.Profile == colorprofile.Unknown {
 		o.Profile = colorprofile.TrueColor
+	}
+	if o.Aloud {
+		return Theme{opts: o, Glyphs: spoken()}
 	}
 	t := Theme{opts: o, Glyphs: glyphs(o.ASCII)}
 	plain := lipgloss.NewStyle()
@@ -76,17 +78,11 @@ func New(o Options) Theme {
 		}
 		return plain
 	}
-	t.styles = [roles]lipgloss.Style{
-		Text:    fg(shade{"#d7d7d7", "#1c1c1c", "", ""}),
-		Muted:   fg(shade{"#949494", "#5f5f5f", "8", "8"}),
-		Focus:   fg(shade{"#5fafff", "#005faf", "12", "4"}),
-		OK:      fg(shade{"#5fafd7", "#00607a", "14", "6"}),
-		Warn:    fg(shade{"#ffaf00", "#875f00", "11", "3"}),
-		Danger:  fg(shade{"#ff5f5f", "#af0000", "9", "1"}),
-		Pending: fg(shade{"#af87ff", "#5f00af", "13", "5"}),
-		Heading: fg(shade{"#949494", "#5f5f5f", "8", "8"}).Bold(true),
-		Strong:  fg(shade{"#d7d7d7", "#1c1c1c", "", ""}).Bold(true),
+	c := o.Palette.shades()
+	for r, sh := range c.roles {
+		t.styles[r] = fg(sh)
 	}
+	t.styles[Heading], t.styles[Strong] = t.styles[Heading].Bold(true), t.styles[Strong].Bold(true)
 	t.Selected = plain.Reverse(true)
 	t.border = t.styles[Muted]
 	t.alarm = t.styles[Danger]
@@ -99,16 +95,10 @@ func New(o Options) Theme {
 		}
 		return t
 	}
-	band := func(fg, bg shade) lipgloss.Style {
-		return plain.Foreground(o.pick(fg)).Background(o.pick(bg))
+	for b, pair := range c.bands {
+		t.bands[b] = plain.Foreground(o.pick(pair.text)).Background(o.pick(pair.ground))
 	}
-	white, black := shade{"#ffffff", "#ffffff", "15", "15"}, shade{"#000000", "#000000", "0", "0"}
-	t.bands = [bands]lipgloss.Style{
-		BandNone:      band(shade{"#d7d7d7", "#1c1c1c", "15", "0"}, shade{"#303030", "#d0d0d0", "0", "7"}),
-		BandOpen:      band(white, shade{"#4e4e4e", "#4e4e4e", "8", "8"}),
-		BandProtected: band(white, shade{"#af0000", "#af0000", "1", "1"}).Bold(true),
-		BandMode:      band(black, shade{"#ffaf00", "#ffaf00", "11", "11"}).Bold(true),
-	}
+	t.bands[BandProtected], t.bands[BandMode] = t.bands[BandProtected].Bold(true), t.bands[BandMode].Bold(true)
 	return t
 }
 
@@ -133,6 +123,9 @@ func (o Options) pick(s shade) color.Color {
 
 // Options are what the theme was made for.
 func (t Theme) Options() Options { return t.opts }
+
+// Aloud tells that what is drawn will be read out.
+func (t Theme) Aloud() bool { return t.opts.Aloud }
 
 // Colorless tells whether the terminal shows no colour, only bold and reverse.
 func (t Theme) Colorless() bool {

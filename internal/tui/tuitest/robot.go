@@ -15,6 +15,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"dbops/internal/tui/screen"
 )
 
 // Robot is a person at a model. It must be used inside [synctest.Test].
@@ -27,6 +29,8 @@ type Robot struct {
 
 	// Clipboard is what was copied last.
 	Clipboard string
+	// Raw is everything that was written to the terminal past the frame.
+	Raw string
 	// Quit tells that the model asked to end.
 	Quit bool
 }
@@ -87,6 +91,8 @@ func (r *Robot) take(msg tea.Msg) {
 		}
 	case tea.QuitMsg:
 		r.Quit = true
+	case tea.RawMsg:
+		r.Raw += fmt.Sprint(msg.Msg)
 	default:
 		if fmt.Sprintf("%T", msg) == "tea.setClipboardMsg" { // bubbletea keeps the type to itself
 			r.Clipboard = fmt.Sprint(msg)
@@ -184,21 +190,7 @@ func (r *Robot) Line(text string) string {
 
 // Key is the message that a terminal sends for a key.
 func Key(name string) tea.KeyPressMsg {
-	codes := map[string]rune{
-		"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "space": tea.KeySpace, "backspace": tea.KeyBackspace,
-		"up": tea.KeyUp, "down": tea.KeyDown, "left": tea.KeyLeft, "right": tea.KeyRight,
-		"home": tea.KeyHome, "end": tea.KeyEnd, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown,
-	}
-	if c, ok := codes[name]; ok {
-		return tea.KeyPressMsg{Code: c}
-	}
-	if c, ok := strings.CutPrefix(name, "ctrl+"); ok {
-		return tea.KeyPressMsg{Code: []rune(c)[0], Mod: tea.ModCtrl}
-	}
-	if name == "shift+tab" {
-		return tea.KeyPressMsg{Code: tea.KeyTab, Mod: tea.ModShift}
-	}
-	return tea.KeyPressMsg{Code: []rune(name)[0], Text: name}
+	return screen.KeyNamed(name)
 }
 
 // AssertFits fails the test unless frame has exactly h lines of at most w cells, and no control characters but those of styles.

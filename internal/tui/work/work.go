@@ -79,23 +79,34 @@ func (p *Pool) do(ctx context.Context, f func(ctx context.Context) tea.Msg) tea.
 func (p *Pool) guard(ctx context.Context, f func(ctx context.Context) tea.Msg) (msg tea.Msg) {
 	defer func() {
 		if v := recover(); v != nil {
-			c := Crash{Value: v, Stack: debug.Stack()}
-			p.mu.Lock()
-			if p.crash == nil {
-				p.crash = &c
-			}
-			p.mu.Unlock()
-			msg = c
+			msg = p.Caught(v)
 		}
 	}()
 	return f(ctx)
 }
 
-// Crashed is the first panic of a command; nil without one.
+// Caught keeps a panic that was recovered, with the stack of its goroutine.
+func (p *Pool) Caught(v any) Crash { return p.keep(Crash{Value: v, Stack: debug.Stack()}) }
+
+func (p *Pool) keep(c Crash) Crash {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.crash == nil {
+		p.crash = &c
+	}
+	return c
+}
+
+// Crashed is the first panic that was caught; nil without one.
 func (p *Pool) Crashed() *Crash {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.crash
+}
+
+// Crash is a command that reports a panic which was recovered elsewhere.
+func (p *Pool) Crash(value any, stack []byte) tea.Cmd {
+	return func() tea.Msg { return p.keep(Crash{Value: value, Stack: stack}) }
 }
 
 // After is a command that waits for d and returns what f makes of the time it is then. It returns nothing when the pool ends

@@ -119,7 +119,7 @@ func (w *way) explained(ctx context.Context, from, to *pgx.Conn, l *Lag) error {
 	}
 	l.Error = why.Error()
 	return fault.New(fault.Failed, "apply on the "+w.to.what+" what was written to the "+w.from.what, why).
-		Hint("mend the row or the table on the %s, and it goes on by itself; or detach, and begin again with an empty target database", w.to.what)
+		Hint("mend the row or the table on the %s, and it goes on by itself; or %s", w.to.what, beginAnew)
 }
 
 const (

@@ -134,7 +134,10 @@ func (w *way) plan(s *state, all []table) error {
 	return nil
 }
 
-const identityRemedy = "give each a primary key, or REPLICA IDENTITY USING INDEX with a unique index of columns that are not null, or allow REPLICA IDENTITY FULL for the time"
+const identityRemedy = "give each a primary key, or REPLICA IDENTITY USING INDEX with a unique index of columns that are not null, or allow REPLICA IDENTITY FULL for the time with --full-identity"
+
+// beginAnew is how a replication is ended that does not go on.
+const beginAnew = "dbops upgrade rollback ends the replication; then begin the upgrade anew"
 
 func (w *way) comment(kind string, s state) string {
 	return "comment on " + kind + " " + ident(w.name) + " is " + literal(s.text())
@@ -202,7 +205,7 @@ func (w *way) unaltered(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if !found || s.Schema == nil {
-		return fault.Newf(fault.NotFound, "look after the replication", "the %s has no publication %s", w.from.what, w.name).Hint("detach, and begin again")
+		return fault.Newf(fault.NotFound, "look after the replication", "the %s has no publication %s", w.from.what, w.name).Hint("%s", beginAnew)
 	}
 	now, err := fingerprint(ctx, conn)
 	if err != nil {
@@ -210,7 +213,7 @@ func (w *way) unaltered(ctx context.Context, conn *pgx.Conn) error {
 	}
 	if found := altered(s.Schema, now); len(found) > 0 {
 		return fault.Newf(fault.Stale, "look after the replication", "the schema of the %s was altered since it began: %s", w.from.what, few(found)).
-			Hint("detach, and begin again with an empty target database; or undo the change, if no row was written under it. Let nobody alter the schema meanwhile")
+			Hint("%s; or take the change back, if no row was written under it. Let nobody alter the schema meanwhile", beginAnew)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (w *way) gone(ctx context.Context, from, to *pgx.Conn) error {
 	}
 	_, found, err := noted(ctx, from, "publication", w.name)
 	if err == nil && found {
-		err = fault.Newf(fault.Blocked, "replicate in one direction only", "the %s still has the publication %s", w.from.what, w.name).Hint("detach first")
+		err = fault.Newf(fault.Blocked, "replicate in one direction only", "the %s still has the publication %s", w.from.what, w.name).Hint("%s", beginAnew)
 	}
 	return err
 }

@@ -62,7 +62,7 @@ func (w *way) unattached(ctx context.Context, to *pgx.Conn, other *way, from *pg
 		return err
 	} else if has {
 		return fault.Newf(fault.Blocked, "begin the replication", "the %s follows already, by subscription %s", w.to.what, w.name).
-			Hint("detach first: the slot of a subscription is not taken from it")
+			Hint("%s: the slot of a subscription is not taken from it", beginAnew)
 	}
 	return other.absent(ctx, to, from)
 }

@@ -144,12 +144,12 @@ func (w *way) slot(ctx context.Context, conn *pgx.Conn) (s slot, err error) {
 	op := "look after the replication slot " + w.name
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return s, fault.Newf(fault.NotFound, op, "the %s has none of that name", w.from.what).Hint("detach, and begin again with an empty target database")
+		return s, fault.Newf(fault.NotFound, op, "the %s has none of that name", w.from.what).Hint("%s", beginAnew)
 	case err != nil:
 		return s, fmt.Errorf("%s: %w", op, err)
 	case s.WAL == "lost":
 		return s, fault.Newf(fault.Failed, op, "the %s has removed the log that it needs", w.from.what).
-			Hint("raise max_slot_wal_keep_size on the %s, detach, and begin again with an empty target database", w.from.what)
+			Hint("raise max_slot_wal_keep_size on the %s; then %s", w.from.what, beginAnew)
 	}
 	return s, nil
 }

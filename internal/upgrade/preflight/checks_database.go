@@ -36,7 +36,7 @@ var databaseChecks = []check{
 		name: "replica-identity", severity: Block, engine: Logical,
 		what:   "a table has neither a primary key nor a replica identity",
 		why:    "as soon as it is published, its UPDATE and DELETE fail",
-		remedy: "ALTER TABLE {object} REPLICA IDENTITY FULL; or USING INDEX of a unique one",
+		remedy: "give --full-identity; or ALTER TABLE {object} REPLICA IDENTITY FULL, or USING INDEX of a unique one",
 	},
 	{
 		name: "unlogged-tables", severity: Warn, engine: Logical,

@@ -113,5 +113,12 @@ const (
 )
 
 func (x Session) String() string {
-	return fmt.Sprintf("process %d of %s (%s) in database %s, %s", x.PID, x.Role, x.Application, x.Database, x.State)
+	who := x.Role
+	if x.PID != 0 { // what is no session has none
+		who = fmt.Sprintf("process %d of %s", x.PID, who)
+	}
+	if x.Application != "" {
+		who += " (" + x.Application + ")"
+	}
+	return fmt.Sprintf("%s in database %s, %s", who, x.Database, x.State)
 }

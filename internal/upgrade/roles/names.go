@@ -1,6 +1,7 @@
 package roles
 
 import (
+	"context"
 	"regexp"
 	"strings"
 
@@ -20,6 +21,25 @@ var (
 
 // provided tells whether a role is PostgreSQL's own or a cloud's: it is never made, changed or dropped.
 func (m *Model) provided(role string) bool { return providers.MatchString(role) || role == m.Bootstrap }
+
+// ByToken are the roles of a server that log in with a cloud's token. A server looks for its cloud's group among all that a login is a member
+// of, with whatever options, and then takes no password from it.
+func ByToken(ctx context.Context, connect Connect) (map[string]bool, error) {
+	const what = "look who logs in with a token"
+	conn, err := open(ctx, connect, maintenance)
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	defer closing(ctx, conn)
+	m := &Model{}
+	if err := conn.QueryRow(ctx, "select pg_catalog.current_setting('server_version_num')::int / 10000").Scan(&m.Major); err != nil {
+		return nil, failed(what, err)
+	}
+	if m.Memberships, err = collect(ctx, conn, m.membershipsSQL(), pgx.RowToStructByPos[Membership]); err != nil {
+		return nil, failed(what, err)
+	}
+	return m.byToken(), nil
+}
 
 // byToken are the roles that log in with a cloud's token: the members of its group, also through others.
 func (m *Model) byToken() map[string]bool {

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -13,9 +12,11 @@ type board struct {
 	*copier
 	mu      sync.Mutex
 	wake    *sync.Cond
-	in      map[int]bool // entries of tables, and what is made
-	waiting []*task
+	in      map[int]bool    // entries of tables, and what is made
+	blocked map[int][]*task // by what they wait for
+	ready   []*task         // the largest first
 	running []*task
+	waiting int // blocked or ready
 }
 
 // firstPart marks what is done of an item that is made in two parts.
@@ -28,25 +29,49 @@ type task struct {
 	key    string
 	kind   string
 	needs  []int
-	after  *task
+	open   int   // what it needs and is not there
+	then   *task // waits for this one
 	shared []int // tables that others may share meanwhile
 	alone  []int // tables that others may not touch
 	last   bool  // of its item
-	did    bool
 }
 
 func (c *copier) newBoard() *board {
-	b := &board{copier: c, in: map[int]bool{}}
+	b := &board{copier: c, in: map[int]bool{}, blocked: map[int][]*task{}}
 	b.wake = sync.NewCond(&b.mu)
 	return b
 }
 
-// tableIn tells that a table's rows are complete.
-func (b *board) tableIn(t *table) {
+// tablesIn tells that the rows of tables are complete.
+func (b *board) tablesIn(all ...*table) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.in[t.id] = true
+	for _, t := range all {
+		b.arrived(t.id)
+	}
 	b.wake.Broadcast()
+}
+
+// arrived notes what is there now, and readies what waited for nothing else. b.mu is held.
+func (b *board) arrived(id int) {
+	b.in[id] = true
+	for _, t := range b.blocked[id] {
+		b.nearer(t)
+	}
+	delete(b.blocked, id)
+}
+
+// nearer readies a task that waits for nothing any more. b.mu is held.
+func (b *board) nearer(t *task) {
+	if t.open--; t.open <= 0 {
+		i, _ := slices.BinarySearchFunc(b.ready, t.it.weight, func(r *task, w int64) int { // behind its equals
+			if r.it.weight >= w {
+				return -1
+			}
+			return 1
+		})
+		b.ready = slices.Insert(b.ready, i, t)
+	}
 }
 
 // add puts the items of a pass on the board, and returns how many. Those of partitioned tables are no work, and left to [passRest]; so is what has no table.
@@ -67,6 +92,8 @@ func (b *board) add(p pass) (items int) {
 	for _, it := range all {
 		among[it.id] = true
 	}
+	var fresh []*task
+	here := map[int]bool{}
 	for _, it := range all {
 		if b.book.has(kindPost, it.key) {
 			b.in[it.id] = true
@@ -95,16 +122,28 @@ func (b *board) add(p pass) (items int) {
 			it.pass = passRest
 			continue
 		}
-		b.waiting = append(b.waiting, tasks(it, needs, on, !slices.ContainsFunc(on, func(d int) bool { return !isCopied(d) }) && slices.ContainsFunc(on, func(d int) bool { return copied[d] }))...)
+		made := tasks(it, needs, on, !slices.ContainsFunc(on, func(d int) bool { return !isCopied(d) }) && slices.ContainsFunc(on, func(d int) bool { return copied[d] }))
+		fresh, here[it.id] = append(fresh, made...), true
 		items++
 	}
-	slices.SortStableFunc(b.waiting, func(x, y *task) int { return cmp.Compare(y.it.weight, x.it.weight) })
-	here := map[int]bool{}
-	for _, t := range b.waiting {
-		here[t.it.id] = true
+	for _, t := range fresh {
+		for _, d := range t.needs {
+			if !b.in[d] && (isCopied(d) || here[d]) {
+				t.open++
+				b.blocked[d] = append(b.blocked[d], t)
+			}
+		}
 	}
-	for _, t := range b.waiting {
-		t.needs = slices.DeleteFunc(slices.Clone(t.needs), func(d int) bool { return !isCopied(d) && !here[d] })
+	for _, t := range fresh { // the second part of an item waits for the first
+		if t.then != nil {
+			t.then.open++
+		}
+	}
+	b.waiting += len(fresh)
+	for _, t := range fresh {
+		if t.open == 0 {
+			b.nearer(t)
+		}
 	}
 	return items
 }
@@ -118,7 +157,8 @@ func tasks(it *item, needs, on []int, parts bool) []*task {
 	two := func(first, second string, firstShared bool) []*task {
 		a, z := base, base
 		a.sql, a.key = first, it.key+firstPart
-		z.sql, z.after, z.last = second, &a, true
+		z.sql, z.last = second, true
+		a.then = &z
 		a.alone, z.alone = on, on
 		if firstShared {
 			a.alone, a.shared = nil, on
@@ -144,40 +184,30 @@ func tasks(it *item, needs, on []int, parts bool) []*task {
 	return []*task{&base}
 }
 
-// next waits for a task that can be done; nil when all are.
+// next waits for a task that can be done; nil when all are, or are being done.
 func (b *board) next(ctx context.Context) *task {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		if ctx.Err() != nil || len(b.waiting) == 0 {
+		if ctx.Err() != nil || b.waiting == 0 {
 			return nil
 		}
-		for i, t := range b.waiting {
-			if b.free(t) {
-				b.waiting = slices.Delete(b.waiting, i, i+1)
-				b.running = append(b.running, t)
-				return t
-			}
+		if i := slices.IndexFunc(b.ready, b.free); i >= 0 {
+			t := b.ready[i]
+			b.ready = slices.Delete(b.ready, i, i+1)
+			b.running = append(b.running, t)
+			b.waiting--
+			return t
 		}
 		b.wake.Wait()
 	}
 }
 
+// free tells whether nobody here holds what a task locks.
 func (b *board) free(t *task) bool {
-	if t.after != nil && !t.after.did {
-		return false
-	}
-	for _, d := range t.needs {
-		if !b.in[d] {
-			return false
-		}
-	}
-	for _, r := range b.running {
-		if overlap(t.alone, r.alone) || overlap(t.alone, r.shared) || overlap(t.shared, r.alone) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(b.running, func(r *task) bool {
+		return overlap(t.alone, r.alone) || overlap(t.alone, r.shared) || overlap(t.shared, r.alone)
+	})
 }
 
 func overlap(a, b []int) bool {
@@ -210,10 +240,12 @@ func (b *board) work(ctx context.Context) error {
 
 func (b *board) finish(t *task) {
 	b.mu.Lock()
-	t.did = true
 	b.running = slices.DeleteFunc(b.running, func(r *task) bool { return r == t })
+	if t.then != nil {
+		b.nearer(t.then)
+	}
 	if t.last {
-		b.in[t.it.id] = true
+		b.arrived(t.it.id)
 	}
 	b.wake.Broadcast()
 	b.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -31,7 +32,7 @@ func (c *copier) copyData(ctx context.Context) error {
 		if t.left > 0 {
 			total += t.size
 		} else {
-			b.tableIn(t)
+			b.tablesIn(t)
 		}
 	}
 	of := 0
@@ -43,7 +44,7 @@ func (c *copier) copyData(ctx context.Context) error {
 	of += b.add(passIndex)
 	c.tell.phase("data", of, total)
 	g, ctx := errgroup.WithContext(ctx)
-	q := &queue{todo: todo, out: len(todo)}
+	q := &queue{todo: todo, out: len(todo), jobs: c.Jobs}
 	q.wake = sync.NewCond(&q.mu)
 	end := context.AfterFunc(ctx, q.stop)
 	defer end()
@@ -81,35 +82,41 @@ type queue struct {
 	todo []unit
 	late []unit
 	out  int // not finished
+	jobs int
 	end  bool
 }
 
-func (q *queue) next() (u unit, late, ok bool) {
+// together is how many small tables are copied in one transaction.
+const together = 50
+
+// next hands out a unit, or some of small tables, which come last.
+func (q *queue) next() (some []unit, late, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
 		switch {
 		case q.end || q.out == 0:
-			return u, false, false
+			return nil, false, false
 		case len(q.todo) > 0:
-			u, q.todo = q.todo[0], q.todo[1:]
-			return u, false, true
+			n := 1
+			if u := q.todo[0]; u.whole && u.t.small() {
+				n = max(1, min(together, len(q.todo)/q.jobs))
+			}
+			some, q.todo = q.todo[:n], q.todo[n:]
+			return some, false, true
 		case len(q.late) > 0 && q.out == len(q.late):
-			u, q.late = q.late[0], q.late[1:]
-			return u, true, true
+			some, q.late = q.late[:1], q.late[1:]
+			return some, true, true
 		}
 		q.wake.Wait()
 	}
 }
 
-func (q *queue) done(u unit, postponed bool) {
+func (q *queue) done(units []unit, postponed []unit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if postponed {
-		q.late = append(q.late, u)
-	} else {
-		q.out--
-	}
+	q.late = append(q.late, postponed...)
+	q.out -= len(units) - len(postponed)
 	q.wake.Broadcast()
 }
 
@@ -152,74 +159,118 @@ func (c *copier) copyUnits(ctx context.Context, q *queue, b *board) error {
 	p := &pair{line: line{copier: c}}
 	defer p.close(ctx)
 	for {
-		u, late, ok := q.next()
+		some, late, ok := q.next()
 		if !ok {
 			return ctx.Err()
 		}
-		n, err := p.copyUnit(ctx, u)
-		if pe, is := serverError(err); is && pe.Code == "23514" && !late && u.whole {
-			c.tell.moved(u.t, 0, -u.t.rows)
-			q.done(u, true)
-			continue
-		}
+		postponed, err := p.take(ctx, b, some, late)
 		if err != nil {
-			return failed("copy the rows of table", u.t.name(), err)
+			return err
 		}
-		c.tell.moved(u.t, 0, n)
-		if c.finished(u.t) {
-			c.tell.in(u.t)
-			b.tableIn(u.t)
-		}
-		q.done(u, false)
+		q.done(some, postponed)
 	}
 }
 
-func (c *copier) finished(t *table) bool {
-	c.tell.mu.Lock()
-	defer c.tell.mu.Unlock()
-	t.left--
-	return t.left == 0
+// take copies units together, or one by one where that fails.
+func (p *pair) take(ctx context.Context, b *board, some []unit, late bool) (postponed []unit, err error) {
+	err = p.copy(ctx, some)
+	pe, is := serverError(err)
+	switch {
+	case err == nil:
+		b.tablesIn(p.finished(some)...)
+		return nil, nil
+	case is && len(some) > 1: // because of one of them
+		for i := range some {
+			more, err := p.take(ctx, b, some[i:i+1], late)
+			if err != nil {
+				return nil, err
+			}
+			postponed = append(postponed, more...)
+		}
+		return postponed, nil
+	case is && pe.Code == "23514" && !late && some[0].whole:
+		return some, nil
+	}
+	return nil, failed("copy the rows of table", some[0].t.name(), err)
 }
 
-// copyUnit copies rows and notes that in one transaction of the target.
-func (p *pair) copyUnit(ctx context.Context, u unit) (rows int64, err error) {
+// finished are the tables that are complete with these units.
+func (c *copier) finished(some []unit) (all []*table) {
+	for _, u := range some {
+		c.tell.mu.Lock()
+		u.t.left--
+		last := u.t.left == 0
+		c.tell.mu.Unlock()
+		if last {
+			c.tell.in(u.t)
+			all = append(all, u.t)
+		}
+	}
+	return all
+}
+
+// sent is what went of a unit.
+type sent struct{ rows, bytes int64 }
+
+// copy copies the rows of units and notes that, in one transaction of the target.
+func (p *pair) copy(ctx context.Context, some []unit) error {
+	var all []sent
 	for try := 1; ; try++ {
 		err := p.ready(ctx)
 		if err == nil && try > 1 {
-			is, lerr := noted(ctx, p.conn, u.kind(), u.key())
+			is, lerr := noted(ctx, p.conn, some[0].kind(), some[0].key())
 			if is {
-				return rows, nil
+				p.told(some, all, 1)
+				return nil
 			}
 			err = lerr
 		}
 		if err == nil {
-			if rows, err = p.pump(ctx, u); err == nil {
-				return rows, nil
+			if all, err = p.pump(ctx, some); err == nil {
+				return nil
 			}
 		}
 		p.close(ctx) // what state it is in is not worth knowing
 		if !again(ctx, err, try) {
-			return 0, err
+			return err
 		}
 	}
 }
 
-func (p *pair) pump(ctx context.Context, u unit) (int64, error) {
-	begin := "begin"
-	if before := u.before(); before != "" {
-		begin += ";\n" + before
+// told adds what went of units to the progress, or takes it back.
+func (p *pair) told(some []unit, all []sent, sign int64) {
+	for i, n := range all {
+		p.tell.moved(some[i].t, sign*n.bytes, sign*n.rows)
 	}
-	if err := script(ctx, p.conn, begin); err != nil {
-		return 0, err
+}
+
+func (p *pair) pump(ctx context.Context, some []unit) (all []sent, err error) {
+	begin, end := []string{"begin"}, []string{}
+	for _, u := range some {
+		if before := u.before(); before != "" {
+			begin = append(begin, before)
+		}
 	}
-	n := &counter{tell: p.tell, t: u.t}
-	rows, err := pipe(ctx, p.from.PgConn(), p.conn.PgConn(), u.out(), u.in(), n)
-	n.flush()
-	if err != nil {
-		p.tell.moved(u.t, -n.all, 0)
-		return 0, err
+	if err := script(ctx, p.conn, strings.Join(begin, ";\n")); err != nil {
+		return nil, err
 	}
-	return rows, script(ctx, p.conn, note(u.kind(), u.key(), rows, n.all)+";\ncommit")
+	defer func() {
+		if err != nil {
+			p.told(some, all, -1)
+		}
+	}()
+	for _, u := range some {
+		n := &counter{tell: p.tell, t: u.t}
+		rows, err := pipe(ctx, p.from.PgConn(), p.conn.PgConn(), u.out(), u.in(), n)
+		n.flush()
+		all = append(all, sent{rows, n.all})
+		p.tell.moved(u.t, 0, rows)
+		if err != nil {
+			return all, err
+		}
+		end = append(end, note(u.kind(), u.key(), rows, n.all))
+	}
+	return all, script(ctx, p.conn, strings.Join(append(end, "commit"), ";\n"))
 }
 
 const pipeBuffer = 256 << 10

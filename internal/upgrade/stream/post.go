@@ -27,9 +27,7 @@ func (c *copier) makePost(ctx context.Context) error {
 
 func (c *copier) makeKeys(ctx context.Context) error {
 	b := c.newBoard()
-	for _, t := range c.tables {
-		b.tableIn(t)
-	}
+	b.tablesIn(c.tables...)
 	b.add(passKeys)
 	g, ctx := errgroup.WithContext(ctx)
 	for range c.Jobs {

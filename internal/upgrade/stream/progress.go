@@ -27,6 +27,12 @@ type Progress struct {
 
 const tellEvery = 250 * time.Millisecond
 
+// Nothing is estimated before so much is done, or so long has gone by.
+const (
+	leftPart  = 0.02
+	leftAfter = 2 * time.Second
+)
+
 // teller adds up what happens.
 type teller struct {
 	mu    sync.Mutex
@@ -108,8 +114,9 @@ func (t *teller) left(now time.Time) time.Duration {
 	case t.now.Of > 0:
 		part = float64(t.now.Done) / float64(t.now.Of)
 	}
-	if part <= 0 || part >= 1 {
+	took := now.Sub(t.began)
+	if part <= 0 || part >= 1 || part < leftPart && took < leftAfter { // a few rows of a moment say nothing
 		return 0
 	}
-	return time.Duration(float64(now.Sub(t.began)) * (1 - part) / part)
+	return time.Duration(float64(took) * (1 - part) / part)
 }

@@ -32,6 +32,11 @@ func (t *table) name() string { return t.Schema + "." + t.Name }
 func (t *table) sql() string  { return ident(t.Schema, t.Name) }
 func (t *table) key() string  { return t.sql() }
 
+// small tables are copied many at once.
+func (t *table) small() bool { return t.size <= smallTable }
+
+const smallTable = 128 << 10
+
 // Types whose binary format is the same in all majors, and names no object by its number.
 const binaryTypes = `bool,int2,int4,int8,float4,float8,numeric,text,varchar,bpchar,bytea,date,time,timetz,timestamp,timestamptz,interval,uuid,json,jsonb,inet,cidr,macaddr,macaddr8,char,name,oid,bit,varbit,money,point,lseg,box,path,polygon,circle,line`
 
@@ -159,17 +164,20 @@ func (u unit) in() string {
 	if list != "" {
 		list = " (" + list + ")"
 	}
-	if u.whole && !u.t.extension {
+	if u.whole && !u.t.extension && !u.t.small() {
 		return "copy " + u.t.sql() + list + " from stdin" + u.with("freeze")
 	}
 	return "copy " + u.t.sql() + list + " from stdin" + u.with()
 }
 
-// before empties the table in the transaction that fills it, which makes FREEZE possible and takes what a killed try left.
+// before empties the table in the transaction that fills it, which takes what a killed try left. Truncating makes FREEZE possible, and new files:
+// of a small table that is most of the work.
 func (u unit) before() string {
 	switch {
 	case u.t.extension:
 		return "delete from only " + u.t.sql() + " " + u.t.where
+	case u.whole && u.t.small():
+		return "delete from only " + u.t.sql()
 	case u.whole:
 		return "truncate only " + u.t.sql()
 	}

@@ -23,6 +23,8 @@ func role(name string) []string {
 			"cloudsql.instances.connect", "cloudsql.instances.update", "cloudsql.instances.restart",
 			"cloudsql.instances.failover", "cloudsql.instances.addServerCa", "cloudsql.instances.rotateServerCa",
 			"cloudsql.backupRuns.create", "cloudsql.databases.create", "cloudsql.databases.update")
+	case "roles/monitoring.viewer":
+		return []string{"monitoring.timeSeries.list"}
 	case "roles/run.viewer":
 		return []string{"run.operations.get", "run.revisions.get", "run.revisions.list", "run.services.get", "run.services.list"}
 	case "roles/run.developer":

@@ -35,6 +35,7 @@ func run() int {
 		bug     = flag.Bool("panic", false, "panic while reading the configuration")
 		refresh = flag.Duration("refresh", tui.DefaultRefresh, "how often data is read")
 		ascii   = flag.Bool("ascii", false, "no glyph outside ASCII")
+		state   = flag.String("state", "", "where the report of a crash goes")
 		light   = flag.Bool("light", false, "light background, whatever the terminal says")
 	)
 	flag.Parse()
@@ -47,7 +48,7 @@ func run() int {
 	if *broken {
 		d.FailLoad(fault.Newf(fault.Config, "read dbops.yaml", "line 12: unknown key %q", "instnaces").Hint("did you mean instances?"))
 	}
-	opts := tui.Options{Version: "demo", RefreshEvery: *refresh, ASCII: *ascii}
+	opts := tui.Options{Version: "demo", StateDir: *state, RefreshEvery: *refresh, ASCII: *ascii}
 	if *light {
 		opts.Background = tui.BackgroundLight
 	}

@@ -30,12 +30,22 @@ type Core struct {
 	openFor time.Duration
 	opened  []*Proxy
 	asked   int
-	waiting int
+
+	changes     changes
+	fetched     []app.KitRequest
+	credentials credentials
+	migrations  migrations
+	server      server
+	loads       loads
+	watched     watched
+	waiting     int
+	log         log
+	reports     map[string]string // the run of each report that was saved, by its file
 }
 
 // New returns the fleet of [Instances].
 func New(now func() time.Time) *Core {
-	c := &Core{now: now, all: Instances(), live: lives(now()), fail: map[string]error{}, delay: map[string]time.Duration{}}
+	c := &Core{now: now, all: Instances(), live: lives(now()), fail: map[string]error{}, delay: map[string]time.Duration{}, loads: newLoads(now())}
 	for key, err := range failures() {
 		c.fail[key] = err
 	}
@@ -126,18 +136,24 @@ func (c *Core) Instances(env string) ([]app.Instance, error) {
 	return all, nil
 }
 
+// chosen are the instances of env, or the one that is named; empty means all.
+func (c *Core) chosen(env, instance string) ([]app.Instance, error) {
+	all, err := c.Instances(env)
+	if instance != "" {
+		all = slices.DeleteFunc(all, func(i app.Instance) bool { return i.Name != instance })
+	}
+	return all, err
+}
+
 // Status implements [core.Core].
 func (c *Core) Status(ctx context.Context, env, instance string) (<-chan app.Status, error) {
-	all, err := c.Instances(env)
+	all, err := c.chosen(env, instance)
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	c.asked++
 	c.mu.Unlock()
-	if instance != "" {
-		all = slices.DeleteFunc(all, func(i app.Instance) bool { return i.Name != instance })
-	}
 	out := make(chan app.Status, len(all))
 	var wg sync.WaitGroup
 	for _, i := range all {

@@ -93,12 +93,13 @@ func lives(now time.Time) map[string]*cloud.Instance {
 			DeletionProtection: true,
 			TLS:                cloud.TLS{Mode: "ENCRYPTED_ONLY", Required: true, CA: "GOOGLE_MANAGED_INTERNAL_CA", Expires: now.Add(3000 * day)},
 			IAMLogin:           true,
+			MaxConnections:     200,
 			Pending:            []cloud.Change{{Setting: "tier", From: "db-custom-4-16384", To: "db-custom-8-32768"}},
 		},
 		"prod/events": {
 			Provider: cloud.Postgres, Name: "10.3.4.7:5432", EngineVersion: "17.2 (Debian 17.2-1.pgdg120+1)", Major: 17,
 			State: cloud.Available, Endpoints: []cloud.Endpoint{{Kind: cloud.EndpointPrivate, Host: "10.3.4.7", Port: 5432}},
-			TLS: cloud.TLS{Mode: "verify-full", Required: true, Expires: now.Add(60*day + time.Hour)},
+			TLS: cloud.TLS{Mode: "verify-full", Required: true, Expires: now.Add(60*day + time.Hour)}, MaxConnections: 300, Connections: 41,
 		},
 		"prod/ledger": {
 			Provider: cloud.CloudSQL, Name: "ledger", Project: "shop-prod", Region: "europe-west4",

@@ -20,6 +20,14 @@ const (
 	actSort    = "list.sort"
 	actRefresh = "fleet.refresh"
 	actCopy    = "instance.copy"
+	actBack    = "list.sort-back"
+	actMark    = "list.mark"
+	actMarkAll = "list.mark-all"
+	actUnmark  = "list.unmark"
+	actCompare = "several.compare"
+	actBackUp  = "several.back-up"
+	actRotate  = "several.rotate"
+	actSetBack = "several.set-back"
 )
 
 // Actions implements [screen.Page].
@@ -38,9 +46,12 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 	if len(s.Instances) == 0 {
 		nothing = "there is no instance"
 	}
-	loading := ""
+	loading, shown := "", ""
 	if p.reader.Loading() {
 		loading = "it is being read since " + text.Age(s.Now.Sub(p.reader.Began()))
+	}
+	if n, _ := p.table.Len(); n == 0 {
+		shown = "no instance is shown"
 	}
 	noFilter := ""
 	if p.filter.Value() == "" {
@@ -57,12 +68,43 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 			CLI: screen.CLIProxy(app.ProxyOptions{Environment: k.Environment}),
 		},
 		{ID: actFilter, Title: "filter: words that must be there, !word that must not", Short: "filter", Key: screen.Keys("/"), Off: nothing},
+		{ID: actUnmark, Title: "take all marks away", Key: screen.Keys("esc"), Off: p.unmarked()},
 		{ID: actClear, Title: "clear the filter", Key: screen.Keys("esc"), Off: noFilter},
 		{ID: actSort, Title: "sort by " + p.order.next().String(), Short: "sort", Key: screen.Keys("s"), Off: nothing},
 		{ID: actRefresh, Title: "read everything now", Short: "refresh", Key: screen.Keys("r"), Off: loading, CLI: screen.CLIStatus("")},
+		{ID: actBack, Title: "sort by " + p.order.previous().String(), Key: screen.Keys("S"), Off: nothing},
+		{ID: actMark, Title: "mark " + name + ", or take its mark away", Short: "mark", Key: screen.Keys("space"), Off: none},
+		{ID: actMarkAll, Title: "mark all that is shown, or take their marks away", Key: screen.Keys("*"), Off: shown},
 		{ID: actCopy, Title: "copy the address of " + name, Short: "copy address", Key: screen.Keys("y"), Off: none},
 	}
+	if len(p.marked) > 0 {
+		out = append(p.several(s), out...)
+	} else {
+		out = append(out, p.several(s)...)
+	}
 	return append(out, screen.Moves()...)
+}
+
+// several are the actions on what is marked.
+func (p Page) several(s screen.Scene) []screen.Action {
+	off, all, comparing := p.unmarked(), p.markedText(), ""
+	if p.watch.some.Loading() {
+		comparing = "it is being compared since " + text.Age(s.Now.Sub(p.watch.some.Began()))
+	}
+	return []screen.Action{
+		{ID: actBackUp, Title: "plan: back up " + all, Short: "back up", Key: screen.Keys("b"), Off: off},
+		{ID: actRotate, Title: "plan: rotate credentials of " + all, Short: "rotate", Key: screen.Keys("t"), Off: off},
+		{ID: actSetBack, Title: "plan: set back drift of " + all, Short: "set back", Key: screen.Keys("f"), Off: off},
+		{ID: actCompare, Title: "compare " + all + " with what is declared", Short: "compare", Key: screen.Keys("d"), Off: cmp.Or(off, comparing)},
+	}
+}
+
+// unmarked is why nothing can be done to what is marked.
+func (p Page) unmarked() string {
+	if len(p.marked) == 0 {
+		return "nothing is marked: space marks"
+	}
+	return ""
 }
 
 func overviewName(i app.Instance, ok bool) string {
@@ -94,8 +136,28 @@ func (p Page) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
 	case actSort:
 		p.order = p.order.next()
 		return p.sync(s), screen.Out{}
+	case actBack:
+		p.order = p.order.previous()
+		return p.sync(s), screen.Out{}
+	case actMark:
+		p = p.mark(k.Key(), !p.marked[k.Key()])
+		p.table = p.table.Move(1)
+		return p.sync(s), screen.Out{}
+	case actMarkAll:
+		return p.markShown().sync(s), screen.Out{}
+	case actUnmark:
+		p.marked = nil
+		return p.sync(s), screen.Out{}
+	case actBackUp:
+		return p, p.askBackUp(s)
+	case actRotate:
+		return p, p.askRotate(s)
+	case actSetBack:
+		return p, p.setBack(s)
+	case actCompare:
+		return p.compare(s)
 	case actRefresh:
-		next, out := p.read(s)
+		next, out := p.readAll(s)
 		if s.LoadErr != nil {
 			out = out.And(screen.Reload{})
 		}

@@ -26,15 +26,19 @@ import (
 // Page is the fleet. It is a [screen.Page].
 type Page struct {
 	scope   work.Scope
-	reader  reading.Reader
+	core    core.Core
+	reader  reading.Many[app.Status]
+	watch   watch
 	known   map[string]overview.Known
 	done    time.Time // when the last complete reading ended
 	err     error     // why the last reading ended early
 	covered bool
 
 	table  component.Table
+	found  []overview.Finding
 	filter component.Filter
 	order  order
+	marked map[string]bool // never changed: replaced
 }
 
 // New returns the page. Init begins the first reading.
@@ -42,9 +46,11 @@ func New(c core.Core, pool *work.Pool) Page {
 	scope := pool.Scope()
 	return Page{
 		scope:  scope,
-		reader: reading.New(c, scope, "", ""),
+		core:   c,
+		reader: reading.Status(c, scope, "", ""),
+		watch:  newWatch(c, scope),
 		known:  map[string]overview.Known{},
-		table:  component.Table{Columns: columns()},
+		table:  component.Table{Columns: titles(), Edges: true},
 		filter: component.NewFilter(),
 	}
 }
@@ -56,7 +62,41 @@ func (p Page) ID() work.ID { return p.scope.ID }
 func (p Page) Close() { p.scope.Close() }
 
 // Init implements [screen.Page].
-func (p Page) Init(s screen.Scene) (screen.Page, screen.Out) { return p.read(s) }
+func (p Page) Init(s screen.Scene) (screen.Page, screen.Out) {
+	p, out := p.read(s)
+	return p.look(s, out)
+}
+
+// look reads what stands beside the status, if it is time.
+func (p Page) look(s screen.Scene, out screen.Out) (Page, screen.Out) {
+	room := !p.done.IsZero() || p.err != nil || s.Now.Sub(p.reader.Began()) >= statusAlone
+	var cmd tea.Cmd
+	p.watch, cmd = p.watch.due(s.Now, room)
+	out.Cmd = tea.Batch(out.Cmd, cmd)
+	return p, out
+}
+
+// readAll reads the status, and everything beside it, now.
+func (p Page) readAll(s screen.Scene) (Page, screen.Out) {
+	p, out := p.read(s)
+	var cmd tea.Cmd
+	p.watch, cmd = p.watch.start(s.Now)
+	out.Cmd = tea.Batch(out.Cmd, cmd)
+	return p, out
+}
+
+// tick reads what it is time for.
+func (p Page) tick(s screen.Scene) (screen.Page, screen.Out) {
+	if p.covered {
+		return p.sync(s), screen.Out{}
+	}
+	var out screen.Out
+	if p.due(s) {
+		p, out = p.read(s)
+	}
+	p, out = p.look(s, out)
+	return p.sync(s), out
+}
 
 func (p Page) read(s screen.Scene) (Page, screen.Out) {
 	var cmd tea.Cmd
@@ -71,23 +111,20 @@ func (p Page) Captures() bool { return p.filter.Editing() }
 func (p Page) Update(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 	switch msg := msg.(type) {
 	case screen.Tick:
-		if !p.covered && p.due(s) {
-			return p.read(s)
-		}
-		return p.sync(s), screen.Out{}
+		return p.tick(s)
 	case screen.Covered:
 		p.covered = true
 		return p, screen.Out{}
 	case screen.Resumed:
 		p.covered = false
-		p = p.sync(s)
-		if p.due(s) {
-			return p.read(s)
-		}
-		return p, screen.Out{}
+		return p.tick(s)
+	case backUpMsg:
+		return p.backUp(msg, s)
+	case rotateMsg:
+		return p.rotate(msg, s)
 	case screen.Cancel:
-		if p.reader.Loading() {
-			p.reader = p.reader.Cancel()
+		if p.reader.Loading() || p.watch.loading() {
+			p.reader, p.watch = p.reader.Cancel(), p.watch.cancel()
 			return p, screen.Say(screen.Notice{Text: "reading cancelled"})
 		}
 		return p, screen.Out{}
@@ -109,11 +146,11 @@ func (p Page) due(s screen.Scene) bool {
 func (p Page) answer(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 	r, cmd, res, ok := p.reader.Update(msg)
 	if !ok {
-		return p, screen.Out{}
+		return p.watched(msg, s)
 	}
 	p.reader = r
 	p.known = maps.Clone(p.known)
-	for _, st := range res.Statuses {
+	for _, st := range res.Answers {
 		key := overview.Key(st.Environment, st.Name)
 		p.known[key] = p.known[key].With(st)
 	}
@@ -130,6 +167,7 @@ func (p Page) answer(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 		} else {
 			out = out.And(screen.Notice{Text: "the fleet was not read", Err: res.Err})
 		}
+		p, out = p.look(s, out)
 	}
 	return p.sync(s), out
 }
@@ -148,7 +186,10 @@ func (p Page) all(s screen.Scene) []overview.Known {
 
 // sync puts what is known into the table.
 func (p Page) sync(s screen.Scene) Page {
-	p.table = p.table.WithRows(rows(p.all(s), s))
+	p.marked = stillThere(p.marked, s)
+	all := p.all(s)
+	p.table = p.table.WithRows(p.rows(all, s))
+	p.found = overview.Findings(all, s.Now)
 	p.table.Empty = "no instance is configured: dbops config init finds yours"
 	if p.filter.Value() != "" {
 		p.table.Empty = "no instance matches the filter"
@@ -180,6 +221,9 @@ func (p Page) Header(s screen.Scene) screen.Header {
 	}
 	if p.order != byName {
 		note = strings.TrimLeft(note+"  sorted by "+p.order.String(), " ")
+	}
+	if m := p.marksNote(); m != "" {
+		note = strings.TrimLeft(note+"  "+m, " ")
 	}
 	h := screen.Header{
 		Title: []string{"Fleet"}, Facts: census(s.Instances), Note: note, Cursor: cursor,

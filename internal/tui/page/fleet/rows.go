@@ -1,12 +1,12 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
+	"dbops/internal/cloud"
 	"dbops/internal/tui/component"
+	"dbops/internal/tui/listing"
 	"dbops/internal/tui/overview"
 	"dbops/internal/tui/screen"
 	"dbops/internal/tui/sessions"
@@ -14,100 +14,90 @@ import (
 	"dbops/internal/tui/theme"
 )
 
-// columns are those of the fleet; the name, the state and the age never leave.
-func columns() []component.Column {
-	return []component.Column{
-		{Title: "INSTANCE", Min: 14, Max: 28},
-		{Title: "STATE", Min: 13, Max: 16},
-		{Title: "ENGINE", Min: 12, Max: 16, Leave: 3},
-		{Title: "REGION", Min: 12, Max: 16, Leave: 4},
-		{Title: "ZONES", Min: 12, Max: 14, Leave: 6},
-		{Title: "CLASS", Min: 12, Max: 22, Leave: 9},
-		{Title: "STORAGE", Right: true, Min: 7, Leave: 7},
-		{Title: "BACKUPS", Min: 8, Leave: 5},
-		{Title: "DELETION", Min: 9, Leave: 8},
-		{Title: "CERT", Right: true, Min: 5, Leave: 2},
-		{Title: "PENDING", Right: true, Min: 7, Leave: 10},
-		{Title: "AGE", Right: true, Min: 5},
+// column is a column of the fleet and what stands in it.
+type column struct {
+	component.Column
+	cell func(overview.Known, screen.Scene) component.Cell
+	own  bool // it is read by itself, and mutes itself where it is old
+}
+
+// columns are in the order of the screen. The name, the state and the age never leave; what is measured stays longest of the others.
+var columns = []column{
+	{component.Column{Title: "INSTANCE", Min: 13, Max: 28}, func(k overview.Known, _ screen.Scene) component.Cell {
+		return component.Cell{Text: k.Name, Role: theme.Strong}
+	}, true},
+	{component.Column{Title: "STATE", Min: 13, Max: 16}, func(k overview.Known, _ screen.Scene) component.Cell { return k.StateCell() }, true},
+	{component.Column{Title: "ENGINE", Min: 11, Max: 16, Leave: 4}, told(overview.Known.Engine), false},
+	{component.Column{Title: "ZONES", Min: 12, Max: 14, Leave: 10}, live(overview.Availability), false},
+	{component.Column{Title: "CONNS", Right: true, Min: 9, Max: 12, Leave: 2}, timed(overview.Known.ConnectionsCell), true},
+	{component.Column{Title: "CPU", Right: true, Min: 6, Leave: 1}, timed(overview.Known.CPUCell), true},
+	{component.Column{Title: "DISK", Right: true, Min: 6, Leave: 3}, timed(overview.Known.DiskCell), true},
+	{component.Column{Title: "SIZE", Right: true, Min: 7, Leave: 14}, live(overview.Disk), false},
+	{component.Column{Title: "LAG", Right: true, Min: 5, Leave: 6}, timed(overview.Known.LagCell), true},
+	{component.Column{Title: "CERT", Right: true, Min: 5, Leave: 7}, timed(overview.Known.CertCell), false},
+	{component.Column{Title: "CREDS", Right: true, Min: 5, Leave: 8}, timed(overview.Known.CredsCell), true},
+	{component.Column{Title: "DRIFT", Right: true, Min: 7, Leave: 5}, timed(overview.Known.DriftCell), true},
+	{component.Column{Title: "MAINT", Right: true, Min: 7, Leave: 9}, timed(overview.Known.MaintenanceCell), false},
+	{component.Column{Title: "BACKUPS", Min: 8, Leave: 11}, func(k overview.Known, _ screen.Scene) component.Cell { return k.BackupCell() }, false},
+	{component.Column{Title: "DELETION", Min: 9, Leave: 12}, func(k overview.Known, _ screen.Scene) component.Cell { return k.GuardCell() }, false},
+	{component.Column{Title: "REGION", Min: 12, Max: 16, Leave: 15}, told(region), false},
+	{component.Column{Title: "CLASS", Min: 11, Max: 22, Leave: 16}, told(class), false},
+	{component.Column{Title: "PENDING", Right: true, Min: 7, Leave: 13}, func(k overview.Known, _ screen.Scene) component.Cell { return k.PendingCell() }, false},
+	{component.Column{Title: "AGE", Right: true, Min: 5}, func(k overview.Known, s screen.Scene) component.Cell {
+		return k.AgeCell(s.Now, s.Stale(k.At))
+	}, true},
+}
+
+// titles are the columns as a table wants them.
+func titles() []component.Column {
+	out := make([]component.Column, len(columns))
+	for i, c := range columns {
+		out[i] = c.Column
+	}
+	return out
+}
+
+// told is a column of text, a dash where nobody told it.
+func told(f func(overview.Known) string) func(overview.Known, screen.Scene) component.Cell {
+	return func(k overview.Known, _ screen.Scene) component.Cell {
+		if v := f(k); v != "" {
+			return component.Cell{Text: v}
+		}
+		return component.Cell{Text: "-", Role: theme.Muted}
 	}
 }
 
-// order is how instances are ordered within their environment.
-type order uint8
-
-const (
-	byName order = iota
-	byState
-	byCert
-	byRegion
-	orders
-)
-
-func (o order) String() string {
-	return [...]string{"name", "state", "certificate", "region"}[o%orders]
+// live is told of what the provider described.
+func live(f func(*cloud.Instance) string) func(overview.Known, screen.Scene) component.Cell {
+	return told(func(k overview.Known) string {
+		if k.Live == nil {
+			return ""
+		}
+		return f(k.Live)
+	})
 }
 
-func (o order) next() order { return (o + 1) % orders }
-
-// compare puts protected environments first, keeps environments together, and then orders instances.
-func (o order) compare(a, b overview.Known) int {
-	env := cmp.Or(-cmp.Compare(boolean(a.Protected), boolean(b.Protected)), strings.Compare(a.Environment, b.Environment))
-	if env != 0 {
-		return env
-	}
-	var first int
-	switch o {
-	case byState:
-		first = cmp.Compare(severity(a), severity(b))
-	case byCert:
-		first = expiry(a).Compare(expiry(b))
-	case byRegion:
-		first = strings.Compare(region(a), region(b))
-	default:
-	}
-	return cmp.Or(first, strings.Compare(a.Name, b.Name))
-}
-
-func boolean(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// severity is 0 for the worst.
-func severity(k overview.Known) int {
-	switch k.StateCell().Role {
-	case theme.Danger:
-		return 0
-	case theme.Warn:
-		return 1
-	case theme.Pending:
-		return 2
-	case theme.Muted:
-		return 3
-	default:
-		return 4
-	}
-}
-
-// expiry is the end of the certificate, far away when there is none.
-func expiry(k overview.Known) time.Time {
-	if k.Live == nil || k.Live.TLS.Expires.IsZero() {
-		return time.Unix(1<<40, 0)
-	}
-	return k.Live.TLS.Expires
+// timed is a column that depends on what time it is.
+func timed(f func(overview.Known, time.Time) component.Cell) func(overview.Known, screen.Scene) component.Cell {
+	return func(k overview.Known, s screen.Scene) component.Cell { return f(k, s.Now) }
 }
 
 func region(k overview.Known) string {
 	if k.Live == nil {
-		return "\uffff"
+		return ""
 	}
 	return k.Live.Region
 }
 
+func class(k overview.Known) string {
+	if k.Live == nil {
+		return ""
+	}
+	return k.Live.Class
+}
+
 // rows are the instances under the headings of their environments.
-func rows(all []overview.Known, s screen.Scene) []component.Row {
+func (p Page) rows(all []overview.Known, s screen.Scene) []component.Row {
 	var out []component.Row
 	env := ""
 	for i, k := range all {
@@ -115,45 +105,27 @@ func rows(all []overview.Known, s screen.Scene) []component.Row {
 			env = k.Environment
 			out = append(out, component.Row{Key: "\x00" + env, Heading: heading(k, s.Proxies[env])})
 		}
-		out = append(out, row(k, s))
+		out = append(out, p.row(k, s))
 	}
 	return out
 }
 
-// heading names an environment so that a protected one cannot be taken for another: by word, by name and by colour.
 func heading(k overview.Known, px sessions.State) *component.Heading {
-	h := &component.Heading{Word: "environment", Name: k.Environment, Band: theme.BandOpen}
-	if k.Protected {
-		h.Word, h.Band = screen.Protected, theme.BandProtected
-	}
+	h := listing.Environment(k.Environment, k.Protected)
 	if px.Open() {
 		h.Note = fmt.Sprintf("proxy %s, access %s, %s", px.Addr, px.Access, text.Count(px.Live(), "client"))
 	}
 	return h
 }
 
-func row(k overview.Known, s screen.Scene) component.Row {
-	dash := component.Cell{Text: "-", Role: theme.Muted}
-	cells := []component.Cell{
-		{Text: k.Name, Role: theme.Strong},
-		k.StateCell(),
-		{Text: k.Engine()},
-		dash, dash, dash, dash, k.BackupCell(), k.GuardCell(), k.CertCell(s.Now), dash, k.AgeCell(s.Now, s.Stale(k.At)),
-	}
-	if i := k.Live; i != nil {
-		for at, v := range map[int]string{3: i.Region, 4: overview.Availability(i), 5: i.Class, 6: overview.Disk(i)} {
-			if v != "" {
-				cells[at] = component.Cell{Text: v}
-			}
-		}
-		if n := len(i.Pending); n > 0 {
-			cells[10] = component.Cell{Text: fmt.Sprintf("%s %d", theme.Mark(theme.Pending), n), Role: theme.Pending}
-		}
-	}
-	if k.Old() || k.Live != nil && s.Stale(k.At) { // what it was, not what it is
-		for i := 2; i < len(cells)-1; i++ {
+func (p Page) row(k overview.Known, s screen.Scene) component.Row {
+	past := k.Old() || k.Live != nil && s.Stale(k.At) // what it was, not what it is
+	cells := make([]component.Cell, len(columns))
+	for i, c := range columns {
+		cells[i] = c.cell(k, s)
+		if past && !c.own {
 			cells[i].Role = theme.Muted
 		}
 	}
-	return component.Row{Key: k.Key(), Cells: cells}
+	return listing.Guarded(component.Row{Key: k.Key(), Cells: cells, Marked: p.marked[k.Key()]}, k.Protected)
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"strings"
 
+	"dbops/internal/app"
 	"dbops/internal/tui/component"
 	"dbops/internal/tui/overview"
 	"dbops/internal/tui/screen"
@@ -11,46 +12,80 @@ import (
 )
 
 // layout is where the parts of the page go. All numbers are cells.
+//
+// Beneath the list stand the selected instance and, below it, what needs attention; where the screen is wide they stand side by side, and where
+// it is wide but not tall both stand beside the list.
 type layout struct {
-	listW, listH      int
-	attentionH        int
-	previewW          int // 0: no preview
-	previewH          int // beneath the list; 0 when it is beside it
-	previewSideBySide bool
+	listW, listH       int
+	attentionW         int
+	attentionH         int
+	previewW, previewH int // 0: no preview
+	side               bool
+	below              bool // the preview and what needs attention are beside each other
 }
 
-const sideGap = 3
+const (
+	sideGap      = 3
+	leastPreview = 7
+	leastBelow   = 12 // lines that the preview and what needs attention have below a list that is longer than the screen
+)
 
 // plan divides the area: the list takes what it needs, attention what is left up to what it needs, the preview the rest.
-func (p Page) plan(s screen.Scene, attention int) layout {
+func (p Page) plan(s screen.Scene) layout {
 	a := s.Area
+	if a.Wide() && a.Tall() {
+		return p.planWide(s)
+	}
 	l := layout{listW: a.W}
 	if a.Wide() {
 		l.listW = a.W * 13 / 20
-		l.previewW, l.previewSideBySide = a.W-l.listW-sideGap, true
+		l.previewW, l.previewH, l.side = a.W-l.listW-sideGap, a.H, true
 	}
+	l.attentionW = l.listW
+	attention := p.attentionLines()
 	blank := 0
 	if a.Tall() {
 		blank = 1
 	}
-	need := p.table.Lines()
 	least := min(attention, max(2, a.H/3)) // attention gets at least a third when it needs it
 	if attention > 0 {
 		least += blank
 	}
-	l.listH = min(need, max(3, a.H-least))
+	l.listH = min(p.table.Lines(), max(3, a.H-least))
 	rest := a.H - l.listH
 	l.attentionH = min(attention, max(0, rest-blank))
-	if !a.Compact() && !l.previewSideBySide && a.Tall() {
-		if left := rest - l.attentionH - 2*blank; left >= 6 {
+	if !a.Compact() && !l.side && a.Tall() {
+		if room := rest - 2*blank - leastPreview; room >= leastPreview { // what needs attention leaves room for the selected instance
+			l.attentionH = min(attention, room)
+		}
+		if left := rest - l.attentionH - 2*blank; left >= leastPreview {
 			l.previewW, l.previewH = a.W, left
 		}
 	}
 	return l
 }
 
-func (p Page) listHeight(s screen.Scene) int {
-	return p.plan(s, len(p.attention(s, s.Area.W))).listH
+// planWide gives the list the whole width, so that all its columns are there.
+func (p Page) planWide(s screen.Scene) layout {
+	a := s.Area
+	l := layout{listW: a.W, below: true}
+	l.previewW = a.W * 11 / 20
+	l.attentionW = a.W - l.previewW - sideGap
+	l.listH = min(p.table.Lines(), a.H-1-leastBelow)
+	l.previewH = a.H - l.listH - 1
+	l.attentionH = min(p.attentionLines(), l.previewH)
+	return l
+}
+
+func (p Page) listHeight(s screen.Scene) int { return p.plan(s).listH }
+
+// Click implements [screen.Clicker].
+func (p Page) Click(x, y int, s screen.Scene) (next screen.Page, hit bool) {
+	p = p.sync(s)
+	if l := p.plan(s); x < l.listW {
+		p.table, hit = p.table.Pick(y, l.listH)
+	}
+	return p, hit
 }
 
 // View implements [screen.Page].
@@ -60,40 +95,62 @@ func (p Page) View(s screen.Scene) string {
 	if s.Instances == nil {
 		return text.Box(p.nothing(s), a.W, a.H, th.Glyphs.Tail)
 	}
-	l := p.plan(s, len(p.attention(s, s.Area.W)))
-	if a.Wide() {
-		l = p.plan(s, len(p.attention(s, l.listW)))
+	if a.Aloud {
+		lines := []string{counted(s.Instances)}
+		if p.filter.Value() == "" {
+			lines = append(lines, p.attention(s, a.W, p.attentionLines())...)
+		}
+		return strings.Join(append(lines, p.table.View(th, a.W, a.H, true)), "\n")
 	}
+	l := p.plan(s)
 	lines := strings.Split(p.table.View(th, l.listW, l.listH, true), "\n")
+	attention := p.attention(s, l.attentionW, l.attentionH)
+	if l.below {
+		lines = append(lines, "")
+		lines = append(lines, beside(p.preview(s, l.previewW, l.previewH), attention, l.previewW, l.previewH, th.Glyphs.Tail)...)
+		return text.Box(lines, a.W, a.H, th.Glyphs.Tail)
+	}
 	gap := func() {
 		if a.Tall() {
 			lines = append(lines, "")
 		}
 	}
-	if l.previewH > 0 {
+	if l.previewH > 0 && !l.side {
 		gap()
 		lines = append(lines, p.preview(s, l.previewW, l.previewH)...)
 	}
 	if l.attentionH > 0 {
 		gap()
-		lines = append(lines, cutList(th, p.attention(s, l.listW), l.attentionH)...)
+		lines = append(lines, attention...)
 	}
-	if !l.previewSideBySide {
-		return text.Box(lines, a.W, a.H, th.Glyphs.Tail)
+	if l.side {
+		lines = beside(lines, p.preview(s, l.previewW, l.previewH), l.listW, a.H, th.Glyphs.Tail)
 	}
-	side := p.preview(s, l.previewW, a.H)
-	out := make([]string, a.H)
-	for y := range out {
-		left, right := "", ""
+	return text.Box(lines, a.W, a.H, th.Glyphs.Tail)
+}
+
+// beside puts two texts next to each other, the left one w wide, h lines in all.
+func beside(left, right []string, w, h int, tail string) []string {
+	out := make([]string, h)
+	at := func(lines []string, y int) string {
 		if y < len(lines) {
-			left = lines[y]
+			return lines[y]
 		}
-		if y < len(side) {
-			right = side[y]
-		}
-		out[y] = text.Left(left, l.listW, th.Glyphs.Tail) + text.Spaces(sideGap) + right
+		return ""
 	}
-	return text.Box(out, a.W, a.H, th.Glyphs.Tail)
+	for y := range out {
+		out[y] = text.Left(at(left, y), w, tail) + text.Spaces(sideGap) + at(right, y)
+	}
+	return out
+}
+
+// counted is how much there is, for the ear.
+func counted(all []app.Instance) string {
+	envs := map[string]bool{}
+	for _, i := range all {
+		envs[i.Environment] = true
+	}
+	return text.Count(len(envs), "environment") + ", " + text.Count(len(all), "instance")
 }
 
 // nothing is what stands here before the instances are known, or when they cannot be.
@@ -115,13 +172,27 @@ func (p Page) nothing(s screen.Scene) []string {
 	return out
 }
 
-// attention lists what is wrong, the worst first, each in one line with what to do in a second.
-func (p Page) attention(s screen.Scene, w int) []string {
+// attentionLines is how many lines everything that is wrong takes.
+func (p Page) attentionLines() int {
+	if len(p.found) == 0 {
+		return 0
+	}
+	n := 1 + len(p.found)
+	for _, f := range p.found {
+		if f.Hint != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// attention lists what is wrong in h lines, the worst first, each in one line with what to do in a second.
+func (p Page) attention(s screen.Scene, w, h int) []string {
 	th, tail := s.Theme, s.Theme.Glyphs.Tail
-	found := overview.Findings(p.all(s), s.Now)
-	if len(found) == 0 {
+	if len(p.found) == 0 || h <= 0 {
 		return nil
 	}
+	found := p.found[:min(h, len(p.found))] // no more can be seen
 	nameW := 0
 	for _, f := range found {
 		nameW = max(nameW, text.Width(text.Clean(f.Environment+"/"+f.Name)))
@@ -131,23 +202,32 @@ func (p Page) attention(s screen.Scene, w int) []string {
 	for _, f := range found {
 		name := text.Left(text.Clean(f.Environment+"/"+f.Name), nameW, tail)
 		room := w - nameW - 6
-		out = append(out, " "+th.Paint(f.Role, theme.Mark(f.Role)+" "+name)+"  "+th.Paint(theme.Text, text.Cut(text.Clean(f.Text), room, tail)))
+		edge := " "
+		if f.Protected && !s.Area.Aloud {
+			edge = th.Band(theme.BandProtected).Render("P")
+		}
+		out = append(out, edge+th.Paint(f.Role, theme.Mark(f.Role)+" "+name)+"  "+th.Paint(theme.Text, text.Cut(text.Clean(f.Text), room, tail)))
 		if f.Hint != "" {
 			out = append(out, text.Spaces(nameW+5)+th.Paint(theme.Muted, text.Cut("next: "+text.Clean(f.Hint), room, tail)))
 		}
 	}
-	return out
+	return cutLines(th, out, p.attentionLines(), h)
 }
 
 // cutList is the first h of lines; the last says how many there are besides.
 func cutList(th theme.Theme, lines []string, h int) []string {
-	if len(lines) <= h {
+	return cutLines(th, lines, len(lines), h)
+}
+
+// cutLines is the first h of n lines, of which those that can be seen are drawn.
+func cutLines(th theme.Theme, lines []string, n, h int) []string {
+	if n <= h {
 		return lines
 	}
 	if h <= 1 {
 		return lines[:h]
 	}
-	more := " " + th.Glyphs.Down + " " + text.Count(len(lines)-h+1, "line") + " more"
+	more := " " + th.Glyphs.Down + " " + text.Count(n-h+1, "line") + " more"
 	return append(append([]string{}, lines[:h-1]...), th.Paint(theme.Muted, more))
 }
 
@@ -161,10 +241,20 @@ func (p Page) preview(s screen.Scene, w, h int) []string {
 	if w >= screen.NormalWidth {
 		columns = 2
 	}
-	lines := []string{component.Rule(s.Theme, k.Key(), w)}
-	blocks := append([]component.Block{overview.Failure(k, s.Now)}, overview.Blocks(k, s.Now)...)
+	lines := []string{previewTitle(s.Theme, k, w)}
+	blocks := append([]component.Block{overview.Failure(k, s.Now)}, overview.Now(k, s.Now)...)
+	blocks = append(blocks, overview.Blocks(k, s.Now)...)
 	for _, l := range component.Blocks(s.Theme, blocks, columns, w-1) {
 		lines = append(lines, " "+l)
 	}
 	return cutList(s.Theme, lines, h)
+}
+
+// previewTitle says whose values follow, and of a protected environment that it is one.
+func previewTitle(th theme.Theme, k overview.Known, w int) string {
+	if !k.Protected {
+		return component.Rule(th, k.Key(), w)
+	}
+	word := th.Band(theme.BandProtected).Render(" " + screen.Protected + " ")
+	return word + component.Rule(th, k.Key(), w-text.Width(word))
 }

@@ -1,303 +1,213 @@
-// Package instance is the page of one instance: all its settings, and the provider's own description of it.
-//
-// The page opens with what the fleet knows already and reads the instance anew at its own pace. When it cannot be read, the
-// reason and the remedy stand above the last good values, which are muted and say how old they are.
+// Package instance is the page of one instance: its tabs.
 package instance
 
 import (
-	"bytes"
-	"encoding/json"
-	"strings"
+	"slices"
 
 	tea "charm.land/bubbletea/v2"
 
-	"dbops/internal/app"
-	"dbops/internal/config"
-	"dbops/internal/tui/component"
 	"dbops/internal/tui/core"
 	"dbops/internal/tui/overview"
-	"dbops/internal/tui/reading"
+	"dbops/internal/tui/page/summary"
 	"dbops/internal/tui/screen"
-	"dbops/internal/tui/text"
-	"dbops/internal/tui/theme"
 	"dbops/internal/tui/work"
 )
 
-type tab uint8
-
-const (
-	tabOverview tab = iota
-	tabRaw
-	tabs
-)
-
-// Page is one instance. It is a [screen.Page].
+// Page holds the tabs, and shows one. It is a value.
 type Page struct {
-	scope   work.Scope
-	reader  reading.Reader
-	known   overview.Known
-	covered bool
+	core core.Core
+	pool *work.Pool
+	at   overview.Known
 
-	tab    tab
-	scroll [tabs]component.Scroll
-	raw    []string // the provider's description, one line each
+	pages  []screen.Page // nil: not looked at yet
+	active int
 }
 
-// New returns the page of an instance, of which this much is known already. Init begins a reading.
+// New returns the page of an instance of which k is known already.
 func New(c core.Core, pool *work.Pool, k overview.Known) Page {
-	scope := pool.Scope()
-	p := Page{scope: scope, reader: reading.New(c, scope, k.Environment, k.Name), known: k}
-	p.raw = indent(k)
+	p := Page{core: c, pool: pool, at: k, pages: make([]screen.Page, 1+len(tabs))}
+	p.pages[0] = summary.New(c, pool, k)
 	return p
 }
 
-// indent is the provider's description as lines, without the two characters of its outer braces' indentation.
-func indent(k overview.Known) []string {
-	if k.Live == nil || len(k.Live.Raw) == 0 {
-		return nil
+// At puts the tab of a name in front, before the page is begun.
+func (p Page) At(name string) Page {
+	if i := slices.IndexFunc(p.names(), func(t screen.Tab) bool { return t.Name == name }); i > 0 {
+		p.active = i
+		p.pages = slices.Clone(p.pages)
+		p.pages[i] = p.open(i)
 	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, k.Live.Raw, "", "  "); err != nil {
-		return []string{string(k.Live.Raw)}
-	}
-	return strings.Split(b.String(), "\n")
+	return p
 }
 
-// ID implements [screen.Page].
-func (p Page) ID() work.ID { return p.scope.ID }
+func (p Page) open(i int) screen.Page { return tabs[i-1].open(p.core, p.pool, p.at.Instance) }
 
-// Close implements [screen.Page].
-func (p Page) Close() { p.scope.Close() }
+// first is the tab that shows what is known at once.
+var first = screen.Tab{Key: "1", Name: "Overview"}
 
-// Captures implements [screen.Page].
-func (p Page) Captures() bool { return false }
-
-// Init implements [screen.Page].
-func (p Page) Init(s screen.Scene) (screen.Page, screen.Out) { return p.read(s) }
-
-func (p Page) read(s screen.Scene) (Page, screen.Out) {
-	var cmd tea.Cmd
-	p.reader, cmd = p.reader.Start(s.Now)
-	return p, screen.Run(cmd)
-}
-
-// Update implements [screen.Page].
-func (p Page) Update(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
-	switch msg := msg.(type) {
-	case screen.Tick:
-		if !p.covered && p.due(s) {
-			return p.read(s)
-		}
-		return p, screen.Out{}
-	case screen.Covered:
-		p.covered = true
-		return p, screen.Out{}
-	case screen.Resumed:
-		p.covered = false
-		if p.due(s) {
-			return p.read(s)
-		}
-		return p, screen.Out{}
-	case screen.Cancel:
-		if p.reader.Loading() {
-			p.reader = p.reader.Cancel()
-			return p, screen.Say(screen.Notice{Text: "reading cancelled"})
-		}
-		return p, screen.Out{}
-	default:
-		return p.answer(msg, s)
-	}
-}
-
-func (p Page) due(s screen.Scene) bool {
-	return !p.reader.Loading() && s.Now.Sub(p.reader.Began()) >= s.Refresh
-}
-
-func (p Page) answer(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
-	r, cmd, res, ok := p.reader.Update(msg)
-	if !ok {
-		return p, screen.Out{}
-	}
-	p.reader = r
-	for _, st := range res.Statuses {
-		p.known = p.known.With(st)
-	}
-	if len(res.Statuses) > 0 {
-		p.raw = indent(p.known)
-	}
-	if res.Silent != nil {
-		p.known = p.known.Unheard(r.Began(), s.Now, res.Silent)
-	}
-	out := screen.Run(cmd)
-	if res.Err != nil {
-		out = out.And(screen.Notice{Text: p.known.Key() + " was not read", Err: res.Err})
-	}
-	return p, out
-}
-
-// lines are those of the tab, in a width of w.
-func (p Page) lines(s screen.Scene) []string {
-	if p.tab == tabRaw {
-		if p.raw == nil {
-			return []string{"", "  " + s.Theme.Paint(theme.Muted, "the provider has not described it yet")}
-		}
-		out := make([]string, len(p.raw))
-		for i, l := range p.raw {
-			out[i] = " " + paintJSON(s.Theme, l)
-		}
-		return out
-	}
-	columns := 1
-	switch {
-	case s.Area.Wide():
-		columns = 3
-	case !s.Area.Compact():
-		columns = 2
-	}
-	var out []string
-	if b := overview.Failure(p.known, s.Now); len(b.Facts) > 0 {
-		out = append(component.Blocks(s.Theme, []component.Block{b}, 1, s.Area.W-2), "")
-	}
-	out = append(out, component.Blocks(s.Theme, overview.Blocks(p.known, s.Now), columns, s.Area.W-2)...)
-	for i := range out {
-		out[i] = " " + out[i]
-	}
-	if s.Area.Tall() {
-		out = append([]string{""}, out...)
+func (p Page) names() []screen.Tab {
+	out := []screen.Tab{first}
+	for _, t := range tabs {
+		out = append(out, t.Tab)
 	}
 	return out
 }
 
-// paintJSON mutes the name of a field, so that values stand out.
-func paintJSON(th theme.Theme, line string) string {
-	line = text.Clean(line)
-	trimmed := strings.TrimLeft(line, " ")
-	if end := strings.Index(trimmed, `": `); strings.HasPrefix(trimmed, `"`) && end > 0 {
-		lead := line[:len(line)-len(trimmed)]
-		return lead + th.Paint(theme.Muted, trimmed[:end+2]) + th.Paint(theme.Text, trimmed[end+2:])
-	}
-	return th.Paint(theme.Text, line)
+func (p Page) top() screen.Page { return p.pages[p.active] }
+
+// with replaces the page of a tab.
+func (p Page) with(i int, next screen.Page) Page {
+	p.pages = slices.Clone(p.pages)
+	p.pages[i] = next
+	return p
 }
 
-// View implements [screen.Page].
-func (p Page) View(s screen.Scene) string {
-	return p.scroll[p.tab].View(s.Theme, p.lines(s), s.Area.W, s.Area.H)
+// ID implements [screen.Page]: the scope of the first tab is the page's own.
+func (p Page) ID() work.ID { return p.pages[0].ID() }
+
+// Holds implements [screen.Holder].
+func (p Page) Holds(id work.ID) bool { return p.index(id) >= 0 }
+
+func (p Page) index(id work.ID) int {
+	return slices.IndexFunc(p.pages, func(t screen.Page) bool { return t != nil && t.ID() == id })
 }
 
-// Header implements [screen.Page].
-func (p Page) Header(s screen.Scene) screen.Header {
-	h := screen.Header{
-		Environment: p.known.Environment,
-		Title:       []string{p.known.Name},
-		Facts:       p.known.Engine(),
-		Mode:        screen.Mode{Word: "READ-ONLY"},
-		Tabs:        []string{"Overview", "Provider's JSON"},
-		Active:      int(p.tab),
-		Cursor:      -1,
-		Fresh:       screen.Fresh{At: p.known.At, Loading: p.reader.Loading()},
-	}
-	if p.known.Live != nil && p.known.Live.Region != "" {
-		h.Facts += " " + p.known.Live.Region
-	}
-	if px := s.Proxies[p.known.Environment]; px.Open() && px.Access != config.Read {
-		h.Mode = screen.ModeOf(px.Access)
-		h.Mode.Word += " PROXY OPEN"
-	}
-	if p.known.Err != nil {
-		h.Fresh.Err = strings.TrimLeft(p.known.StateCell().Text, "x ")
-	}
-	return h
+// Init implements [screen.Page].
+func (p Page) Init(s screen.Scene) (screen.Page, screen.Out) {
+	next, out := p.top().Init(s)
+	return p.with(p.active, next), out
 }
 
-// CLI implements [screen.Page].
-func (p Page) CLI(screen.Scene) []string {
-	if p.tab == tabRaw {
-		return screen.CLIInstanceJSON(p.known.Environment, p.known.Name)
+// Update implements [screen.Page].
+func (p Page) Update(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
+	i := p.active
+	if m, ok := msg.(work.Addressed); ok {
+		if i = p.index(m.Addressee()); i < 0 {
+			return p, screen.Out{}
+		}
 	}
-	return screen.CLIInstance(p.known.Environment, p.known.Name)
+	next, out := p.pages[i].Update(msg, s)
+	return p.with(i, next), out
 }
 
-// The ids of the page's actions.
+// turn puts another tab in front.
+func (p Page) turn(to int, s screen.Scene) (Page, screen.Out) {
+	if to == p.active {
+		return p, screen.Out{}
+	}
+	covered, out := p.top().Update(screen.Covered{}, s)
+	p = p.with(p.active, covered)
+	p.active = to
+	var next screen.Page
+	var began screen.Out
+	if p.pages[to] == nil {
+		next, began = p.open(to).Init(s)
+	} else {
+		next, began = p.pages[to].Update(screen.Resumed{}, s)
+	}
+	return p.with(to, next), screen.Out{Say: append(slices.Clone(out.Say), began.Say...), Cmd: tea.Batch(out.Cmd, began.Cmd)}
+}
+
 const (
-	actTab      = "instance.tab"
-	actOverview = "instance.overview"
-	actRaw      = "instance.raw"
-	actProxy    = "proxy.show"
-	actRefresh  = "instance.refresh"
-	actCopy     = "instance.copy"
-	actLeft     = "lines.left"
-	actRight    = "lines.right"
+	actNext = "tab.next"
+	actPrev = "tab.previous"
+	actTab  = "tab." // and its key
 )
 
-// Actions implements [screen.Page].
+// Actions implements [screen.Page]. The keys of the tabs are not a tab's own to use.
 func (p Page) Actions(s screen.Scene) []screen.Action {
-	env, name := p.known.Environment, p.known.Name
-	loading, notRaw, nothing := "", "", ""
-	if p.reader.Loading() {
-		loading = "it is being read since " + text.Age(s.Now.Sub(p.reader.Began()))
+	taken := []string{"tab", "shift+tab", "[", "]"}
+	for _, t := range p.names() {
+		taken = append(taken, t.Key)
 	}
-	what := "the address"
-	if p.tab == tabRaw {
-		what = "the JSON"
-	} else {
-		notRaw = "only the JSON is wider than the screen"
+	out := slices.Clone(p.top().Actions(s))
+	for i, a := range out {
+		out[i].Key = screen.Without(a.Key, taken)
 	}
-	if p.tab == tabRaw && p.raw == nil {
-		nothing = "there is nothing to copy yet"
+	for i, t := range p.names() {
+		a := screen.Action{ID: actTab + t.Key, Title: t.Name, Group: screen.GroupMove, Key: screen.Keys(t.Key)}
+		if p.pages[i] != nil {
+			a.CLI = p.pages[i].CLI(s)
+		}
+		out = append(out, a)
 	}
-	out := []screen.Action{
-		{ID: actTab, Title: "overview, or the provider's JSON", Short: "JSON", Key: screen.ShownAs(screen.Keys("o", "tab", "shift+tab", "]", "["), "o tab")},
-		{
-			ID: actProxy, Title: "proxy of " + env, Short: "proxy", Key: screen.Keys("p"),
-			CLI: screen.CLIProxy(app.ProxyOptions{Environment: env}),
-		},
-		{ID: actCopy, Title: "copy " + what, Short: "copy " + strings.TrimPrefix(what, "the "), Key: screen.Keys("y"), Off: nothing},
-		{ID: actRefresh, Title: "read it now", Short: "refresh", Key: screen.Keys("r"), Off: loading, CLI: screen.CLIInstance(env, name)},
-		{ID: actOverview, Title: "overview", Key: screen.Keys("1"), Group: screen.GroupMove, CLI: screen.CLIInstance(env, name)},
-		{ID: actRaw, Title: "provider's JSON", Key: screen.Keys("2"), Group: screen.GroupMove, CLI: screen.CLIInstanceJSON(env, name)},
-		{ID: actLeft, Title: "left", Group: screen.GroupMove, Key: screen.Keys("left", "h"), Off: notRaw},
-		{ID: actRight, Title: "right", Group: screen.GroupMove, Key: screen.Keys("right", "l"), Off: notRaw},
-	}
-	if p.tab == tabRaw {
-		out[0].Short = "overview"
-	}
-	return append(out, screen.Moves()...)
+	return append(
+		out,
+		screen.Action{ID: actNext, Title: "next tab", Short: "next tab", Group: screen.GroupMove, Key: screen.ShownAs(screen.Keys("tab", "]"), "tab ]")},
+		screen.Action{ID: actPrev, Title: "previous tab", Group: screen.GroupMove, Key: screen.ShownAs(screen.Keys("shift+tab", "["), "shift+tab [")},
+	)
 }
 
 // Do implements [screen.Page].
 func (p Page) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
-	if step, ok := screen.Step(id, s.Area.H); ok {
-		p.scroll[p.tab] = p.scroll[p.tab].By(step, len(p.lines(s)), s.Area.H)
-		return p, screen.Out{}
-	}
 	switch id {
-	case actTab:
-		p.tab = (p.tab + 1) % tabs
-	case actOverview:
-		p.tab = tabOverview
-	case actRaw:
-		p.tab = tabRaw
-	case actLeft:
-		p.scroll[p.tab] = p.scroll[p.tab].Aside(-8)
-	case actRight:
-		p.scroll[p.tab] = p.scroll[p.tab].Aside(8)
-	case actProxy:
-		return p, screen.Say(screen.OpenProxy{Environment: p.known.Environment})
-	case actRefresh:
-		return p.read(s)
-	case actCopy:
-		return p, screen.Say(p.copied())
+	case actNext:
+		return p.turn((p.active+1)%len(p.pages), s)
+	case actPrev:
+		return p.turn((p.active+len(p.pages)-1)%len(p.pages), s)
+	}
+	for i, t := range p.names() {
+		if id == actTab+t.Key {
+			return p.turn(i, s)
+		}
+	}
+	next, out := p.top().Do(id, s)
+	return p.with(p.active, next), out
+}
+
+// HasTab tells whether there is a tab of a name.
+func HasTab(name string) bool {
+	return name == first.Name || slices.ContainsFunc(tabs, func(t tab) bool { return t.Name == name })
+}
+
+// Turn puts the tab of a name in front.
+func (p Page) Turn(name string, s screen.Scene) (screen.Page, screen.Out) {
+	if i := slices.IndexFunc(p.names(), func(t screen.Tab) bool { return t.Name == name }); i >= 0 {
+		return p.turn(i, s)
 	}
 	return p, screen.Out{}
 }
 
-func (p Page) copied() screen.Copy {
-	switch {
-	case p.tab == tabRaw:
-		return screen.Copy{What: "JSON of " + p.known.Key(), Text: strings.Join(p.raw, "\n")}
-	case p.known.Endpoint() != "":
-		return screen.Copy{What: "address of " + p.known.Key(), Text: p.known.Endpoint()}
-	default:
-		return screen.Copy{What: "coordinates of " + p.known.Key(), Text: p.known.Coordinates}
+// Click implements [screen.Clicker].
+func (p Page) Click(x, y int, s screen.Scene) (screen.Page, bool) {
+	c, ok := p.top().(screen.Clicker)
+	if !ok {
+		return p, false
+	}
+	next, hit := c.Click(x, y, s)
+	return p.with(p.active, next), hit
+}
+
+// Point implements [screen.Pointer].
+func (p Page) Point(x, y int, s screen.Scene) screen.Page {
+	if c, ok := p.top().(screen.Pointer); ok {
+		return p.with(p.active, c.Point(x, y, s))
+	}
+	return p
+}
+
+// Captures implements [screen.Page].
+func (p Page) Captures() bool { return p.top().Captures() }
+
+// View implements [screen.Page].
+func (p Page) View(s screen.Scene) string { return p.top().View(s) }
+
+// Header implements [screen.Page].
+func (p Page) Header(s screen.Scene) screen.Header {
+	h := p.top().Header(s)
+	h.Environment, h.Title = p.at.Environment, []string{p.at.Name}
+	h.Tabs, h.Active = p.names(), p.active
+	return h
+}
+
+// CLI implements [screen.Page].
+func (p Page) CLI(s screen.Scene) []string { return p.top().CLI(s) }
+
+// Close implements [screen.Page].
+func (p Page) Close() {
+	for _, t := range p.pages {
+		if t != nil {
+			t.Close()
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"dbops/internal/app"
 	"dbops/internal/config"
 	"dbops/internal/proxy"
 	"dbops/internal/tui/dialog"
@@ -29,7 +30,7 @@ const (
 func (p Page) Actions(s screen.Scene) []screen.Action {
 	st := p.state(s)
 	line := p.CLI(s)
-	start, stop, access := "", "", ""
+	start, stop, access := s.NoProxy(), "", s.NoProxy()
 	switch st.Phase {
 	case sessions.Starting:
 		start, access = "it is starting", "it is starting"
@@ -54,7 +55,7 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 	kill := ""
 	switch {
 	case p.pane != paneConnections:
-		kill = "go to the connections first (2)"
+		kill = "go to the connections first (l)"
 	case !connected:
 		kill = "no connection is selected"
 	}
@@ -66,11 +67,11 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 		{ID: actStart, Title: "start the proxy with access " + string(p.access), Short: "start", Key: screen.Keys("t"), Write: true, CLI: line, Off: start},
 		{ID: actStop, Title: stopTitle, Short: "stop", Key: screen.Keys("t"), Write: true, Off: stop},
 		{ID: actCopy, Title: "copy the selected URI with its password", Short: "copy URI", Key: screen.Keys("y"), CLI: copyCLI, Off: copyOff},
-		{ID: actPane, Title: "next list", Short: "lists", Key: screen.ShownAs(screen.Keys("tab", "]"), "tab ]"), Group: screen.GroupMove},
+		{ID: actPane, Title: "next list", Short: "lists", Key: screen.ShownAs(screen.Keys("l", "tab", "]"), "l tab"), Group: screen.GroupMove},
 		{ID: actKill, Title: "cut the selected connection", Short: "cut", Key: screen.Keys("x"), Write: true, Off: kill},
 		{ID: actAccess, Title: "choose the access: read, write, admin", Short: "access", Key: screen.Keys("c"), Off: access},
 		{ID: actSort, Title: "sort connections by " + p.order.next().String(), Short: "sort", Key: screen.Keys("s"), Off: sortOff},
-		{ID: actBack, Title: "list before", Key: screen.ShownAs(screen.Keys("shift+tab", "["), "shift+tab ["), Group: screen.GroupMove},
+		{ID: actBack, Title: "list before", Key: screen.ShownAs(screen.Keys("L", "shift+tab", "["), "L shift+tab"), Group: screen.GroupMove},
 	}
 	for i, name := range []string{"databases", "connections", "events"} {
 		out = append(out, screen.Action{ID: actPaneNth + name, Title: name, Key: screen.Keys(strconv.Itoa(i + 1)), Group: screen.GroupMove})
@@ -136,21 +137,25 @@ func (p Page) move(step int, st sessions.State) Page {
 	return p
 }
 
-// start asks first when a protected environment would be opened for changes.
+// start asks first when a protected environment would be opened for changes: why, and whether.
 func (p Page) start(s screen.Scene) screen.Out {
 	o := p.options(p.state(s))
-	msg := screen.StartProxy{Options: o}
 	if o.Access == config.Read || !s.Protected(p.env) {
-		return screen.Say(msg)
+		return screen.Say(screen.StartProxy{Options: o})
 	}
-	return screen.Say(screen.Show{Dialog: dialog.Confirm{
-		Title: fmt.Sprintf("Open %s for %s", p.env, o.Access), Environment: p.env, Protected: true, Alarm: true,
-		Body: []string{
-			fmt.Sprintf("%s is protected. Every client of this proxy will be able to change its data: access %s.", p.env, o.Access),
-			"Close the proxy as soon as the work is done.",
-		},
-		CLI: screen.CLIProxy(o), Yes: "open it", No: "leave it closed", Then: msg,
-	}})
+	title := fmt.Sprintf("Open %s for %s", p.env, o.Access)
+	body := fmt.Sprintf("%s is protected. Why is it opened for %s? The audit log keeps the reason.", p.env, o.Access)
+	return screen.Say(screen.Show{Dialog: dialog.NewAsk(title, p.env, true, body, func(reason string) screen.Dialog {
+		o.Reason = reason
+		return dialog.Confirm{
+			Title: title, Environment: p.env, Protected: true, Alarm: true,
+			Body: []string{
+				fmt.Sprintf("%s is protected. Every client of this proxy will be able to change its data: access %s.", p.env, o.Access),
+				fmt.Sprintf("It ends by itself after %d minutes. Close it as soon as the work is done.", int(app.GuardedFor.Minutes())),
+			},
+			CLI: screen.CLIProxy(o), Yes: "open it", No: "leave it closed", Then: screen.StartProxy{Options: o},
+		}
+	})})
 }
 
 // stop asks first when somebody would be cut off.

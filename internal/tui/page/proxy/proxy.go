@@ -6,6 +6,7 @@ package proxy
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -144,14 +145,14 @@ func (p Page) Header(s screen.Scene) screen.Header {
 		Title:       []string{"proxy"},
 		Facts:       phaseWord(st),
 		Mode:        screen.ModeOf(p.effective(st)),
-		Tabs:        []string{"Databases", "Connections", "Events"},
+		Tabs:        []screen.Tab{{Key: "1", Name: "Databases"}, {Key: "2", Name: "Connections"}, {Key: "3", Name: "Events"}},
 		Active:      int(p.pane),
 		Cursor:      -1,
 	}
 	if st.Open() {
 		h.Fresh.At = st.Sampled
 		h.Facts = st.Addr
-		h.Tabs[paneConnections] += fmt.Sprintf(" %d", st.Live())
+		h.Tabs[paneConnections].Badge = strconv.Itoa(st.Live())
 	}
 	return h
 }

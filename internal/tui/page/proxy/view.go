@@ -69,6 +69,17 @@ func (p Page) View(s screen.Scene) string {
 	p = p.sync(s)
 	th, a, l := s.Theme, s.Area, p.plan(s)
 	lines := append(p.summary(s), "")
+	if a.Aloud { // one list at a time
+		switch p.pane {
+		case paneConnections:
+			lines = append(lines, component.Rule(th, "connections", a.W), p.connections.View(th, a.W, a.H, true))
+		case paneEvents:
+			lines = append(lines, p.events(s, a.W, a.H)...)
+		default:
+			lines = append(lines, component.Rule(th, "databases", a.W), p.databases.View(th, a.W, a.H, true))
+		}
+		return strings.Join(lines, "\n")
+	}
 	add := func(view string, h int) {
 		if h > 0 {
 			lines = append(lines, strings.Split(view, "\n")...)
@@ -89,6 +100,56 @@ func (p Page) View(s screen.Scene) string {
 		lines = append(lines, p.events(s, a.W, l.events)...)
 	}
 	return text.Box(lines, a.W, a.H, th.Glyphs.Tail)
+}
+
+// at is the part at a cell, and the row within it.
+func (p Page) at(x, y int, s screen.Scene) (part pane, row int, ok bool) {
+	l := p.plan(s)
+	y -= len(p.summary(s)) + 1
+	if l.rightW > 0 && x > l.leftW {
+		return paneEvents, y, y >= 0
+	}
+	for _, part := range []struct {
+		pane
+		h, gap int
+	}{{paneDatabases, l.databases, 1}, {paneConnections, l.connections, l.gap}, {paneEvents, l.events, 0}} {
+		if part.h == 0 {
+			continue
+		}
+		if y < part.h {
+			return part.pane, y, y >= 0
+		}
+		y -= part.h + part.gap
+	}
+	return 0, 0, false
+}
+
+// Point implements [screen.Pointer].
+func (p Page) Point(x, y int, s screen.Scene) screen.Page {
+	p = p.sync(s)
+	if part, _, ok := p.at(x, y, s); ok {
+		p.pane = part
+	}
+	return p
+}
+
+// Click implements [screen.Clicker].
+func (p Page) Click(x, y int, s screen.Scene) (next screen.Page, hit bool) {
+	p = p.sync(s)
+	part, row, ok := p.at(x, y, s)
+	if !ok {
+		return p, false
+	}
+	h := p.plan(s).of(part)
+	p.pane = part
+	switch part {
+	case paneDatabases:
+		p.databases, hit = p.databases.Pick(row, h)
+	case paneConnections:
+		p.connections, hit = p.connections.Pick(row, h)
+	case paneEvents, panes:
+	}
+	return p, hit
 }
 
 // beside puts the events at the right of the lists, below the summary.

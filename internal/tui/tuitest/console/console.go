@@ -54,6 +54,17 @@ type Term struct {
 	changed   time.Time
 }
 
+// Emulator is a terminal's screen. Margins that a frame sets for the size from before are passed over, as a terminal does; the emulator by itself
+// takes them, and panics.
+func Emulator(cols, rows int) *vt.Emulator {
+	emu := vt.NewEmulator(cols, rows)
+	emu.RegisterCsiHandler('r', func(params ansi.Params) bool {
+		bottom, _, _ := params.Param(1, emu.Height())
+		return bottom > emu.Height()
+	})
+	return emu
+}
+
 // Start runs a program. It is killed when ctx ends.
 func Start(ctx context.Context, o Options, name string, args ...string) (*Term, error) {
 	if o.Cols == 0 || o.Rows == 0 {
@@ -62,7 +73,7 @@ func Start(ctx context.Context, o Options, name string, args ...string) (*Term, 
 	if o.Env == nil {
 		o.Env = Env()
 	}
-	t := &Term{done: make(chan struct{}), changed: time.Now(), emu: vt.NewEmulator(o.Cols, o.Rows)}
+	t := &Term{done: make(chan struct{}), changed: time.Now(), emu: Emulator(o.Cols, o.Rows)}
 	t.cmd = exec.CommandContext(ctx, name, args...)
 	t.cmd.Env, t.cmd.Dir = o.Env, o.Dir
 	fg, bg := color.Color(color.White), color.Color(color.Black)
@@ -135,6 +146,12 @@ func (t *Term) Resize(cols, rows int) error {
 	t.mu.Unlock()
 	return pty.Setsize(t.tty, &pty.Winsize{Rows: uint16(rows), Cols: uint16(cols)})
 }
+
+// Hangup takes the terminal away, as closing its window does.
+func (t *Term) Hangup() error { return t.tty.Close() }
+
+// Write sends bytes as they are.
+func (t *Term) Write(p []byte) (int, error) { return t.tty.Write(p) }
 
 // Signal sends the program a signal.
 func (t *Term) Signal(s os.Signal) error { return t.cmd.Process.Signal(s) }

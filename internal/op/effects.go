@@ -1,0 +1,33 @@
+package op
+
+import "dbops/internal/state"
+
+// Effects are what a decision leads to, by the run's plan and journal.
+func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
+	begun := map[string]bool{}
+	for _, s := range steps {
+		if s.Phase == state.Do {
+			begun[s.Name] = true
+		}
+	}
+	switch verb {
+	case state.Abandon:
+		return []string{"nothing more is done, and nothing is changed back"}
+	case state.UndoRun:
+		for i := len(p.Steps) - 1; i >= 0; i-- {
+			if s := p.Steps[i]; begun[s.Name] && s.Undo != "" {
+				lines = append(lines, s.Undo)
+			}
+		}
+	default:
+		for _, s := range p.Steps {
+			if !begun[s.Name] && !s.Gate {
+				lines = append(lines, s.Title)
+			}
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing is changed"}
+	}
+	return lines
+}

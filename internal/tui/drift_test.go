@@ -1,0 +1,61 @@
+package tui
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"dbops/internal/drift"
+)
+
+func TestDriftIsComparedOnDemandAndSetBackThroughAPlan(t *testing.T) {
+	play(t, 200, 60, Options{RefreshEvery: 10 * time.Second}, mend, func(s *stage) {
+		s.tab("prod", "orders-main", "Drift")
+		s.Want("x 2 drifted, 1 pending, 1 unknown, 2 in sync", "the declaration changed from 14 to 30", "next         dbops drift -e prod orders-main --fix")
+		s.WantNot("maintenance.window")
+		s.Pass(3 * time.Minute)
+		s.Want(" 3m ")
+		s.WantNot("stale", "ago  live")
+		s.Press("v")
+		s.Want("maintenance.window", "undeclared", "in sync")
+		s.Press("Y")
+		if want := "dbops drift -e prod orders-main --all"; s.Clipboard != want {
+			t.Errorf("copied %q", s.Clipboard)
+		}
+		s.Press("G", "enter")
+		s.Want("set back this: maintenance.window has not drifted")
+		s.Press("g", "f")
+		s.Want("› plan")
+		s.Press("esc")
+		s.Want(" 0s ") // it may be another by now
+		s.Press("j", "enter", "right")
+		s.Want("Set deletion_protection back to true", "[yes]", "Ask who did it")
+		s.Press("enter", "y")
+		if want := "dbops drift -e prod orders-main --fix --overwrite deletion_protection"; s.Clipboard != want {
+			t.Errorf("copied %q", s.Clipboard)
+		}
+		s.Press("esc", "g", "enter", "enter", "y")
+		if want := "dbops drift -e prod orders-main --fix --setting backups.retention_days"; s.Clipboard != want {
+			t.Errorf("copied %q", s.Clipboard)
+		}
+		got := s.core.Planned()
+		want := []drift.FixRequest{{}, {Overwrite: []string{"deletion_protection"}}, {Settings: []string{"backups.retention_days"}}}
+		for i, w := range want {
+			if len(got) != len(want) || got[i].Kind != drift.FixKind || !reflect.DeepEqual(got[i].Request, w) {
+				t.Fatalf("planned %+v", got)
+			}
+		}
+	})
+}
+
+func TestNoDriftIsSaidSo(t *testing.T) {
+	play(t, 80, 24, Options{}, mend, func(s *stage) {
+		s.tab("staging", "orders-main", "Drift")
+		s.Want("0 drifted, 0 pending, 0 unknown, 2 in sync", "everything that is declared is so")
+		s.Press("f")
+		s.Want("set back: nothing has drifted")
+		s.Press("esc", "esc")
+		s.tab("dev", "local", "Drift")
+		s.Want("dbops.yaml declares no settings of local")
+	})
+}
