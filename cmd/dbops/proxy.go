@@ -32,6 +32,7 @@ type proxyOptions struct {
 	daemon       bool
 	background   bool
 	maxConns     int
+	nameless     bool
 	drainTimeout time.Duration
 	database     string
 	command      []string // after --
@@ -93,6 +94,7 @@ with a command, the command's own.`,
 	f.StringVar(&o.passwordFile, "password-file", "", "file with the password that clients must send; only its owner may read it")
 	f.StringVar(&o.metrics, "metrics", "", "address of this machine for /metrics, /startup, /readiness and /liveness (default: only on the proxy's own socket)")
 	idleFlag(cmd, &o.idleExit, 0, "end after so long without a client (0: never)")
+	f.BoolVar(&o.nameless, "nameless", false, "leave sessions whose client gives no application_name without one (default: dbops:USER@HOST)")
 	f.IntVar(&o.maxConns, "max-connections", 500, "clients that may be logged in at once; more are told 53300")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long transactions and statements may go on after Ctrl-C or SIGTERM")
 	f.StringVar(&o.database, "database", "", "the database that the command is led to (default: the only one of the environment, else none)")
@@ -168,7 +170,7 @@ func (o *proxyOptions) read() (app.ProxyOptions, error) {
 	return app.ProxyOptions{
 		Environment: o.env, Listen: o.listen, Socket: o.socket, RequireTLS: o.tls == "require", Access: access, PasswordFile: o.passwordFile,
 		Reason: o.reason, For: o.limit, Metrics: o.metrics, IdleExit: o.idleExit,
-		MaxConns: o.maxConns, DrainTimeout: o.drainTimeout,
+		Nameless: o.nameless, MaxConns: o.maxConns, DrainTimeout: o.drainTimeout,
 	}, nil
 }
 

@@ -47,6 +47,9 @@ func (o *proxyOptions) args() ([]string, error) {
 	if o.maxConns != 0 {
 		args = append(args, "--max-connections", strconv.Itoa(o.maxConns), "--drain-timeout", o.drainTimeout.String())
 	}
+	if o.nameless {
+		args = append(args, "--nameless")
+	}
 	if o.limit != 0 {
 		args = append(args, "--for", o.limit.String())
 	}

@@ -25,7 +25,7 @@ import (
 	"dbops/internal/secret"
 )
 
-// ProxyUser is the user name in the URIs of a proxy. Clients may send any: the password is what counts.
+// ProxyUser is the user name in the URIs of a proxy. Its clients may also come under that of the system, and of the login role.
 const ProxyUser = "dbops"
 
 // Proxy is one open proxy.
@@ -111,8 +111,12 @@ func (a *App) OpenProxy(ctx context.Context, o ProxyOptions) (_ *Proxy, err erro
 		return nil, fault.New(fault.Internal, what, err)
 	}
 	p.caPEM, p.where.tls = caPEM, o.RequireTLS
+	application := proxy.DefaultApplication()
+	if o.Nameless {
+		application = ""
+	}
 	p.server, err = proxy.New(proxy.Config{
-		Environment: o.Environment, Access: string(access), Upstreams: ups, Password: p.where.password, TLS: tlsConfig, RequireTLS: o.RequireTLS,
+		Environment: o.Environment, Access: string(access), Upstreams: ups, Password: p.where.password, Users: proxyUsers(), Application: application, TLS: tlsConfig, RequireTLS: o.RequireTLS,
 		Log: p.log, Refresh: p.refresh, Observe: p.observe, MaxConns: o.MaxConns, DrainTimeout: o.DrainTimeout,
 	})
 	if err != nil {

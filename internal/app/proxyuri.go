@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/url"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +19,15 @@ type DatabaseURI struct {
 	URI string `json:"uri"`
 	// SocketURI is by the socket, if there is one.
 	SocketURI string `json:"socket_uri,omitempty"`
+}
+
+// proxyUsers are the names that a client may come under: what clients send that were told none is the name of who runs them.
+func proxyUsers() []string {
+	users := []string{ProxyUser}
+	if u, err := user.Current(); err == nil {
+		users = append(users, u.Username)
+	}
+	return users
 }
 
 // where is what a client has to know of a proxy.

@@ -51,6 +51,8 @@ type ProxyOptions struct {
 	Unlisted bool
 	// IdleExit ends it after it had no client for that long. 0: never.
 	IdleExit time.Duration
+	// Nameless leaves sessions whose client gives no application_name without one; else they are called dbops:USER@HOST.
+	Nameless bool
 	// MaxConns is how many clients may be logged in at once; 0: 500.
 	MaxConns int
 	// DrainTimeout is how long transactions and statements may go on when it is closed; 0: 10 s.

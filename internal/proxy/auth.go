@@ -23,7 +23,7 @@ func (h *hello) negotiation() []byte {
 	return encode(nil, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: h.protocol(), UnrecognizedOptions: h.options})
 }
 
-// authenticate asks for the password and checks it, whatever the user name. An error is a *refusal if the client can be told.
+// authenticate asks for the password and checks it. An error is a *refusal if the client can be told.
 func (c *client) authenticate(h *hello, want secret.Value, environment string) error {
 	if _, err := c.Write(encode(h.negotiation(), &pgproto3.AuthenticationCleartextPassword{})); err != nil {
 		return err
@@ -37,7 +37,7 @@ func (c *client) authenticate(h *hello, want secret.Value, environment string) e
 	case err != nil:
 		return err
 	case !want.Equal(got):
-		return refuse("28P01", "the password for the dbops proxy of environment %s is wrong", environment).
+		return refuse("28P01", "password authentication failed for user %q: it is not the password of the proxy of environment %s", h.get("user"), environment).
 			hint("each run of the proxy has a password of its own: take the connection string that it printed")
 	}
 	return nil

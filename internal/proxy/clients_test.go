@@ -289,6 +289,10 @@ func TestApplicationNameIsTheClientsElseTheProxys(t *testing.T) {
 	if got := query[string](t, c, "show application_name"); !strings.HasPrefix(got, "dbops:") || !strings.Contains(got, "@") {
 		t.Errorf("a client without a name is called %q", got)
 	}
+	alone := serve(t, Config{Application: nameless, Upstreams: []Upstream{s.upstream("orders", pg.Params{})}})
+	if got := query[string](t, alone.connect(t, "orders"), "show application_name"); got != "" {
+		t.Errorf("where clients are left without a name, one is called %q", got)
+	}
 	cfg := p.config(t, "orders", "disable")
 	cfg.RuntimeParams["application_name"] = "metabase"
 	c = p.connectWith(t, cfg)

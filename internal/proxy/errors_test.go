@@ -184,6 +184,43 @@ func TestUnknownDatabasesAreAnsweredWithTheKnownOnes(t *testing.T) {
 	}
 }
 
+func TestWhoAsksForAnotherRoleIsNotLetInAsSomebodyElse(t *testing.T) {
+	s := postgres(t, 15)
+	away := s.upstream("stock", pg.Params{})
+	config := away.Config
+	away.Config = func(ctx context.Context) (*pgconn.Config, error) {
+		cfg, err := config(ctx)
+		if err == nil {
+			cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+				t.Error("a server was dialled for somebody else")
+				return nil, syscall.ECONNREFUSED
+			}
+		}
+		return cfg, err
+	}
+	p := serve(t, Config{Users: []string{"dbops", "ann"}, Upstreams: []Upstream{s.upstream("orders", pg.Params{}), away}})
+	cfg := p.config(t, "orders", "disable")
+	for _, known := range []string{"dbops", "ann", "app"} { // the last is the login's
+		cfg.User = known
+		if got := query[string](t, p.connectWith(t, cfg), "select session_user"); got != "app" {
+			t.Errorf("%s is %s", known, got)
+		}
+	}
+	for _, database := range []string{"orders", "stock"} {
+		for _, other := range []string{"postgres", "super", "Ann", "ann ", "application"} {
+			cfg.Database, cfg.User = database, other
+			pe := p.refusedWith(t, cfg)
+			if pe.Code != "28P01" || pe.Message != fmt.Sprintf("dbops: password authentication failed for user %q: the proxy's password is good for its own login only, \"app\"", other) ||
+				!strings.Contains(pe.Hint, "user=dbops") {
+				t.Errorf("%s: %+v", other, pe)
+			}
+		}
+	}
+	if err := p.Check(t.Context(), "orders"); err != nil {
+		t.Errorf("Check asks for no role: %v", err)
+	}
+}
+
 func TestPsqlShowsMessageAndHint(t *testing.T) {
 	p := serve(t, Config{Upstreams: []Upstream{unreachable(t, "order")}})
 	for _, mode := range []string{"disable", "require"} {

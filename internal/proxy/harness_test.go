@@ -299,6 +299,9 @@ type testProxy struct {
 }
 
 // serve runs a proxy until the test ends, and then looks that it came to rest.
+// nameless leaves sessions without an application_name, where serve else gives them one.
+const nameless = "-"
+
 func serve(tb testing.TB, cfg Config, tune ...func(*Server)) *testProxy {
 	tb.Helper()
 	ln, err := Listen(tb.Context(), "127.0.0.1:0")
@@ -317,6 +320,12 @@ func serveOn(tb testing.TB, cfg Config, ln net.Listener, tune ...func(*Server)) 
 	}
 	if cfg.Password.IsZero() {
 		cfg.Password = secret.New(proxyPassword)
+	}
+	switch cfg.Application {
+	case "":
+		cfg.Application = DefaultApplication()
+	case nameless:
+		cfg.Application = ""
 	}
 	switch cfg.TLS {
 	case nil:

@@ -34,12 +34,15 @@ func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstre
 	defer cancel()
 	t := tries{s: s, up: up, begun: time.Now()}
 	for {
-		l := attempt{ctx: ctx, pool: &s.pool, keys: &s.scramKeys, tickets: &s.tickets, patience: t.patience()}
+		l := attempt{ctx: ctx, users: s.cfg.Users, pool: &s.pool, keys: &s.scramKeys, tickets: &s.tickets, patience: t.patience()}
 		l.stage.Store("asking for its address and credentials")
-		u, err := l.run(up, sent, s.application)
+		u, err := l.run(up, sent, s.cfg.Application)
 		if err == nil {
 			s.reachedNow(up.Instance)
 			return u, nil
+		}
+		if r, ok := errors.AsType[*refusal](err); ok {
+			return nil, r
 		}
 		if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "28P01" {
 			s.scramKeys.drop(up.Instance)
@@ -63,6 +66,7 @@ func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstre
 // attempt is one try to log in.
 type attempt struct {
 	ctx         context.Context //nolint:containedctx // of the login, for what pgconn does in its back
+	users       []string
 	pool        *buffers
 	keys        *scramKeys
 	tickets     *tickets
@@ -78,6 +82,9 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 	cfg, err := up.Config(l.ctx)
 	if err != nil {
 		return nil, err
+	}
+	if r := l.foreign(sent, cfg.User); r != nil {
+		return nil, r
 	}
 	cfg = cfg.Copy()
 	l.password = cfg.Password
@@ -112,6 +119,16 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 	h.Frontend = nil                  // and its buffer: SyncConn left nothing in it
 	cfg.RuntimeParams = nil
 	return &upstream{HijackedConn: h, notices: l.notices}, nil
+}
+
+// foreign refuses a client that asks for a role which it would not get. Nobody asks where there is no client.
+func (l *attempt) foreign(sent []param, role string) *refusal {
+	asked := (&hello{params: sent}).get("user")
+	if len(sent) == 0 || len(l.users) == 0 || asked == role || slices.Contains(l.users, asked) {
+		return nil
+	}
+	return refuse("28P01", "password authentication failed for user %q: the proxy's password is good for its own login only, %q", asked, role).
+		hint("take the URI that the proxy printed, or user=%s; for other rights open a proxy with another --access", l.users[0])
 }
 
 // watch puts l between pgconn and the network.

@@ -13,17 +13,16 @@ const nameMax = 63 // bytes of a name on the server
 // that are pinned. PostgreSQL reads "options" first and the parameters after it, and the last setting wins: so a pinned parameter
 // holds against the client's options, and pinned options are put behind the client's.
 func runtimeParams(sent []param, pinned map[string]string, application string) map[string]string {
-	out := map[string]string{"application_name": application}
+	out := map[string]string{}
+	if application != "" {
+		out["application_name"] = application
+	}
 	var options string
 	for _, p := range sent {
 		switch name := strings.ToLower(p.name); name { // names of settings have no case
 		case "user", "database", "password", "passfile", "sslpassword":
 		case "options":
 			options = p.value
-		case "application_name":
-			if p.value != "" {
-				out[name] = p.value
-			}
 		default:
 			out[name] = p.value
 		}
@@ -69,8 +68,8 @@ func settings(options string) []string {
 	return names
 }
 
-// defaultApplication names who uses the proxy, for sessions that say nothing about themselves.
-func defaultApplication() string {
+// DefaultApplication is dbops:USER@HOST of who runs the proxy.
+func DefaultApplication() string {
 	who := "unknown"
 	if u, err := user.Current(); err == nil {
 		who = u.Username

@@ -15,8 +15,11 @@ func TestRuntimeParams(t *testing.T) {
 		"a client that says nothing gets a name": {
 			nil, nil, map[string]string{"application_name": "dbops:me@here"},
 		},
-		"its own name stays, an empty one does not": {
-			[]param{{"application_name", "psql"}, {"application_name", ""}}, nil, map[string]string{"application_name": "psql"},
+		"its own name stays": {
+			[]param{{"Application_name", "psql"}}, nil, map[string]string{"application_name": "psql"},
+		},
+		"so does an empty one: somebody wanted it": {
+			[]param{{"application_name", "psql"}, {"application_name", ""}}, nil, map[string]string{"application_name": ""},
 		},
 		"who, where and passwords are not passed on": {
 			[]param{{"user", "u"}, {"database", "d"}, {"password", "p"}, {"passfile", "f"}, {"sslpassword", "s"}, {"USER", "x"}},
@@ -56,7 +59,7 @@ func TestRuntimeParams(t *testing.T) {
 }
 
 func TestDefaultApplicationFitsIntoAName(t *testing.T) {
-	if got := defaultApplication(); !strings.HasPrefix(got, "dbops:") || !strings.Contains(got, "@") || len(got) > nameMax {
+	if got := DefaultApplication(); !strings.HasPrefix(got, "dbops:") || !strings.Contains(got, "@") || len(got) > nameMax {
 		t.Errorf("%q", got)
 	}
 }

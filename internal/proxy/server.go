@@ -17,16 +17,15 @@ import (
 
 // Server is a proxy. It is made by [New]; its methods may be called from any goroutine.
 type Server struct {
-	cfg         Config
-	databases   atomic.Pointer[catalogue]
-	application string // of sessions that name none
-	log         *slog.Logger
-	logs        *logQueue // behind log
-	hub         hub
-	pool        buffers
-	processes   *processes
-	scramKeys   scramKeys
-	tickets     tickets
+	cfg       Config
+	databases atomic.Pointer[catalogue]
+	log       *slog.Logger
+	logs      *logQueue // behind log
+	hub       hub
+	pool      buffers
+	processes *processes
+	scramKeys scramKeys
+	tickets   tickets
 
 	startups   chan struct{} // a place for each connection that has not logged in
 	waiting    chan struct{} // a place for each one that waits for such a place
@@ -86,7 +85,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.TLS.DynamicRecordSizingDisabled = true
 	}
 	s := &Server{
-		cfg: cfg, logs: newLogQueue(), application: defaultApplication(),
+		cfg: cfg, logs: newLogQueue(),
 		processes:  newProcesses(),
 		startups:   make(chan struct{}, cfg.MaxStartups),
 		waiting:    make(chan struct{}, waitingMax),
@@ -335,7 +334,7 @@ func (s *Server) open(ctx context.Context, c *client, h *hello, peer *lookup, re
 		name = h.get("user")
 	}
 	if name == "" {
-		return nil, refuse("28000", "no user name is in the startup packet").hint("send one: any will do, and the database's name")
+		return nil, refuse("28000", "no user name is in the startup packet").hint("take the URI that the proxy printed")
 	}
 	if s.cfg.Refresh != nil {
 		s.cfg.Refresh()

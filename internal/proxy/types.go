@@ -34,8 +34,13 @@ type Config struct {
 	Access      string // for messages: read, write or admin
 	Upstreams   []Upstream
 
-	// Password the client must send, whatever its user name. Must be set.
+	// Password the client must send. Must be set.
 	Password secret.Value
+	// Users are the names that a client may come under, besides that of the login upstream: whoever asks for another role is told that
+	// there is no such one here, and is not let in as somebody else. Empty: any name.
+	Users []string
+	// Application is the application_name of sessions whose client gives none. Empty: they stay without. See [DefaultApplication].
+	Application string
 	// TLS answers clients that ask for encryption. Nil answers that there is none.
 	TLS *tls.Config
 	// RequireTLS refuses clients that do not encrypt, except on a socket, where nothing can be listened to.
