@@ -119,7 +119,7 @@ func setDowntime(r SetRequest, f Facts) op.Downtime {
 	if f.Provider == cloud.CloudSQL {
 		return op.Downtime{Expected: "unknown", Text: "Google promises nothing for this change: expect a restart, which cuts every session; dbops measures it"}
 	}
-	d := op.Downtime{Expected: "none", Text: "none, by Amazon's documentation of ModifyDBInstance (MultiAZ: the change results in no outage)"}
+	d := op.Downtime{Expected: "none", Text: "by Amazon's documentation of ModifyDBInstance (MultiAZ: the change results in no outage)"}
 	if r.Want == cloud.Regional {
 		d.Text += "; while the standby is built from a snapshot, and for some time after, writes are slower"
 	}

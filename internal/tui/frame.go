@@ -101,7 +101,7 @@ func (m model) band(h screen.Header) string {
 	return style.Render(text.Left(left, room, tail)) + chips + style.Render(clock)
 }
 
-// modes are the page's own, and a warning about other environments that this program holds open for changes.
+// modes are the page's own, a warning about environments that this program holds open for changes, and whether it changes nothing itself.
 func (m model) modes(h screen.Header) []screen.Mode {
 	var out, others []screen.Mode
 	for _, i := range environments(m.instances) {
@@ -118,8 +118,17 @@ func (m model) modes(h screen.Header) []screen.Mode {
 	default:
 		out = []screen.Mode{{Word: fmt.Sprintf("%d WRITE proxies", len(others)), Risky: true}}
 	}
-	if h.Mode.Word != "" {
+	if reads := screen.ModeOf(config.Read); m.core.ReadOnly() != "" && h.Mode != reads {
+		out = append(out, reads)
+	}
+	own := m.proxies.States()[h.Environment]
+	switch {
+	case h.Mode.Word != "":
 		out = append(out, h.Mode)
+	case own.Open() && own.Access != config.Read:
+		mode := screen.ModeOf(own.Access)
+		mode.Word += " PROXY OPEN"
+		out = append(out, mode)
 	}
 	return out
 }

@@ -395,7 +395,7 @@ func TestAWriteProxyIsToldOnEveryPage(t *testing.T) {
 		s.Press("esc")
 		s.Want("WRITE proxy prod", "access write, 0 clients")
 		s.Press("G", "enter")
-		s.Want("environment  staging  search", "WRITE proxy prod", "READ-ONLY")
+		s.Want("environment  staging  search", "WRITE proxy prod")
 		s.Press("esc", "g", "enter")
 		s.Want("WRITE PROXY OPEN")
 	})

@@ -188,7 +188,7 @@ func (p Page) selected() (creds.Listed, bool) {
 
 // Header implements [screen.Page].
 func (p Page) Header(screen.Scene) screen.Header {
-	h := screen.Header{Mode: screen.Mode{Word: "READ-ONLY"}, Cursor: -1, Fresh: p.list.Fresh()}
+	h := screen.Header{Cursor: -1, Fresh: p.list.Fresh()}
 	if p.view == viewAudit {
 		h.Fresh = p.audit.Fresh()
 	}

@@ -219,7 +219,7 @@ func (p Page) front(m *app.MigrationFile) *source.File {
 
 // Header implements [screen.Page].
 func (p Page) Header(screen.Scene) screen.Header {
-	h := screen.Header{Mode: screen.Mode{Word: "READ-ONLY"}, Cursor: -1, Fresh: p.look.Fresh()}
+	h := screen.Header{Cursor: -1, Fresh: p.look.Fresh()}
 	if p.view == viewLeft {
 		h.Fresh = p.left.Fresh()
 	}

@@ -31,7 +31,7 @@ func (o order) next() order { return (o + 1) % orders }
 
 var sessionColumns = []component.Column{
 	{Title: "PID", Right: true, Min: 5},
-	{Title: "USER", Min: 8, Max: 20, Leave: 1},
+	{Title: "USER", Min: 14, Max: 20, Leave: 1},
 	{Title: "STATE", Min: 12, Max: 20},
 	{Title: "LOCKS", Min: 13, Max: 28},
 	{Title: "TX", Right: true, Min: 5, Leave: 3},

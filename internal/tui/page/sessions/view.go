@@ -49,15 +49,19 @@ func (p Page) Click(_, y int, s screen.Scene) (next screen.Page, hit bool) {
 // below is the statement of the selected session, where there is room for it.
 func (p Page) below(s screen.Scene) []string {
 	one, ok := p.selected()
-	const most = 5
+	const most = 6
 	if !ok || !s.Area.Tall() {
 		return nil
 	}
 	d := component.NewDoc(s.Theme, s.Area.W)
 	d.Raw("")
 	d.Raw(component.Rule(s.Theme, "STATEMENT OF "+pid(one), s.Area.W-2))
-	d.Add(theme.Text, 0, statement(one).Text)
-	return d.Lines()[:min(most, len(d.Lines()))]
+	d.Add(theme.Text, 0, strings.Join(strings.Fields(statement(one).Text), " "))
+	lines := d.Lines()
+	if len(lines) > most {
+		lines = append(lines[:most-1], s.Theme.Paint(theme.Muted, "   "+s.Theme.Glyphs.Tail+" enter shows all of it"))
+	}
+	return lines
 }
 
 // above stands over a list: what is wrong, and how many there are.

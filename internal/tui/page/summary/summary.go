@@ -13,7 +13,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"dbops/internal/app"
-	"dbops/internal/config"
 	"dbops/internal/state"
 	"dbops/internal/tui/component"
 	"dbops/internal/tui/core"
@@ -224,7 +223,6 @@ func (p Page) Header(s screen.Scene) screen.Header {
 		Environment: p.known.Environment,
 		Title:       []string{p.known.Name},
 		Facts:       p.known.Engine(),
-		Mode:        screen.Mode{Word: "READ-ONLY"},
 		Cursor:      -1,
 		Fresh:       screen.Fresh{At: p.known.At, Loading: p.reader.Loading()},
 	}
@@ -233,10 +231,6 @@ func (p Page) Header(s screen.Scene) screen.Header {
 	}
 	if p.known.Live != nil && p.known.Live.Region != "" {
 		h.Facts += " " + p.known.Live.Region
-	}
-	if px := s.Proxies[p.known.Environment]; px.Open() && px.Access != config.Read {
-		h.Mode = screen.ModeOf(px.Access)
-		h.Mode.Word += " PROXY OPEN"
 	}
 	if p.known.Err != nil {
 		h.Fresh.Err = strings.TrimLeft(p.known.StateCell().Text, "x ")
