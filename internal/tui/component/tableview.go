@@ -53,9 +53,12 @@ func (t Table) View(th theme.Theme, w, h int, focus bool) string {
 		}
 	}
 	if room < h-1 {
-		lines = append(lines, th.Paint(theme.Muted, t.besides(th.Glyphs, from, from+room)))
+		lines = append(lines, text.Left(th.Paint(theme.Muted, t.besides(th.Glyphs, from, from+room)), w, tail))
 	}
-	return text.Box(lines, w, h, tail)
+	for len(lines) < h {
+		lines = append(lines, text.Spaces(w))
+	}
+	return strings.Join(lines[:h], "\n") // each is w wide already
 }
 
 // Pick selects the row that a table drawn h cells high shows at line y; hit is false without one there.
@@ -173,11 +176,30 @@ func (t Table) row(th theme.Theme, r Row, widths []int, w int, focus bool) strin
 		}
 		b.WriteString(s)
 	})
-	line := text.Left(b.String(), w-text.Width(edge), tail)
+	line := b.String()
+	if room, used := w-min(1, len(edge)), t.width(widths); used > room {
+		line = text.Left(line, room, tail)
+	} else {
+		line += text.Spaces(room - used)
+	}
 	if selected && focus {
 		line = th.Selected.Render(line)
 	}
 	return edge + line
+}
+
+// width is that of a row before it is filled up, without its edge.
+func (t Table) width(widths []int) int {
+	n := t.gutter() - gap
+	if t.Edges {
+		n--
+	}
+	for _, w := range widths {
+		if w > 0 {
+			n += w + gap
+		}
+	}
+	return n
 }
 
 func sign(there bool, s string) string {

@@ -7,6 +7,7 @@ package theme
 
 import (
 	"image/color"
+	"strings"
 
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
@@ -57,6 +58,7 @@ type Theme struct {
 
 	opts   Options
 	styles [roles]lipgloss.Style
+	around [roles]*[2]string // what a style puts before and after a plain word; nil where that is not all it does
 	bands  [bands]lipgloss.Style
 	border lipgloss.Style
 	alarm  lipgloss.Style
@@ -83,6 +85,12 @@ func New(o Options) Theme {
 		t.styles[r] = fg(sh)
 	}
 	t.styles[Heading], t.styles[Strong] = t.styles[Heading].Bold(true), t.styles[Strong].Bold(true)
+	for r, style := range t.styles {
+		const probe = "a b"
+		if before, after, found := strings.Cut(style.Render(probe), probe); found {
+			t.around[r] = &[2]string{before, after}
+		}
+	}
 	t.Selected = plain.Reverse(true)
 	t.border = t.styles[Muted]
 	t.alarm = t.styles[Danger]
@@ -139,6 +147,9 @@ func (t Theme) Style(r Role) lipgloss.Style { return t.styles[r%roles] }
 func (t Theme) Paint(r Role, s string) string {
 	if s == "" {
 		return ""
+	}
+	if around := t.around[r%roles]; around != nil && !strings.ContainsAny(s, "\n\t\r\x1b") { // to render takes long, and a screen has many words
+		return around[0] + s + around[1]
 	}
 	return t.styles[r%roles].Render(s)
 }

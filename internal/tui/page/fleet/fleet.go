@@ -35,6 +35,7 @@ type Page struct {
 	covered bool
 
 	table  component.Table
+	synced synced // what the table was filled from
 	found  []overview.Finding
 	filter component.Filter
 	order  order
@@ -88,7 +89,7 @@ func (p Page) readAll(s screen.Scene) (Page, screen.Out) {
 // tick reads what it is time for.
 func (p Page) tick(s screen.Scene) (screen.Page, screen.Out) {
 	if p.covered {
-		return p.sync(s), screen.Out{}
+		return p, screen.Out{}
 	}
 	var out screen.Out
 	if p.due(s) {
@@ -184,8 +185,35 @@ func (p Page) all(s screen.Scene) []overview.Known {
 	return out
 }
 
+// synced is what of a scene stands in the table. What the page itself knows is put there by whatever changes it.
+type synced struct {
+	now     time.Time
+	first   *app.Instance
+	proxies string
+}
+
+func syncedOf(s screen.Scene) synced {
+	of := synced{now: s.Now}
+	if len(s.Instances) > 0 {
+		of.first = &s.Instances[0] // they are replaced as a whole
+	}
+	for _, env := range slices.Sorted(maps.Keys(s.Proxies)) {
+		of.proxies += proxyNote(s.Proxies[env]) + "\n"
+	}
+	return of
+}
+
+// resync is sync, if the scene has changed: that takes longer than all else of a frame.
+func (p Page) resync(s screen.Scene) Page {
+	if p.synced == syncedOf(s) {
+		return p
+	}
+	return p.sync(s)
+}
+
 // sync puts what is known into the table.
 func (p Page) sync(s screen.Scene) Page {
+	p.synced = syncedOf(s)
 	p.marked = stillThere(p.marked, s)
 	all := p.all(s)
 	p.table = p.table.WithRows(p.rows(all, s))

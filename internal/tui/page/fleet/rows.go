@@ -112,10 +112,15 @@ func (p Page) rows(all []overview.Known, s screen.Scene) []component.Row {
 
 func heading(k overview.Known, px sessions.State) *component.Heading {
 	h := listing.Environment(k.Environment, k.Protected)
-	if px.Open() {
-		h.Note = fmt.Sprintf("proxy %s, access %s, %s", px.Addr, px.Access, text.Count(px.Live(), "client"))
-	}
+	h.Note = proxyNote(px)
 	return h
+}
+
+func proxyNote(px sessions.State) string {
+	if !px.Open() {
+		return ""
+	}
+	return fmt.Sprintf("proxy %s, access %s, %s", px.Addr, px.Access, text.Count(px.Live(), "client"))
 }
 
 func (p Page) row(k overview.Known, s screen.Scene) component.Row {

@@ -81,7 +81,7 @@ func (p Page) listHeight(s screen.Scene) int { return p.plan(s).listH }
 
 // Click implements [screen.Clicker].
 func (p Page) Click(x, y int, s screen.Scene) (next screen.Page, hit bool) {
-	p = p.sync(s)
+	p = p.resync(s)
 	if l := p.plan(s); x < l.listW {
 		p.table, hit = p.table.Pick(y, l.listH)
 	}
@@ -90,7 +90,7 @@ func (p Page) Click(x, y int, s screen.Scene) (next screen.Page, hit bool) {
 
 // View implements [screen.Page].
 func (p Page) View(s screen.Scene) string {
-	p = p.sync(s)
+	p = p.resync(s)
 	a, th := s.Area, s.Theme
 	if s.Instances == nil {
 		return text.Box(p.nothing(s), a.W, a.H, th.Glyphs.Tail)
