@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dbops/internal/tui/tuitest/console"
 )
 
 // listener is somebody who hears the terminal UI, through pipes: there is no terminal.
@@ -197,5 +199,24 @@ func TestAccessibleIsTrueOrFalse(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), `"perhaps" is neither true nor false`) {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestATerminalThatCannotBeDrawnOnIsReadTo(t *testing.T) {
+	t.Parallel()
+	env := environ(t, "DBOPS_STATE_DIR="+filepath.Join(t.TempDir(), "state"), "TERM=dumb")
+	term, err := console.Start(t.Context(), console.Options{Cols: 120, Rows: 40, Env: env}, shared.program, "--config", filepath.Join(shared.dir, "cloud", "dbops.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer term.Close()
+	if err := term.Wait("the same by: dbops status", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := term.Send("q", "enter"); err != nil {
+		t.Fatal(err)
+	}
+	if status, err := term.Exit(time.Minute); status != 0 || err != nil {
+		t.Errorf("status %d, %v", status, err)
 	}
 }

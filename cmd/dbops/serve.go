@@ -130,10 +130,13 @@ func (r serveRoom) show(ctx context.Context, s *serve.Session) error {
 		return carryRun(ctx, r.a.Config().Path, app.DefaultStateDir(r.c.getenv), run)
 	}))
 	defer desk.Close()
-	return tui.Run(ctx, guestCore{core{desk}}, tui.Options{
-		Terminal: &tui.Terminal{In: s.In, Out: s.Out, Size: tui.Size(s.Size), Sizes: sizes},
-		Env:      s.Env, Version: version(),
-	})
+	opts := tui.Options{Env: s.Env, Version: version()}
+	if readOut(s.Env) {
+		opts.Lines = sshLines(s)
+	} else {
+		opts.Terminal = &tui.Terminal{In: s.In, Out: s.Out, Size: tui.Size(s.Size), Sizes: sizes}
+	}
+	return tui.Run(ctx, guestCore{core{desk}}, opts)
 }
 
 // deskOf is the desk of somebody whose right is known.

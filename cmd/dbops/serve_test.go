@@ -117,11 +117,11 @@ type person struct {
 	t *testing.T
 }
 
-func (h *host) login(name string) person {
+func (h *host) login(name string, more ...string) person {
 	h.t.Helper()
-	term, err := console.Start(h.t.Context(), console.Options{Cols: 120, Rows: 40}, "ssh", "-tt", "-F", "none", "-o", "IdentitiesOnly=yes",
-		"-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile="+filepath.Join(h.dir, "known_hosts"),
-		"-o", "BatchMode=yes", "-i", filepath.Join(h.dir, name), "-p", h.port, "127.0.0.1")
+	args := append(more, "-tt", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "StrictHostKeyChecking=accept-new",
+		"-o", "UserKnownHostsFile="+filepath.Join(h.dir, "known_hosts"), "-o", "BatchMode=yes", "-i", filepath.Join(h.dir, name), "-p", h.port, "127.0.0.1")
+	term, err := console.Start(h.t.Context(), console.Options{Cols: 120, Rows: 40}, "ssh", args...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -271,6 +271,40 @@ func TestPeopleShareAHostOverSSH(t *testing.T) {
 	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the audit log lacks %q:\n%s", want, log)
+		}
+	}
+}
+
+func TestASessionOverSSHIsReadOut(t *testing.T) {
+	h := startHost(t, map[string]string{"alice@example.com": "change"})
+	alice := h.login("alice@example.com", "-o", "SetEnv=DBOPS_ACCESSIBLE=1")
+	alice.want("dbops, line by line", "PROTECTED prod", "1. billing", "the same by: dbops status")
+	alice.press(strings.Split("prod/billinx", "")...)
+	alice.press("backspace")
+	alice.press("g", "enter")
+	alice.want("name: billing-prod", "enter reads on")
+	alice.press("a", "enter")
+	alice.want("b to leave it")
+	alice.press("ctrl+c") // leaves the question, not the session
+	alice.want("cancelled")
+	alice.press("p", "enter")
+	alice.want("not started")
+	alice.press("t", "enter")
+	alice.want("do it on your own machine")
+	alice.press("q", "enter")
+	if status, err := alice.Exit(sshPatience); status != 0 || err != nil {
+		t.Errorf("status %d, %v", status, err)
+	}
+}
+
+func TestWhoIsReadTo(t *testing.T) {
+	t.Parallel()
+	for env, want := range map[string]bool{
+		"TERM=dumb": true, "TERM=xterm": false, "TERM=dumb DBOPS_ACCESSIBLE=0": false, "DBOPS_ACCESSIBLE=1 TERM=xterm": true,
+		"DBOPS_ACCESSIBLE=maybe TERM=xterm": false, "DBOPS_ACCESSIBLE=1 DBOPS_ACCESSIBLE=false TERM=dumb": false,
+	} {
+		if got := readOut(strings.Fields(env)); got != want {
+			t.Errorf("%s: %v", env, got)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (v *visit) environment(payload []byte) bool {
 	if ssh.Unmarshal(payload, &p) != nil || len(v.env) >= maxEnv || !plain(p.Value) {
 		return false
 	}
-	if !slices.Contains([]string{"LANG", "LC_ALL", "LC_CTYPE", "COLORTERM", "NO_COLOR"}, p.Name) {
+	if !slices.Contains([]string{"LANG", "LC_ALL", "LC_CTYPE", "COLORTERM", "NO_COLOR", "DBOPS_ACCESSIBLE"}, p.Name) {
 		return false
 	}
 	v.env = append(v.env, p.Name+"="+p.Value)
