@@ -36,7 +36,11 @@ func (c *cli) showPlan(w io.Writer, p *op.Plan) {
 		fmt.Fprintf(t, "  change\t%s\t%s -> %s\n", setting, from, orText(change.To, "-"))
 	}
 	_ = t.Flush()
-	if p.Nothing() {
+	switch {
+	case p.Nothing() && len(p.Blocked()) > 0:
+		fmt.Fprintln(w, "  blocked   nothing would be changed while that stands")
+		return
+	case p.Nothing():
 		fmt.Fprintln(w, "  nothing changes")
 		return
 	}

@@ -128,3 +128,16 @@ func TestHowAnUpgradeGoesOnIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A plan that is blocked and changes nothing is not one of something that is so already.
+func TestABlockedPlanSaysThatNothingWouldBeChanged(t *testing.T) {
+	t.Parallel()
+	const want = "blocked   nothing would be changed while that stands"
+	for severity, blocked := range map[op.Severity]bool{op.Block: true, op.Info: false} {
+		var b bytes.Buffer
+		(&cli{}).showPlan(&b, &op.Plan{Draft: op.Draft{Findings: []op.Finding{{Severity: severity, Text: "it has no other address"}}}})
+		if strings.Contains(b.String(), want) != blocked || strings.Contains(b.String(), "nothing changes") == blocked {
+			t.Errorf("%s: %s", severity, b.String())
+		}
+	}
+}

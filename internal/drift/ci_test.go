@@ -10,7 +10,7 @@ import (
 
 func report() *Report {
 	row := func(setting string, s Status, declared, live, last string, c Cause, detail, remedy string) Row {
-		return Row{"prod", "main", setting, s, declared, live, last, c, detail, remedy}
+		return Row{"prod", "main", setting, s, declared, live, last, c, detail, "", remedy}
 	}
 	return &Report{Schema: Schema, Instances: []Looked{
 		{Environment: "prod", Instance: "main"},
@@ -21,7 +21,7 @@ func report() *Report {
 		row("class", Unmanaged, "", "db.r6g_large", "", "", "", ""),
 		row("backups_kept_days", Pending, "7", "3", "", "", "accepted", ""),
 		row("tls_required", Unknown, "true", "", "", NotTold, "<script> @everybody [x](y) `z`", "allow it"),
-		{"prod", "away", "pitr", Unknown, "true", "", "", Unreachable, "nobody answers", ""},
+		{"prod", "away", "pitr", Unknown, "true", "", "", Unreachable, "nobody answers", "", ""},
 	}}
 }
 

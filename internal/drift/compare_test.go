@@ -228,3 +228,36 @@ func TestEverySettingIsKnownOnEachCloud(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be set back is said where it is listed, before anybody plans.
+func TestARowSaysThatItIsNotSetBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		kind    cloud.Kind
+		live    func(*cloud.Instance)
+		private bool
+		setting string
+		stays   string
+	}{
+		"a public address and no other":           {cloud.CloudSQL, func(i *cloud.Instance) { i.PublicAccess = true }, false, "public_access", cannotReach},
+		"a public address with a private one":     {cloud.CloudSQL, func(i *cloud.Instance) { i.PublicAccess = true }, true, "public_access", ""},
+		"a parameter group":                       {cloud.RDS, func(i *cloud.Instance) { i.TLS = cloud.TLS{Mode: "rds.force_ssl=0"} }, true, "tls_required", cannotInPlace},
+		"as declared, in a parameter group":       {cloud.RDS, func(*cloud.Instance) {}, true, "tls_required", ""},
+		"changed elsewhere: set back if one asks": {cloud.RDS, func(i *cloud.Instance) { i.DeletionProtection = false }, true, "deletion_protection", ""},
+	} {
+		live := healthy(c.kind)
+		c.live(live)
+		v := viewOf(production(), live, baselines(production()), false)
+		v.Private = c.private
+		for _, j := range v.compare() {
+			if j.name != c.setting {
+				continue
+			}
+			r := v.row("prod", "main", j)
+			same(t, name, r.Stays, c.stays)
+			if strings.Contains(r.Detail, "it is not set back: "+cannotReach) != (c.stays == cannotReach) {
+				t.Errorf("%s: %q", name, r.Detail)
+			}
+		}
+	}
+}

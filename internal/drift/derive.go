@@ -88,9 +88,9 @@ func (p *planner) judge(j verdict) {
 	case notTold:
 		p.add(left, why, j.name+" cannot be compared: "+detail, evidence, remedy)
 	case notInPlace:
-		p.add(left, why, j.name+" cannot be changed in place", evidence, remedy)
+		p.add(left, why, j.name+" is not set back: "+cannotInPlace, evidence, remedy)
 	case noPrivateAddress:
-		p.add(left, why, j.name+": the instance has no private address, and nobody could reach it", evidence, remedy)
+		p.add(left, why, j.name+" is not set back: "+cannotReach, evidence, remedy)
 	case accepted:
 		p.add(op.Info, why, j.name+": "+detail, evidence, remedy)
 	case comesAlong:

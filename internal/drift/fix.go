@@ -141,8 +141,14 @@ const (
 	noPrivateAddress = "no-private-address"
 )
 
+// The same in words, where a report says it, too.
+const (
+	cannotInPlace = "it cannot be changed in place"
+	cannotReach   = "the instance has no private address, and without its public one nobody could reach it"
+)
+
 // why a setting that the request chooses is not changed; empty if it is.
-func (f facts) why(r FixRequest, j verdict) string {
+func (v view) why(r FixRequest, j verdict) string {
 	consent := slices.Contains(r.Overwrite, j.name)
 	switch {
 	case j.Status == InSync || j.Status == Unmanaged:
@@ -153,7 +159,7 @@ func (f facts) why(r FixRequest, j verdict) string {
 		return comesAlong
 	case j.want == nil:
 		return notInPlace
-	case f.lonely(j):
+	case v.lonely(j):
 		return noPrivateAddress
 	case j.Status == Pending && !consent:
 		return accepted

@@ -43,6 +43,7 @@ type Row struct {
 	LastApplied string `json:"last_applied,omitempty"`
 	Cause       Cause  `json:"cause,omitempty"`
 	Detail      string `json:"detail,omitempty"` // one sentence for a person
+	Stays       string `json:"stays,omitempty"`  // why dbops does not set it back, whatever is overwritten; empty: it can
 	Remedy      string `json:"remedy,omitempty"`
 }
 
@@ -85,10 +86,28 @@ func plural(n int, noun string) string {
 
 // row is a verdict for those who read reports.
 func (v view) row(environment, instance string, j verdict) Row {
-	return Row{
+	r := Row{
 		Environment: environment, Instance: instance, Setting: j.name, Status: j.Status, Declared: j.Declared, Live: j.Live,
-		LastApplied: j.Last, Cause: j.Cause, Detail: v.detail(j), Remedy: v.remedy(environment, instance, j),
+		LastApplied: j.Last, Cause: j.Cause, Detail: v.detail(j), Stays: v.stays(j), Remedy: v.remedy(environment, instance, j),
 	}
+	if r.Stays != "" {
+		r.Detail = strings.TrimPrefix(r.Detail+"; it is not set back: "+r.Stays, "; ")
+	}
+	return r
+}
+
+// stays says why a setting that drifted is not set back even where that is asked for by name; empty: it is.
+func (v view) stays(j verdict) string {
+	if j.Status != Drifted {
+		return ""
+	}
+	switch v.why(FixRequest{Overwrite: []string{j.name}}, j) {
+	case notInPlace:
+		return cannotInPlace
+	case noPrivateAddress:
+		return cannotReach
+	}
+	return ""
 }
 
 // detail says what is known, in a sentence.

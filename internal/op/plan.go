@@ -109,7 +109,7 @@ type StepInfo struct {
 type Draft struct {
 	Title    string    `json:"title"`
 	Findings []Finding `json:"findings,omitempty"`
-	Changes  []Change  `json:"changes,omitempty"` // none: there is nothing to do
+	Changes  []Change  `json:"changes,omitempty"` // none: nothing would be changed
 	Downtime Downtime  `json:"downtime"`
 	Cost     string    `json:"cost,omitempty"` // which way it goes, and why
 	Notes    []string  `json:"notes,omitempty"`
@@ -171,7 +171,7 @@ func (p *Plan) Blocked() []Finding {
 	return out
 }
 
-// Nothing tells whether there is nothing to do.
+// Nothing tells whether it changes nothing: it is so already or, where the plan is blocked, what blocks it says why nothing would be.
 func (p *Plan) Nothing() bool { return len(p.Changes) == 0 }
 
 // leases are the targets that the plan's run needs for itself, in order.

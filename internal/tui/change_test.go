@@ -83,17 +83,24 @@ func TestAPlanThatCannotBeRunSaysWhy(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit func(*op.Plan)
 		want string
+		says []string // the page
+		not  []string
 	}{
 		"blocked": {func(p *op.Plan) {
-			p.Findings = append(p.Findings, op.Finding{Severity: op.Block, Text: "a run is under way", Remedy: "wait for it"})
-		}, "it is blocked: a run is under way"},
-		"nothing": {func(p *op.Plan) { p.Changes = nil }, "there is nothing to do"},
-		"expired": {func(p *op.Plan) { p.Expires = p.Created }, "it has expired"},
+			p.Findings = []op.Finding{{Severity: op.Block, Text: "a run is under way", Remedy: "wait for it"}}
+		}, "it is blocked: a run is under way", []string{"is blocked: it cannot be run", "-> regional"}, []string{"can be run for"}},
+		"blocked, with nothing that may be changed": {func(p *op.Plan) {
+			p.Changes, p.Findings = nil, []op.Finding{{Severity: op.Block, Text: "nobody could reach it", Remedy: "give it an address"}}
+		}, "it is blocked: nobody could reach it", []string{"is blocked: it cannot be run", "blocked: nothing would be changed while that stands"}, []string{"can be run for", "it is so already", "DOWNTIME"}},
+		"nothing": {func(p *op.Plan) { p.Changes = nil }, "there is nothing to do", []string{"nothing: it is so already"}, nil},
+		"expired": {func(p *op.Plan) { p.Expires = p.Created }, "it has expired", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			play(t, 80, 24, Options{}, nil, func(s *stage) {
+			play(t, 120, 40, Options{}, nil, func(s *stage) {
 				s.core.EditPlans(c.edit)
 				s.Send(planOf("staging"))
+				s.Want(c.says...)
+				s.WantNot(c.not...)
 				s.Press("R")
 				s.Want(c.want)
 			})

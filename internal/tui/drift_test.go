@@ -59,3 +59,37 @@ func TestNoDriftIsSaidSo(t *testing.T) {
 		s.Want("dbops.yaml declares no settings of local")
 	})
 }
+
+// What no plan could set back is not offered.
+func TestWhatStaysIsNotSetBack(t *testing.T) {
+	play(t, 200, 60, Options{}, mend, func(s *stage) {
+		const why = "without its public address nobody could reach it"
+		s.core.EditDrift(func(r *drift.Report) {
+			r.Rows = []drift.Row{{
+				Environment: "prod", Instance: "orders-main", Setting: "public_access", Status: drift.Drifted, Declared: "false", Live: "true",
+				Detail: "dbops has not applied it yet; it is not set back: " + why, Stays: why, Remedy: "give it a private network first",
+			}}
+		})
+		s.tab("prod", "orders-main", "Drift")
+		s.Want("x 1 drifted", "it is not set back: "+why, "next         give it a private network first")
+		s.WantNot("f set back", "enter set back")
+		s.Press("f")
+		s.Want("set back: public_access is not set back: " + why)
+		s.Press("enter")
+		s.Want("set back this: public_access is not set back: " + why)
+		if got := s.core.Planned(); len(got) > 0 {
+			t.Errorf("planned %+v", got)
+		}
+		s.core.EditDrift(func(r *drift.Report) { // what can be set back is, though others stay
+			for i := range r.Rows {
+				if r.Rows[i].Setting == "deletion_protection" {
+					r.Rows[i].Stays = why
+				}
+			}
+		})
+		s.Press("r")
+		s.Want("x 2 drifted")
+		s.Press("f")
+		s.Want("› plan")
+	})
+}

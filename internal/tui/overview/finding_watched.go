@@ -24,7 +24,7 @@ func (k Known) watchedFindings(now time.Time, add adder) {
 			text.Count(len(c.Over), "credential"), int(c.Limit.Hours()/24), text.Age(now.Sub(c.Created)), strings.Join(c.Over, ", "))
 	}
 	if d := k.Drift.Value; d != nil && d.Drifted > 0 {
-		add(theme.Warn, "its tab Drift (0) shows why, and sets it back", "%s drifted: %s", text.Count(d.Drifted, "setting"), strings.Join(d.Settings, ", "))
+		add(theme.Warn, "its tab Drift (0) shows why", "%s drifted: %s", text.Count(d.Drifted, "setting"), strings.Join(d.Settings, ", "))
 	}
 	k.maintenanceFindings(now, add)
 }

@@ -143,6 +143,9 @@ func TestFindingsOfWhatIsRead(t *testing.T) {
 			var got []string
 			for _, f := range Findings([]Known{c.k}, now) {
 				got = append(got, theme.Mark(f.Role)+" "+f.Text)
+				if strings.Contains(f.Hint, "sets it back") {
+					t.Errorf("%q is promised, which only its plan can", f.Hint)
+				}
 			}
 			if strings.Join(got, "\n") != strings.Join(c.want, "\n") {
 				t.Errorf("got %q, want %q", got, c.want)

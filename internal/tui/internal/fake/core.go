@@ -12,6 +12,7 @@ import (
 
 	"dbops/internal/app"
 	"dbops/internal/cloud"
+	"dbops/internal/drift"
 	"dbops/internal/fault"
 	"dbops/internal/tui/core"
 )
@@ -31,6 +32,7 @@ type Core struct {
 	opened  []*Proxy
 	asked   int
 
+	editDrift   func(*drift.Report)
 	changes     changes
 	fetched     []app.KitRequest
 	credentials credentials

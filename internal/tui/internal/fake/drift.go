@@ -9,6 +9,13 @@ import (
 	"dbops/internal/fault"
 )
 
+// EditDrift changes every report on drift that is made from now on.
+func (c *Core) EditDrift(edit func(*drift.Report)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.editDrift = edit
+}
+
 // Drift implements [core.Drift].
 func (c *Core) Drift(ctx context.Context, env, instance string, _ bool) (*drift.Report, error) {
 	all, err := c.Instances(env)
@@ -25,6 +32,11 @@ func (c *Core) Drift(ctx context.Context, env, instance string, _ bool) (*drift.
 			return nil, fault.New(fault.Interrupted, "look for drift", ctx.Err())
 		}
 		driftOf(out, st)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.editDrift != nil {
+		c.editDrift(out)
 	}
 	return out, nil
 }

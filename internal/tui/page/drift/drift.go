@@ -118,10 +118,12 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 	if v, ok := p.Value(); !ok {
 		fix = "it has not been compared"
 	} else if v.Count(room.Drifted) > 0 {
-		fix = ""
+		fix = stay(v)
 	}
 	r, ok := p.selected()
 	switch {
+	case ok && r.Stays != "":
+		one = r.Setting + " is not set back: " + r.Stays
 	case ok && (r.Status == room.Drifted || r.Status == room.Pending):
 		one = ""
 	case ok:
@@ -136,6 +138,20 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 		{ID: actOne, Title: "set the selected setting back: plan it", Short: "set back this", Key: screen.Keys("enter"), CLI: p.cliFix("--setting", r.Setting), Off: one},
 		{ID: actAll, Title: title, Short: short, Key: screen.Keys("v")},
 	}, p.CommonList(s, p.CLI(s), p.list, len(p.above(s)), len(p.below(s)))...)
+}
+
+// stay says why none of what drifted is set back; empty if something is.
+func stay(v *room.Report) (why string) {
+	for _, r := range v.Rows {
+		if r.Status != room.Drifted {
+			continue
+		}
+		if r.Stays == "" {
+			return ""
+		}
+		why = r.Setting + " is not set back: " + r.Stays
+	}
+	return why
 }
 
 func (p Page) cliFix(rest ...string) []string {

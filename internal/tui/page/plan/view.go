@@ -63,8 +63,12 @@ func Draw(d *component.Doc, made *op.Plan, now time.Time) {
 	d.Add(theme.Strong, 0, made.Title)
 	left := made.Expires.Sub(now)
 	valid := "can be run for " + text.Age(left)
-	if left <= 0 {
+	blocked := len(made.Blocked()) > 0
+	switch {
+	case left <= 0:
 		valid = "has expired"
+	case blocked:
+		valid = "is blocked: it cannot be run"
 	}
 	d.Add(theme.Muted, 0, fmt.Sprintf("%s  plan %s  by %s  %s", made.Kind, made.Hash()[:10], made.Requester, valid))
 	if len(made.Findings) > 0 {
@@ -78,7 +82,11 @@ func Draw(d *component.Doc, made *op.Plan, now time.Time) {
 		}
 	}
 	d.Heading("CHANGES")
-	if made.Nothing() {
+	switch {
+	case made.Nothing() && blocked:
+		d.Add(theme.Danger, 0, "blocked: nothing would be changed while that stands")
+		return // what nothing costs is no news
+	case made.Nothing():
 		d.Add(theme.OK, 0, "nothing: it is so already")
 	}
 	changes(d, made)
