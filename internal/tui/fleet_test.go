@@ -61,6 +61,29 @@ func TestFramesOfSeveral(t *testing.T) {
 	}
 }
 
+func TestAfterAnOutageWhatIsReadSeldomIsReadAgain(t *testing.T) {
+	gone := fault.Newf(fault.Unavailable, "look", "nobody listens")
+	play(t, 120, 40, Options{}, func(c *fake.Core) {
+		mend(c)
+		c.FailWatched(0, gone)
+		c.Fail("prod/orders-main", gone)
+	}, func(s *stage) {
+		s.Press("/")
+		s.Type("orders-main")
+		s.Press("enter")
+		s.Pass(2 * time.Minute)
+		asked := s.core.AskedWatched()
+		s.WantNot("! 97d", "drifted")
+		s.core.FailWatched(0, nil)
+		s.core.Fail("prod/orders-main", nil)
+		s.Pass(90 * time.Second) // it is seldom, but not now
+		s.Want("! 97d", "drifted")
+		if got := s.core.AskedWatched() - asked; got != 2 {
+			t.Errorf("they were looked at %d times, want both once", got)
+		}
+	})
+}
+
 func TestMarksAreSetByRowAndByFilterAndStayWhereTheyAreHidden(t *testing.T) {
 	play(t, 120, 40, Options{}, mend, func(s *stage) {
 		s.Press("b")

@@ -31,8 +31,8 @@ func (m model) draw() (v tea.View) {
 	if m.width <= 0 || m.height <= 0 { // the first frame comes before the first size
 		return v
 	}
-	if m.width < screen.MinWidth || m.height < screen.MinHeight {
-		need := fmt.Sprintf("dbops needs %dx%d cells, this terminal has %dx%d", screen.MinWidth, screen.MinHeight, m.width, m.height)
+	if m.tooSmall() {
+		need := fmt.Sprintf("dbops needs %dx%d cells, this terminal has %dx%d: keys do nothing, ctrl+c twice quits", screen.MinWidth, screen.MinHeight, m.width, m.height)
 		lines := text.Wrap(need, m.width)
 		v.SetContent(strings.Join(lines[:min(len(lines), m.height)], "\n"))
 		return v
@@ -62,6 +62,11 @@ func (m model) draw() (v tea.View) {
 	}
 	v.SetContent(lipgloss.NewCompositor(layers...).Render())
 	return v
+}
+
+// tooSmall tells that nothing of the page can be seen: then keys and the mouse must not act on it.
+func (m model) tooSmall() bool {
+	return m.opts.Lines == nil && m.width > 0 && (m.width < screen.MinWidth || m.height < screen.MinHeight)
 }
 
 // where is the page in words: "prod orders-main".

@@ -234,6 +234,19 @@ func TestMessagesLeaveFailuresStay(t *testing.T) {
 		if want := "it broke: no\nhint: ask maria"; s.Clipboard != want {
 			t.Errorf("copied %q", s.Clipboard)
 		}
+		s.Press("esc")
+		broke := func() {
+			s.Send(screen.Notice{Text: "it broke again", Err: errors.New("no")})
+			s.Want("x it broke again")
+		}
+		broke()
+		s.Send(screen.Notice{Text: "written"}) // by another try
+		s.Want("written")
+		s.Pass(9 * time.Second)
+		s.WantNot("it broke again")
+		broke()
+		s.Press("M", "esc") // seen
+		s.WantNot("it broke again")
 	})
 }
 

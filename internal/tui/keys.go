@@ -3,6 +3,7 @@ package tui
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -72,10 +73,11 @@ func (m model) pressed(k tea.KeyPressMsg) (model, tea.Cmd) {
 	case "ctrl+z":
 		return m.doGlobal(actSuspend)
 	}
-	if m.leaving {
+	if m.leaving || m.tooSmall() {
 		return m, nil
 	}
 	m.interrupted = time.Time{}
+	m.meant = nil // something else is done
 	if n := len(m.dialogs); n > 0 {
 		return m.dialogUpdate(k)
 	}
@@ -93,6 +95,11 @@ func (m model) pressed(k tea.KeyPressMsg) (model, tea.Cmd) {
 		}
 	}
 	if g, ok := screen.Match(m.globals(), k); ok {
+		if g.ID == actLeave && len(m.stack) > 1 { // q goes back as esc does: out of a part of the page first
+			if esc, ok := screen.Match(m.top().Actions(m.scene()), tea.KeyPressMsg{Code: tea.KeyEscape}); ok && esc.Off == "" {
+				return m.do(esc.ID)
+			}
+		}
 		return m.doGlobal(g.ID)
 	}
 	if isLocal {
@@ -103,6 +110,9 @@ func (m model) pressed(k tea.KeyPressMsg) (model, tea.Cmd) {
 
 // pasted gives a paste to whoever takes typing.
 func (m model) pasted(msg tea.PasteMsg) (model, tea.Cmd) {
+	if m.tooSmall() {
+		return m, nil
+	}
 	if len(m.dialogs) > 0 {
 		return m.dialogUpdate(msg)
 	}
@@ -157,6 +167,7 @@ func (m model) doGlobal(id string) (model, tea.Cmd) {
 		h := m.top().Header(s)
 		return m.show(dialog.NewMenu("Actions", h.Environment, h.Environment != "" && s.Protected(h.Environment), actionItems(m.top().Actions(s))))
 	case actMessages:
+		m.notes, _ = m.notes.dismiss()
 		return m.show(dialog.NewHistory(m.notes.all))
 	case actCLI:
 		return m.copy(screen.Copy{What: "command line", Text: text.Shell(m.top().CLI(s))})
@@ -224,6 +235,11 @@ func openText(open, clients int) string {
 	return out + " with " + text.Count(clients, "client")
 }
 
+// inTmux tells that tmux stands between dbops and the terminal. As it comes it keeps the clipboard to itself.
+func (m model) inTmux() bool {
+	return getenv(m.opts.Env, "TMUX") != "" || strings.HasPrefix(getenv(m.opts.Env, "TERM"), "tmux")
+}
+
 // copy puts text on the terminal's clipboard by OSC 52. Whether the terminal took it, nobody can know, so a value that is no
 // secret is shown as well.
 func (m model) copy(c screen.Copy) (model, tea.Cmd) {
@@ -243,6 +259,9 @@ func (m model) copy(c screen.Copy) (model, tea.Cmd) {
 	said := "copied the " + c.What
 	if c.Secret.IsZero() && len(value) < 200 {
 		said += ": " + value
+	}
+	if !c.Secret.IsZero() && m.inTmux() {
+		said += ", if tmux lets it through: set -g set-clipboard on"
 	}
 	m.notes = m.notes.add(m.now, said, nil)
 	return m, tea.SetClipboard(value)

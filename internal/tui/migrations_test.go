@@ -14,6 +14,20 @@ import (
 	"dbops/internal/tui/internal/fake"
 )
 
+func TestTheSameKeysLeadBack(t *testing.T) {
+	for _, key := range []string{"q", "esc"} {
+		play(t, 120, 40, Options{}, mend, func(s *stage) {
+			s.tab("prod", "orders-main", "Migrations")
+			s.Press("enter")
+			s.Want("files") // the key to them
+			s.Press(key)
+			s.Want("[3 Migrate]", "u up")
+			s.Press(key)
+			s.Want("[1 Fleet]")
+		})
+	}
+}
+
 func TestMigrationsOfAnInstance(t *testing.T) {
 	play(t, 120, 40, Options{RefreshEvery: 10 * time.Second}, nil, func(s *stage) {
 		s.core.SlowLint(2 * time.Second)

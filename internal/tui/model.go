@@ -43,6 +43,7 @@ type model struct {
 	proxies sessions.Set
 	notes   notes
 	trail   trail
+	meant   *meant // a command of the palette that waits for its page
 
 	click       click
 	attention   attention
@@ -115,7 +116,9 @@ func (m model) Update(msg tea.Msg) (next tea.Model, cmd tea.Cmd) {
 	if m.pool.Crashed() != nil { // in View
 		return m, tea.Quit
 	}
-	return m.update(msg)
+	now, cmd := m.update(msg)
+	now, run := now.caught()
+	return now, tea.Batch(cmd, run)
 }
 
 func (m model) update(msg tea.Msg) (model, tea.Cmd) {

@@ -246,8 +246,30 @@ func TestLongNamesFitEverywhere(t *testing.T) {
 
 func TestASmallTerminalIsToldSo(t *testing.T) {
 	play(t, 40, 10, Options{}, nil, func(s *stage) {
-		if got := s.View().Content; got != "dbops needs 60x15 cells, this terminal\nhas 40x10" {
+		if got := s.View().Content; got != "dbops needs 60x15 cells, this terminal\nhas 40x10: keys do nothing, ctrl+c twice\nquits" {
 			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestWhereNothingCanBeSeenNothingIsDone(t *testing.T) {
+	play(t, 120, 40, Options{}, mend, func(s *stage) {
+		s.tab("prod", "orders-main", "Migrations")
+		s.Press("u")
+		s.Want("Apply what is pending")
+		s.Resize(30, 8)
+		s.Press("ctrl+s", "enter", "y", "q", "esc")
+		s.Send(tea.PasteMsg{Content: "orders-main"})
+		s.Send(tea.MouseClickMsg{X: 2, Y: 3, Button: tea.MouseLeft})
+		s.Resize(120, 40)
+		s.Want("Apply what is pending")
+		if n := len(s.core.Planned()); n != 0 {
+			t.Errorf("%d plans were made unseen", n)
+		}
+		s.Resize(30, 8)
+		s.Press("ctrl+c", "ctrl+c")
+		if !s.Quit {
+			t.Error("ctrl+c twice does not leave")
 		}
 	})
 }

@@ -39,7 +39,7 @@ func hit(all []spot, x int) (string, bool) {
 // clicked runs what was clicked on: a tab, a key in the row of keys, or a row of the page; there a second click is enter.
 func (m model) clicked(msg tea.MouseClickMsg) (model, tea.Cmd) {
 	at := msg.Mouse()
-	if at.Button != tea.MouseLeft || m.leaving {
+	if at.Button != tea.MouseLeft || m.leaving || m.tooSmall() {
 		return m, nil
 	}
 	now := m.opts.Now()
@@ -76,7 +76,7 @@ func (m model) clicked(msg tea.MouseClickMsg) (model, tea.Cmd) {
 // wheeled moves in the list or the text that the pointer is over.
 func (m model) wheeled(msg tea.MouseWheelMsg) (model, tea.Cmd) {
 	key := map[tea.MouseButton]string{tea.MouseWheelUp: "up", tea.MouseWheelDown: "down"}[msg.Mouse().Button]
-	if key == "" || m.leaving {
+	if key == "" || m.leaving || m.tooSmall() {
 		return m, nil
 	}
 	if p, ok := m.top().(screen.Pointer); ok && len(m.dialogs) == 0 && !m.top().Captures() {

@@ -38,19 +38,18 @@ func (n notes) add(now time.Time, text string, err error) notes {
 	return n
 }
 
-// shown is the message for the line: the last one while it is new, else the last failure that was not dismissed.
+// shown is the message for the line: the last one, while it is new; a failure until it was dismissed. What is older is in the history only, so that
+// a failure does not stand beside what has come of another try.
 func (n notes) shown(now time.Time) (dialog.Message, bool) {
-	if i := len(n.all) - 1; i >= 0 && !n.all[i].Failure && now.Sub(n.all[i].At) < noteTime {
-		return n.all[i], true
+	if i := len(n.all) - 1; i >= 0 && !n.all[i].Failure {
+		return n.all[i], now.Sub(n.all[i].At) < noteTime
 	}
 	return n.failure()
 }
 
 func (n notes) failure() (dialog.Message, bool) {
-	for _, m := range slices.Backward(n.all) {
-		if m.Failure && m.At.After(n.dismissed) {
-			return m, true
-		}
+	if i := len(n.all) - 1; i >= 0 && n.all[i].Failure && n.all[i].At.After(n.dismissed) {
+		return n.all[i], true
 	}
 	return dialog.Message{}, false
 }
@@ -60,10 +59,6 @@ func (n notes) dismiss() (next notes, ok bool) {
 	if _, ok = n.failure(); !ok {
 		return n, false
 	}
-	for _, m := range n.all {
-		if m.At.After(n.dismissed) {
-			n.dismissed = m.At
-		}
-	}
+	n.dismissed = n.all[len(n.all)-1].At
 	return n, true
 }

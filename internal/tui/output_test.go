@@ -209,7 +209,7 @@ func TestAStormOfSizesEndsInAFrameThatFits(t *testing.T) {
 				}
 				resize(24, 6)
 				l.within(time.Minute, "what it needs", func() bool {
-					return strings.Join(strings.Fields(l.screen()), " ") == "dbops needs 60x15 cells, this terminal has 24x6"
+					return strings.Join(strings.Fields(l.screen()), " ") == "dbops needs 60x15 cells, this terminal has 24x6: keys do nothing, ctrl+c twice quits"
 				})
 				resize(100, 30)
 				l.within(time.Minute, "the last frame", func() bool {

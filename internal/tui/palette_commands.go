@@ -12,6 +12,7 @@ import (
 	"dbops/internal/tui/overview"
 	"dbops/internal/tui/page/instance"
 	"dbops/internal/tui/screen"
+	"dbops/internal/tui/work"
 )
 
 // command is a command of the CLI that has its place on a tab of an instance.
@@ -161,23 +162,55 @@ func (m model) choices(c command) (out []dialog.Item) {
 // begin opens the tab of a command. Where it is an action that can be run now it is: each asks, or plans, before it changes anything.
 func (m model) begin(msg goCommand) (model, tea.Cmd) {
 	m, open := m.openTab(screen.OpenTab{Instance: msg.at, Tab: msg.command.tab})
-	words := append([]string{"dbops"}, strings.Fields(msg.command.words)...)
+	m, cmd := m.run(msg.command)
+	return m, tea.Batch(open, cmd)
+}
+
+// meant is a command whose page is being read.
+type meant struct {
+	command command
+	page    work.ID
+}
+
+// caught runs what was meant, once the page knows of what.
+func (m model) caught() (model, tea.Cmd) {
+	if m.meant == nil {
+		return m, nil
+	}
+	c := *m.meant
+	if m.top().ID() != c.page || len(m.dialogs) > 0 {
+		m.meant = nil
+		return m, nil
+	}
+	if m.top().Header(m.scene()).Fresh.Loading {
+		return m, nil
+	}
+	m.meant = nil
+	return m.run(c.command)
+}
+
+// run runs a command on the page that is open, or tells why not; what is not known yet is waited for.
+func (m model) run(c command) (model, tea.Cmd) {
+	words := append([]string{"dbops"}, strings.Fields(c.words)...)
 	for _, a := range m.top().Actions(m.scene()) {
-		if msg.command.tab == tabProxy { // its actions do at once what they say
+		if c.tab == tabProxy { // its actions do at once what they say
 			break
 		}
 		if a.Group == screen.GroupMove || len(a.CLI) < len(words) || !slices.Equal(a.CLI[:len(words)], words) {
 			continue
 		}
-		if a.Off != "" {
-			m.notes = m.notes.add(m.now, fmt.Sprintf("%s (%s): not now: %s", msg.command.words, a.Key.Help().Key, a.Off), nil)
-			return m, open
+		if a.Off == "" {
+			return m.do(a.ID)
 		}
-		m, cmd := m.do(a.ID)
-		return m, tea.Batch(open, cmd)
+		if m.top().Header(m.scene()).Fresh.Loading {
+			m.meant = &meant{c, m.top().ID()}
+			return m, nil
+		}
+		m.notes = m.notes.add(m.now, fmt.Sprintf("%s (%s): not now: %s", c.words, a.Key.Help().Key, a.Off), nil)
+		return m, nil
 	}
-	m.notes = m.notes.add(m.now, msg.command.words+" is here: a shows what can be done", nil)
-	return m, open
+	m.notes = m.notes.add(m.now, c.words+" is here: a shows what can be done", nil)
+	return m, nil
 }
 
 // sectionItems lead to the sections.

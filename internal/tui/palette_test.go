@@ -1,7 +1,9 @@
 package tui
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"dbops/internal/tui/page/instance"
 	"dbops/internal/tui/screen"
@@ -17,10 +19,38 @@ func TestThePaletteFindsCommandsByTheirWords(t *testing.T) {
 		s.Type("staging orders")
 		s.Want("> staging/orders-main", "CLI  dbops backup drill -e staging orders-main")
 		s.Press("enter")
-		s.Want("environment  staging  orders-main", "[8 Backups]", "backup drill (d): not now: its backups have not been read")
+		s.Want("environment  staging  orders-main", "[8 Backups]", "Drill a restore of orders-main") // of what was still to be read when it was asked for
 		if n := len(s.core.Planned()); n != 0 {
 			t.Errorf("%d plans were made", n)
 		}
+	})
+	play(t, 120, 40, Options{}, busyNight, func(s *stage) { // who does something else meanwhile does not mean it any more
+		s.core.FailCredentials(5*time.Second, nil)
+		rotate := func() {
+			s.Press(":")
+			s.Type("creds rotate")
+			s.Press("enter")
+			s.Type("prod/orders-main")
+			s.Press("enter")
+			s.Want("[4 Creds]")
+		}
+		rotate()
+		s.Press("j")
+		s.Pass(10 * time.Second)
+		s.WantNot("Rotate")
+		s.Press("q")
+		rotate()
+		s.Pass(10 * time.Second)
+		s.Want("Rotate")
+	})
+	play(t, 120, 40, Options{}, busyNight, func(s *stage) { // what cannot be read is not waited for without an end
+		s.core.FailCredentials(0, errors.New("the store is closed"))
+		s.Press(":")
+		s.Type("creds rotate")
+		s.Press("enter")
+		s.Type("prod/orders-main")
+		s.Press("enter")
+		s.Want("creds rotate (t): not now: ")
 	})
 	play(t, 120, 40, Options{}, busyNight, func(s *stage) {
 		s.Type("jjjjj")

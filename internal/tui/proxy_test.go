@@ -15,6 +15,16 @@ import (
 	"dbops/internal/tui/sessions"
 )
 
+func TestWhoMayChangeNothingChoosesNoSuchAccess(t *testing.T) {
+	play(t, 120, 40, Options{}, func(c *fake.Core) { c.ForbidChanges("--read-only") }, func(s *stage) {
+		s.Want("READ-ONLY")
+		s.Press("p", "c", "w")
+		s.Want("nothing is changed from here: --read-only")
+		s.Press("esc", "esc")
+		s.WantNot("WRITE")
+	})
+}
+
 func TestReadingAProtectedEnvironmentIsNotAsked(t *testing.T) {
 	play(t, 80, 24, Options{}, mend, func(s *stage) {
 		s.Press("p", "t")

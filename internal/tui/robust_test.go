@@ -161,6 +161,11 @@ func TestABadTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		x.want("dbops needs 60x15 cells, this")
+		x.press("q") // does nothing that nobody sees
+		if err := x.Resize(100, 30); err != nil {
+			t.Fatal(err)
+		}
+		x.want("q quit")
 		x.press("q")
 		x.wantExit(0)
 	})

@@ -15,7 +15,7 @@ import (
 func TestWhoBlocksIsSeenAndTerminated(t *testing.T) {
 	play(t, 120, 40, Options{}, mend, func(s *stage) {
 		s.tab("prod", "orders-main", "Sessions")
-		s.Want("! 3 wait for locks behind 39980; 8 sessions: 2 active, 1 idle in tx", "> 39980", "! blocks 3", "x by 39980 +1")
+		s.Want("! 3 wait for locks behind 39980; 8 sessions: 5 active, 1 idle in tx", "> 39980", "! blocks 3", "x by 39980 +1")
 		s.Press("x")
 		s.Want("cancel: it runs no statement: t terminates it")
 		s.Press("l")

@@ -5,6 +5,7 @@ import (
 
 	"dbops/internal/certs"
 	"dbops/internal/cloud"
+	"dbops/internal/fault"
 )
 
 func TestTLSIsCheckedAndChangedThroughPlans(t *testing.T) {
@@ -53,6 +54,17 @@ func TestFilesForClientsAreWrittenUnlessNothingMayBe(t *testing.T) {
 		if got := s.core.Fetched(); len(got) != 1 || got[0].Dir != "certs/prod-orders-main" || got[0].Instance != "orders-main" {
 			t.Errorf("fetched %+v", got)
 		}
+	})
+	play(t, 120, 40, Options{}, mend, func(s *stage) {
+		s.core.FailKits(fault.Newf(fault.Config, "write root.crt", "not a directory"))
+		s.tab("prod", "orders-main", "TLS")
+		s.Press("f")
+		s.Type("2")
+		s.Press("down", "down", "enter")
+		s.Want("Files for clients", "certs/prod-orders-main2", "x not a directory")
+		s.core.FailKits(nil)
+		s.Press("backspace", "3", "down", "down", "enter") // keys go on being what is typed
+		s.Want("written: certs/prod-orders-main3/root.crt")
 	})
 	play(t, 80, 24, Options{}, mend, func(s *stage) {
 		s.tab("staging", "search", "TLS") // it is stopped

@@ -57,6 +57,12 @@ func NewForm(title, env string, protected bool, fields []Field, then func(Answer
 	return f
 }
 
+// Complaining is the form with what is wrong with its answers.
+func (f Form) Complaining(of string) Form {
+	f.complaint = of
+	return f
+}
+
 func (f Form) answers() Answers {
 	out := Answers{}
 	for i, one := range f.fields {

@@ -35,6 +35,7 @@ type Core struct {
 	editDrift   func(*drift.Report)
 	changes     changes
 	fetched     []app.KitRequest
+	kitErr      error
 	credentials credentials
 	migrations  migrations
 	server      server

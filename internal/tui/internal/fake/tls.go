@@ -101,12 +101,22 @@ func leaf(host string, from, until time.Time) *x509.Certificate {
 	return out
 }
 
+// FailKits makes the writing of files for clients fail; a nil err lets it succeed.
+func (c *Core) FailKits(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kitErr = err
+}
+
 // FetchKit implements [core.TLS].
 func (c *Core) FetchKit(_ context.Context, r app.KitRequest) (*app.Kit, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes.readOnly != "" {
 		return nil, fault.Newf(fault.Denied, "write the files for clients to "+r.Dir, "nothing is changed from here: %s", c.changes.readOnly)
+	}
+	if c.kitErr != nil {
+		return nil, c.kitErr
 	}
 	c.fetched = append(c.fetched, r)
 	return &app.Kit{

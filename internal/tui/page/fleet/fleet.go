@@ -153,7 +153,11 @@ func (p Page) answer(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 	p.known = maps.Clone(p.known)
 	for _, st := range res.Answers {
 		key := overview.Key(st.Environment, st.Name)
-		p.known[key] = p.known[key].With(st)
+		was := p.known[key]
+		p.known[key] = was.With(st)
+		if was.Err != nil && p.known[key].Err == nil {
+			p.watch.agesAgain, p.watch.driftAgain = true, true
+		}
 	}
 	if res.Silent != nil {
 		for _, k := range p.all(s) {

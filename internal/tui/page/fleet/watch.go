@@ -32,6 +32,9 @@ type watch struct {
 	ages  reading.One[[]app.CredentialAge]
 	drift reading.One[*drift.Report]
 	some  reading.One[someDrift] // of the marked instances, when it was asked for
+
+	// An instance answers that did not: what could not be read of it can be now.
+	agesAgain, driftAgain bool
 }
 
 func newWatch(c core.Core, scope work.Scope) watch {
@@ -59,11 +62,19 @@ func (w watch) due(now time.Time, room bool) (watch, tea.Cmd) {
 	if !room {
 		return w, cmds[0]
 	}
-	if !w.ages.Loading() && now.Sub(w.ages.Began()) >= seldomEvery {
-		w.ages, cmds[1] = w.ages.Start(now)
+	every := func(again bool) time.Duration {
+		if again {
+			return loadEvery
+		}
+		return seldomEvery
 	}
-	if !w.drift.Loading() && now.Sub(w.drift.Began()) >= seldomEvery {
+	if !w.ages.Loading() && now.Sub(w.ages.Began()) >= every(w.agesAgain) {
+		w.ages, cmds[1] = w.ages.Start(now)
+		w.agesAgain = false
+	}
+	if !w.drift.Loading() && now.Sub(w.drift.Began()) >= every(w.driftAgain) {
 		w.drift, cmds[2] = w.drift.Start(now)
+		w.driftAgain = false
 	}
 	return w, tea.Batch(cmds[:]...)
 }
@@ -73,7 +84,8 @@ func (w watch) loading() bool {
 }
 
 func (w watch) cancel() watch {
-	return watch{loads: w.loads.Cancel(), ages: w.ages.Cancel(), drift: w.drift.Cancel(), some: w.some.Cancel()}
+	w.loads, w.ages, w.drift, w.some = w.loads.Cancel(), w.ages.Cancel(), w.drift.Cancel(), w.some.Cancel()
+	return w
 }
 
 // watched takes what such a reading brought.

@@ -197,6 +197,9 @@ func (p Page) kill(s screen.Scene) screen.Out {
 // accessMenu offers the accesses; the one in effect is selected.
 func (p Page) accessMenu(s screen.Scene) screen.Dialog {
 	item := func(k string, a config.Access, note string) dialog.Item {
+		if a != config.Read && s.ReadOnly != "" {
+			return dialog.Item{Title: string(a), Key: k, Note: s.ReadOnly, Off: s.NoChange()}
+		}
 		o := p.options(p.state(s))
 		o.Access = a
 		return dialog.Item{Title: string(a), Key: k, Note: note, CLI: screen.CLIProxy(o), Then: chosen{to: p.scope.ID, access: a}}

@@ -93,12 +93,13 @@ func (p Page) counted(a *live.Activity) (theme.Role, string) {
 	active, inTx, waiting := 0, 0, 0
 	for _, s := range a.Sessions {
 		switch {
-		case len(s.BlockedBy) > 0:
-			waiting++
 		case s.Active():
 			active++
 		case strings.HasPrefix(s.State, "idle in transaction"):
 			inTx++
+		}
+		if len(s.BlockedBy) > 0 {
+			waiting++
 		}
 	}
 	out := text.Count(len(a.Sessions), "session") + fmt.Sprintf(": %d active, %d idle in tx", active, inTx)

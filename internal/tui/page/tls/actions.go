@@ -87,7 +87,7 @@ func (p Page) cliRotate(to string, back bool, when cloud.CAWhen) []string {
 func (p Page) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
 	switch id {
 	case actFetch:
-		return p, p.fetch()
+		return p, p.fetch(app.KitRequest{Dir: app.KitDir("", p.At.Environment, p.At.Name)}, "")
 	case actRotate:
 		return p, p.rotate(s)
 	case actCreate:
@@ -108,21 +108,27 @@ func (p Page) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
 
 // ask shows a form about the instance.
 func (p Page) ask(title string, fields []dialog.Field, then func(dialog.Answers) (tea.Msg, string)) screen.Out {
-	return screen.Say(screen.Show{Dialog: dialog.NewForm(title, p.At.Environment, p.At.Protected, fields, then)})
+	return screen.Say(screen.Show{Dialog: p.form(title, fields, then)})
 }
 
-func (p Page) fetch() screen.Out {
+func (p Page) form(title string, fields []dialog.Field, then func(dialog.Answers) (tea.Msg, string)) dialog.Form {
+	return dialog.NewForm(title, p.At.Environment, p.At.Protected, fields, then)
+}
+
+// fetch asks for the files; again, with what was wrong, after a try that failed.
+func (p Page) fetch(last app.KitRequest, wrong string) screen.Out {
 	to := p.ID()
-	return p.ask("Files for clients of "+p.At.Name, []dialog.Field{
+	form := p.form("Files for clients of "+p.At.Name, []dialog.Field{
 		{
-			Name: "dir", Label: "folder", Value: app.KitDir("", p.At.Environment, p.At.Name), Need: true,
+			Name: "dir", Label: "folder", Value: last.Dir, Need: true,
 			Help: "On the machine that runs dbops. Enter on the last field writes the CAs as PEM and as a Java trust store, and pg_service.conf. Files of others stay.",
 		},
-		{Name: "database", Label: "database", Help: "For the settings. Empty: that of the folder, else one is chosen and told."},
-		{Name: "user", Label: "user", Help: "For the settings. Empty: that of the folder, else the read login's."},
+		{Name: "database", Label: "database", Value: last.Database, Help: "For the settings. Empty: that of the folder, else one is chosen and told."},
+		{Name: "user", Label: "user", Value: last.User, Help: "For the settings. Empty: that of the folder, else the read login's."},
 	}, func(a dialog.Answers) (tea.Msg, string) {
 		return fetchMsg{to, app.KitRequest{Environment: p.At.Environment, Instance: p.At.Name, Dir: a["dir"], Database: a["database"], User: a["user"]}}, ""
 	})
+	return screen.Say(screen.Show{Dialog: form.Complaining(wrong)})
 }
 
 func (p Page) create() screen.Out {

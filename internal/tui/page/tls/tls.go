@@ -71,9 +71,10 @@ type fetchMsg struct {
 func (m fetchMsg) Addressee() work.ID { return m.to }
 
 type fetchedMsg struct {
-	to  work.ID
-	kit *app.Kit
-	err error
+	to   work.ID
+	want app.KitRequest
+	kit  *app.Kit
+	err  error
 }
 
 // Addressee implements [work.Addressed].
@@ -111,11 +112,11 @@ func (p Page) Update(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
 			k, err := c.FetchKit(ctx, m.want)
-			return fetchedMsg{m.to, k, err}
+			return fetchedMsg{m.to, m.want, k, err}
 		})).And(screen.Notice{Text: "fetching the files for clients to " + m.want.Dir})
 	case fetchedMsg:
 		if m.err != nil {
-			return p, screen.Say(screen.Notice{Text: "no files were written", Err: m.err})
+			return p, p.fetch(m.want, fault.Reason(m.err)).And(screen.Notice{Text: "no files were written", Err: m.err})
 		}
 		p.kit = m.kit
 		return p, screen.Say(screen.Notice{Text: "written: " + strings.Join(m.kit.Files, " ")})

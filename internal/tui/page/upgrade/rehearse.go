@@ -88,7 +88,7 @@ func (p Page) rehearsing(d, side *component.Doc, st stands, s screen.Scene) {
 		stop(d, "Nothing was changed.", "")
 		return
 	}
-	d.Fact(theme.Text, "does", "a copy of "+p.At.Name+" is made by point-in-time recovery, upgraded, compared, and removed with its upgrade; with into one snapshot is read, and no copy is made")
+	d.Fact(theme.Text, "does", "a copy of "+p.At.Name+" is made by point-in-time recovery, upgraded, compared, and removed with its upgrade. Where the option into names a server, one snapshot is read, and no copy is made")
 	d.Fact(theme.Text, "clients", "notice nothing: "+p.At.Name+" is only read")
 	d.Fact(theme.Text, "tells", "what would fail, and for how long clients will be shut out; the plan of the run takes that over")
 	d.Fact(theme.Text, "cost", "two more instances while it runs")

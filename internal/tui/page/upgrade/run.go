@@ -132,7 +132,7 @@ func (p Page) observing(d, side *component.Doc, st stands, s screen.Scene) {
 
 func list(d *component.Doc, title string, all []string, role theme.Role) {
 	if len(all) == 0 {
-		d.Fact(theme.Muted, "", title+": nobody")
+		d.Add(theme.Muted, 0, title+": nobody")
 		return
 	}
 	mark := ""
