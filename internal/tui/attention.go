@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -11,6 +12,7 @@ import (
 	"dbops/internal/app"
 	"dbops/internal/state"
 	"dbops/internal/tui/overview"
+	"dbops/internal/tui/page/plan"
 	"dbops/internal/tui/page/runs"
 	"dbops/internal/tui/reading"
 	"dbops/internal/tui/screen"
@@ -25,6 +27,36 @@ type attention struct {
 	failed  bool // the last look did
 	seen    app.Attention
 	told    map[string]bool // the events that wait, each told once
+	asked   map[string]bool // the approvals that this person has asked for, and that have no answer yet
+}
+
+// with is a after the person has asked for an approval.
+func (a attention) with(approval string) attention {
+	a.asked = maps.Clone(a.asked)
+	if a.asked == nil {
+		a.asked = map[string]bool{}
+	}
+	a.asked[approval] = true
+	return a
+}
+
+// answered are the answers to what the person has asked for; what has one is not waited for any more.
+func (a attention) answered(found []state.Approval) (next attention, texts []string) {
+	for _, w := range found {
+		if !a.asked[w.ID] || w.State == state.Requested {
+			continue
+		}
+		a.asked = maps.Clone(a.asked)
+		delete(a.asked, w.ID)
+		what := w.Kind + " of " + overview.Key(w.Environment, w.Instance)
+		switch w.State {
+		case state.Approved:
+			texts = append(texts, fmt.Sprintf("approval %s is given by %s: %s can be run", w.ID, plan.By(w), what))
+		case state.Refused:
+			texts = append(texts, fmt.Sprintf("approval %s of %s is refused by %s", w.ID, what, plan.By(w)))
+		}
+	}
+	return a, texts
 }
 
 // lookedMsg is what was found.
@@ -59,8 +91,10 @@ func (m model) looked(msg lookedMsg) (model, tea.Cmd) {
 	events, texts := waits(msg.found)
 	fresh := map[string]bool{}
 	var said []string
+	own := a.asked
+	a, said = a.answered(msg.found.Approvals)
 	for i, e := range events {
-		if a.known && !a.told[e] {
+		if a.known && !a.told[e] && !own[e] {
 			said = append(said, texts[i])
 		}
 		fresh[e] = true

@@ -10,6 +10,8 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
+	"dbops/internal/tui/internal/fake"
+	"dbops/internal/tui/page/plan"
 	"dbops/internal/tui/screen"
 )
 
@@ -137,6 +139,103 @@ func TestAnApprovalIsAskedFor(t *testing.T) {
 		}
 		s.Press("R", "y")
 		s.Want("orders-main › run r")
+	})
+}
+
+// needing has every plan need the approval of one other; the same change is the same plan.
+func needing(c *fake.Core) {
+	mend(c)
+	c.EditPlans(func(p *op.Plan) { p.Approvals, p.Created, p.Expires = 1, night, night.Add(24*time.Hour) })
+}
+
+func TestWhoAskedHearsOfTheAnswerOnce(t *testing.T) {
+	for _, c := range []struct {
+		yes            bool
+		reason         string
+		rings          string
+		page, row, off []string
+	}{
+		{
+			true, "", "\a\x1b]9;dbops: approval a7f3 is given by li@example.com: availability.set of prod/orders-main can be run\a",
+			[]string{"the approval of 1 other: met by li@example.com", "a7f3 is approved by li@example.com", "it can be run (R), once"},
+			[]string{"approval a7f3 is given by li@example.com"}, []string{"Approval a7f3 was given by li@example.com: it runs."},
+		},
+		{
+			false, "not on a Friday", "\a\x1b]9;dbops: approval a7f3 of availability.set of prod/orders-main is refused by li@example.com: not on a Friday\a",
+			[]string{"! the approval of 1 other", "x a7f3 is refused by li@example.com: not on a Friday", "another plan has to be made (r)"},
+			[]string{"is refused by li@example.com: not on a Friday"}, []string{"it was refused by li@example.com: not on a Friday: another plan has to be made"},
+		},
+	} {
+		play(t, 140, 60, Options{}, needing, func(s *stage) {
+			s.Send(planOf("prod"))
+			s.Press("R")
+			s.Want("without it they are asked now,")
+			s.Type("orders-main")
+			s.Press("enter")
+			s.Want("a7f3 waits for 1 other", "! the approval of 1 other")
+			s.Pass(time.Minute)
+			if s.Raw != "" {
+				t.Errorf("who asked was told of the own request: %q", s.Raw)
+			}
+			s.Press("R")
+			s.Want("Approval a7f3 waits already: nobody is asked again,")
+			s.Press("esc")
+			if _, err := s.core.Vote(t.Context(), "a7f3", c.yes, c.reason); err != nil {
+				t.Fatal(err)
+			}
+			s.Pass(20 * time.Second)
+			s.Want(c.page...)
+			s.WantNot("a7f3 waits")
+			s.Pass(time.Minute)
+			if s.Raw != c.rings {
+				t.Errorf("rang %q", s.Raw)
+			}
+			s.Press("M")
+			s.Want(c.row...)
+			s.Press("esc", "R")
+			s.Want(c.off...)
+		})
+	}
+}
+
+func TestAnApprovalStaysWithItsPlanWhenItIsMadeAgain(t *testing.T) {
+	play(t, 140, 60, Options{}, needing, func(s *stage) {
+		s.Send(planOf("prod"))
+		s.Press("R")
+		s.Type("orders-main")
+		s.Press("enter", "r")
+		s.Want("a7f3 waits for 1 other")
+		s.Press("esc")
+		s.Pass(20 * time.Second)
+		s.Send(planOf("prod")) // on a page of its own, too
+		s.Want("a7f3 waits for 1 other")
+		s.core.EditPlans(func(p *op.Plan) { p.Approvals, p.Title = 1, "another one" })
+		s.Press("r")
+		s.WantNot("a7f3")
+	})
+	play(t, 140, 60, Options{}, needing, func(s *stage) {
+		s.Send(planOf("prod"))
+		hash := s.model().top().(plan.Page).Made().Hash()[:10]
+		s.Press("R")
+		s.Type("orders-main")
+		s.Press("enter")
+		s.core.EditPlans(func(p *op.Plan) { p.Approvals, p.Title = 1, "another one" })
+		s.Press("r")
+		s.Want("! a7f3 (requested) belongs to the earlier plan " + hash + ": this plan is another one, and needs an approval of its own")
+		s.WantNot("a7f3 waits")
+		s.Press("R")
+		s.Want("without it they are asked now")
+	})
+}
+
+func TestTheNeedsOfAnApprovedPlanAreMet(t *testing.T) {
+	play(t, 140, 60, Options{}, mend, func(s *stage) {
+		ask(s.core, "a1", "prod", "availability.set", state.Approved, func(w *app.Waiting) {
+			w.Approval.Votes = []state.Vote{{Actor: "li@example.com", Method: op.ViaGoogle, Verdict: "approve", At: night}}
+		})
+		s.Send(screen.OpenApproval{ID: "a1"})
+		s.Want("the approval of 1 other: met by li@example.com")
+		s.WantNot("! the approval of 1 other")
 	})
 }
 

@@ -99,7 +99,7 @@ func (m model) load() tea.Cmd {
 func (m model) scene() screen.Scene {
 	return screen.Scene{
 		Now: m.now, Theme: m.theme, Area: screen.Area{W: max(1, m.width), H: max(1, m.height-screen.Chrome), Aloud: m.opts.Lines != nil},
-		Instances: m.instances, LoadErr: m.loadErr, Proxies: m.proxies.States(), ReadOnly: m.core.ReadOnly(), NoVotes: m.core.NoVotes(), Elsewhere: m.core.Elsewhere(),
+		Instances: m.instances, LoadErr: m.loadErr, Proxies: m.proxies.States(), Approvals: m.attention.seen.Approvals, ReadOnly: m.core.ReadOnly(), NoVotes: m.core.NoVotes(), Elsewhere: m.core.Elsewhere(),
 		Refresh: m.opts.RefreshEvery,
 	}
 }
@@ -190,6 +190,8 @@ func (m model) asked(msg tea.Msg) (model, tea.Cmd) {
 		return m.notify(msg)
 	case approvals.Seen:
 		m.plans = m.plans.With(msg.Plan)
+	case screen.Asked:
+		m.attention = m.attention.with(msg.Approval)
 	case lookedMsg:
 		return m.looked(msg)
 	case screen.Show:

@@ -86,6 +86,9 @@ const (
 // Notify calls the person who looks elsewhere: the bell, and a notification of the terminal.
 type Notify struct{ Text string }
 
+// Asked tells that this person has asked for an approval: who waits for it hears of the answer.
+type Asked struct{ Approval string }
+
 // Show asks for a dialog.
 type Show struct{ Dialog Dialog }
 

@@ -12,6 +12,7 @@ import (
 
 	"dbops/internal/app"
 	"dbops/internal/config"
+	"dbops/internal/state"
 	"dbops/internal/tui/sessions"
 	"dbops/internal/tui/theme"
 	"dbops/internal/tui/work"
@@ -55,10 +56,11 @@ type Scene struct {
 	Instances []app.Instance // configured; nil until they are known
 	LoadErr   error          // why they are not
 	Proxies   map[string]sessions.State
-	ReadOnly  string        // why nothing may be changed from here; empty if it may
-	NoVotes   string        // why nobody may vote from here; empty if they may
-	Elsewhere string        // why nothing is written to files of this machine, nor listened to on it, from here; empty if it may be
-	Refresh   time.Duration // how often data is read anew
+	Approvals []state.Approval // as they were seen last, newest first
+	ReadOnly  string           // why nothing may be changed from here; empty if it may
+	NoVotes   string           // why nobody may vote from here; empty if they may
+	Elsewhere string           // why nothing is written to files of this machine, nor listened to on it, from here; empty if it may be
+	Refresh   time.Duration    // how often data is read anew
 }
 
 // Protected tells whether an environment is protected. One that nobody knows counts as protected.

@@ -169,10 +169,12 @@ func (c *Core) Begin(_ context.Context, p *op.Plan, confirm string) (app.Begun, 
 			ID: "a7f3", PlanHash: p.Hash(), Requester: p.Requester.Name, Required: p.Approvals, State: state.Requested,
 			Requested: c.now(), Expires: c.now().Add(24 * time.Hour), Kind: p.Kind, Environment: p.Environment, Instance: p.Instance,
 		}
-		if !slices.ContainsFunc(c.changes.waiting, func(w app.Waiting) bool {
-			return w.Approval.PlanHash == a.PlanHash && w.Approval.State == state.Approved
-		}) {
+		switch i := slices.IndexFunc(c.changes.waiting, func(w app.Waiting) bool { return w.Approval.PlanHash == a.PlanHash }); {
+		case i < 0:
 			c.changes.waiting = append(c.changes.waiting, app.Waiting{Approval: a, Plan: p})
+			return app.Begun{Approval: &a}, nil
+		case c.changes.waiting[i].Approval.State == state.Requested:
+			a = c.changes.waiting[i].Approval
 			return app.Begun{Approval: &a}, nil
 		}
 	}

@@ -130,7 +130,7 @@ func (p One) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
 	case actApprove, actRefuse:
 		return p, screen.Say(screen.Show{Dialog: p.ask(id == actApprove, s)})
 	case actRun:
-		return p, screen.Say(screen.Show{Dialog: begin.Ask(p.scope.ID, w.Plan, p.runCLI(), false)})
+		return p, screen.Say(screen.Show{Dialog: begin.Ask(p.scope.ID, w.Plan, p.runCLI(), "")})
 	case actTheRun:
 		return p, screen.Say(screen.OpenRun{ID: w.Approval.Run})
 	case actTarget:

@@ -57,7 +57,7 @@ func (p One) lines(s screen.Scene) []string {
 		d.Mark(theme.Warn, "it was made by another version of dbops, and cannot be read by this one: it can only be refused here")
 		return d.Lines()
 	}
-	plan.Draw(d, w.Plan, s.Now)
+	plan.Draw(d, w.Plan, &w.Approval, s.Now)
 	return d.Lines()
 }
 

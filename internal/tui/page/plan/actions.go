@@ -30,7 +30,7 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 		save = "there is no plan yet"
 	}
 	short := "run it"
-	if made := p.Made(); made != nil && made.Approvals > 0 && p.approval == nil {
+	if made := p.Made(); made != nil && made.Approvals > 0 && p.own(s) == nil {
 		short = "ask for approval, or run it"
 	}
 	return append([]screen.Action{
@@ -58,6 +58,8 @@ func (p Page) unready(s screen.Scene) string {
 		return "it is blocked: " + made.Blocked()[0].Text
 	case made.Nothing():
 		return "there is nothing to do"
+	case refused(p.own(s)):
+		return "it was refused by " + By(*p.own(s)) + ": another plan has to be made"
 	case !s.Now.Before(made.Expires):
 		return "it has expired: make it again"
 	case !p.begins.IsZero():
@@ -74,7 +76,7 @@ func (p Page) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
 	}
 	switch id {
 	case actRun:
-		return p, screen.Say(screen.Show{Dialog: begin.Ask(p.scope.ID, p.Made(), p.want.CLI, p.Made().Approvals > 0)})
+		return p, screen.Say(screen.Show{Dialog: begin.Ask(p.scope.ID, p.Made(), p.want.CLI, p.asking(s))})
 	case actAgain:
 		return p.read(s)
 	case actCopy:

@@ -8,8 +8,8 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
-	"dbops/internal/app"
 	"dbops/internal/op"
+	"dbops/internal/state"
 	"dbops/internal/tui/component"
 	"dbops/internal/tui/core"
 	"dbops/internal/tui/page/internal/begin"
@@ -27,8 +27,8 @@ type Page struct {
 	plan  reading.One[*op.Plan]
 
 	scroll   component.Scroll
-	begins   time.Time // since when the run is being begun; zero: it is not
-	approval *app.Begun
+	begins   time.Time       // since when the run is being begun; zero: it is not
+	approval *state.Approval // what was asked for from here last; nil: nothing was
 }
 
 // New returns a page that works out a plan.
@@ -60,7 +60,6 @@ func (p Page) Init(s screen.Scene) (screen.Page, screen.Out) {
 func (p Page) read(s screen.Scene) (Page, screen.Out) {
 	var cmd tea.Cmd
 	p.plan, cmd = p.plan.Start(s.Now)
-	p.approval = nil
 	return p, screen.Run(cmd)
 }
 
@@ -134,7 +133,11 @@ func (p Page) begun(m begin.Answer) (Page, screen.Out) {
 	p.begins = time.Time{}
 	asked := ""
 	if a := m.Begun.Approval; m.Err == nil && a != nil {
-		p.approval, asked = &m.Begun, "approval "+a.ID+" is asked for: somebody else has to give it"
+		asked = "approval " + a.ID + " is asked for: somebody else has to give it"
+		if p.approval != nil && p.approval.ID == a.ID {
+			asked = "approval " + a.ID + " waits already: somebody else has to give it"
+		}
+		p.approval = a
 	}
 	return p, m.Said(screen.Out{}, asked)
 }

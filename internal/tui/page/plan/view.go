@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dbops/internal/op"
+	"dbops/internal/state"
 	"dbops/internal/tui/component"
 	"dbops/internal/tui/overview"
 	"dbops/internal/tui/screen"
@@ -48,18 +49,13 @@ func (p Page) lines(s screen.Scene) []string {
 		}
 		return d.Lines()
 	}
-	Draw(d, made, s.Now)
-	if p.approval != nil && p.approval.Approval != nil {
-		a := p.approval.Approval
-		d.Heading("APPROVAL")
-		d.Mark(theme.Pending, fmt.Sprintf("%s waits for %s until %s", a.ID, text.Count(made.Approvals, "other"), text.Stamp(a.Expires)))
-		d.Add(theme.Muted, 2, "they give it here, under Approvals, or with dbops approvals approve "+a.ID+"; then run it")
-	}
+	Draw(d, made, p.own(s), s.Now)
+	p.drawApproval(d, s)
 	return d.Lines()
 }
 
-// Draw draws a plan: what a person must know first comes first.
-func Draw(d *component.Doc, made *op.Plan, now time.Time) {
+// Draw draws a plan: what a person must know first comes first. a is its approval; nil without one.
+func Draw(d *component.Doc, made *op.Plan, a *state.Approval, now time.Time) {
 	d.Add(theme.Strong, 0, made.Title)
 	left := made.Expires.Sub(now)
 	valid := "can be run for " + text.Age(left)
@@ -107,10 +103,7 @@ func Draw(d *component.Doc, made *op.Plan, now time.Time) {
 		d.Heading("WAY BACK")
 		d.Add(theme.Text, 0, made.Back)
 	}
-	if made.Approvals > 0 {
-		d.Heading("NEEDS")
-		d.Mark(theme.Warn, "the approval of "+text.Count(made.Approvals, "other"))
-	}
+	needs(d, made, a, now)
 }
 
 func steps(d *component.Doc, made *op.Plan) {

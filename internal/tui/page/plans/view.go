@@ -89,7 +89,7 @@ func (p Page) selectedLines(s screen.Scene) []string {
 		return d.Lines()
 	}
 	if made := it.made(); made != nil {
-		plan.Draw(d, made, s.Now)
+		plan.Draw(d, made, plan.Approval(made, s), s.Now)
 	}
 	return d.Lines()
 }

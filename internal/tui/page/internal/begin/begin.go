@@ -3,7 +3,6 @@ package begin
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -42,8 +41,9 @@ func Downtime(p *op.Plan) string {
 	return strings.TrimSuffix(strings.TrimSuffix(p.Downtime.Expected+": "+p.Downtime.Text, ": "), ".")
 }
 
-// Ask tells what running a plan means, and asks for the yes, or in a protected environment for the name; asks tells that others are asked first.
-func Ask(to work.ID, p *op.Plan, cli []string, asks bool) screen.Dialog {
+// Ask tells what running a plan means, and asks for the yes, or in a protected environment for the name. others is what it means for those
+// who have to approve it; empty for nothing.
+func Ask(to work.ID, p *op.Plan, cli []string, others string) screen.Dialog {
 	const title = "Run it"
 	body := []string{p.Title + ".", "Downtime: " + Downtime(p) + "."}
 	if n := len(p.Findings); n > 0 {
@@ -52,8 +52,8 @@ func Ask(to work.ID, p *op.Plan, cli []string, asks bool) screen.Dialog {
 	if p.Back != "" {
 		body = append(body, "The way back: "+p.Back+".")
 	}
-	if asks {
-		body = append(body, fmt.Sprintf("It needs the approval of %s: without it they are asked now, and nothing is run.", text.Count(p.Approvals, "other")))
+	if others != "" {
+		body = append(body, others)
 	}
 	if p.Protected {
 		return dialog.NewTyped(title, p.Environment, p.Instance, body, cli, Yes{to, p.Instance})
@@ -82,7 +82,7 @@ func (m Answer) Said(out screen.Out, asked string) screen.Out {
 	case m.Err != nil:
 		return out.And(screen.Notice{Text: "nothing was run", Err: m.Err})
 	case m.Begun.Approval != nil:
-		return out.And(screen.Notice{Text: asked})
+		return out.And(screen.Asked{Approval: m.Begun.Approval.ID}).And(screen.Notice{Text: asked})
 	case m.Begun.Again && run.State.Ended():
 		return out.And(screen.Notice{Text: "this plan was run already: nothing was done now"}).And(screen.OpenRun{ID: run.ID})
 	}
