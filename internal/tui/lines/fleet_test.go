@@ -24,6 +24,37 @@ func TestTheFleetIsReadOutWorstFirst(t *testing.T) {
 	})
 }
 
+func TestWhatComesAfterTheFirstReadingIsToldOnce(t *testing.T) {
+	talk(t, func(c *fake.Core) { c.FailWatched(8*time.Second, nil) }, func(p *person) {
+		said := p.hear()
+		p.want(said, "3 environments, 11 instances", "still being read: credentials and drift\n", "Needs attention:", "> ")
+		p.wantNot(said, "drifted", "older than")
+		said = p.pass(9 * time.Second)
+		p.want(said, "credentials: read, and needs attention:", "warning: prod/orders-main, ", "older than 90 days", "next: dbops creds rotate -e prod")
+		p.want(said, "drift: read, and needs attention:", "drifted: ", "next: its tab Drift (0) shows why")
+		p.wantNot(said, "certificate")
+		p.wantNot(p.pass(time.Minute), "attention")
+		said = p.say("r")
+		p.want(said, "older than 90 days")
+		p.wantNot(said, "still being read", "read, and needs")
+		p.wantNot(p.pass(20*time.Minute), "needs attention")
+	})
+	talk(t, func(c *fake.Core) {
+		c.FailWatched(time.Second, fault.New(fault.Denied, "look", errors.New("no access to the secrets")))
+	}, func(p *person) {
+		p.want(p.pass(2*time.Second), "Failed: not read: ", "no access to the secrets")
+		p.wantNot(p.say("r")+p.pass(5*time.Second), "Failed: not read")
+	})
+}
+
+func TestAReadingThatIsGivenUpIsNotSaidToGoOn(t *testing.T) {
+	talk(t, func(c *fake.Core) { c.FailWatched(time.Hour, nil); c.Delay("prod/ledger", 5*time.Second) }, func(p *person) {
+		p.pass(4 * time.Second)
+		p.interrupt <- nil
+		p.want(p.hear(), "reading cancelled", "not read: credentials and drift; r reads all anew")
+	})
+}
+
 func TestAnInstanceIsChosenByNumberOrName(t *testing.T) {
 	talk(t, nil, func(p *person) {
 		p.want(p.say("6"), "PROTECTED environment prod. orders-main. Overview. rds 16.4", "Live:", "connections, ", "engine: PostgreSQL 16.4", "more: enter reads on")

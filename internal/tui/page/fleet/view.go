@@ -97,6 +97,9 @@ func (p Page) View(s screen.Scene) string {
 	}
 	if a.Aloud {
 		lines := []string{counted(s.Instances)}
+		if missing := p.watch.pending(); missing != "" && len(s.Instances) > 0 {
+			lines = append(lines, missing)
+		}
 		if p.filter.Value() == "" {
 			lines = append(lines, p.attention(s, a.W, p.attentionLines())...)
 		}

@@ -95,16 +95,28 @@ func (p Page) watched(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 		return p.measured(got, s).sync(s), screen.Run(cmd)
 	}
 	if ages, ok := p.watch.ages.Update(msg); ok {
+		first, before := !answered(p.watch.ages), p.found
 		p.watch.ages = ages
-		return p.aged(s).sync(s), screen.Out{}
+		p = p.aged(s).sync(s)
+		if first {
+			return p, p.tell(partAges, ages.Err(), before, s)
+		}
+		return p, screen.Out{}
 	}
 	if compared, ok := p.watch.drift.Update(msg); ok {
+		first, before := !answered(p.watch.drift), p.found
 		p.watch.drift = compared
 		if err := compared.Err(); err != nil {
-			return p.notCompared(err, s).sync(s), screen.Out{}
+			p = p.notCompared(err, s)
+		} else {
+			r, _ := compared.Value()
+			p = p.compared(r, compared.At())
 		}
-		r, _ := compared.Value()
-		return p.compared(r, compared.At()).sync(s), screen.Out{}
+		p = p.sync(s)
+		if first {
+			return p, p.tell(partDrift, compared.Err(), before, s)
+		}
+		return p, screen.Out{}
 	}
 	if some, ok := p.watch.some.Update(msg); ok {
 		p.watch.some = some
