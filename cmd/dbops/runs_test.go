@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"dbops/internal/app"
+	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/state"
@@ -138,6 +140,28 @@ func TestABlockedPlanSaysThatNothingWouldBeChanged(t *testing.T) {
 		(&cli{}).showPlan(&b, &op.Plan{Draft: op.Draft{Findings: []op.Finding{{Severity: severity, Text: "it has no other address"}}}})
 		if strings.Contains(b.String(), want) != blocked || strings.Contains(b.String(), "nothing changes") == blocked {
 			t.Errorf("%s: %s", severity, b.String())
+		}
+	}
+}
+
+func TestStatusSaysFromWhenOnAnInstanceCanBeRestored(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		live *cloud.Instance
+		want string
+	}{
+		"just made":   {&cloud.Instance{Created: now.Add(-23 * time.Minute), Backups: cloud.Backups{PITR: true, RetentionDays: 7}}, `"restorable_from":"2026-11-21T11:37:00Z"`},
+		"old":         {&cloud.Instance{Backups: cloud.Backups{PITR: true, RetentionDays: 7}}, `"restorable_from":"2026-11-14T12:00:00Z"`},
+		"no recovery": {&cloud.Instance{Created: now}, ""},
+		"no answer":   {nil, ""},
+	} {
+		var b bytes.Buffer
+		if err := printStatusJSON(&cli{out: &b}, []app.Status{{At: now, Live: c.live}}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "restorable_from") != (c.want != "") || !strings.Contains(b.String(), c.want) {
+			t.Errorf("%s: %s", name, b.String())
 		}
 	}
 }

@@ -123,10 +123,11 @@ type statusJSON struct {
 
 type instanceStatusJSON struct {
 	app.Status
-	Error     *errorJSON       `json:"error,omitempty"`
-	Load      *cloud.Load      `json:"load,omitempty"`
-	LoadError *errorJSON       `json:"load_error,omitempty"`
-	Runs      []app.Unfinished `json:"runs"`
+	RestorableFrom time.Time        `json:"restorable_from,omitzero"`
+	Error          *errorJSON       `json:"error,omitempty"`
+	Load           *cloud.Load      `json:"load,omitempty"`
+	LoadError      *errorJSON       `json:"load_error,omitempty"`
+	Runs           []app.Unfinished `json:"runs"`
 }
 
 // runsOf are the runs of an instance.
@@ -138,6 +139,9 @@ func printStatusJSON(c *cli, all []app.Status, runs []app.Unfinished, loads map[
 	out := statusJSON{Schema: "dbops/status/v1", Instances: []instanceStatusJSON{}}
 	for _, s := range all {
 		row := instanceStatusJSON{Status: s, Runs: append([]app.Unfinished{}, runsOf(s, runs)...)}
+		if s.Live != nil {
+			row.RestorableFrom = s.Live.RestorableFrom(s.At)
+		}
 		if s.Err != nil {
 			e := errorObject(s.Err, c.verbose)
 			row.Error = &e

@@ -123,7 +123,7 @@ func (r *Room) cloudOf(ctx context.Context, s *op.Session) (Cloud, error) {
 // seen is what a plan may depend on: nothing that changes by itself.
 func seen(live *cloud.Instance) cloud.Instance {
 	b := live.Backups
-	b.LatestRestorable = time.Time{}
+	b.EarliestRestorable, b.LatestRestorable = time.Time{}, time.Time{}
 	s := cloud.Instance{
 		Provider: live.Provider, Name: live.Name, Project: live.Project, Region: live.Region, Major: live.Major, State: live.State,
 		Availability: live.Availability, Backups: b, DeletionProtection: live.DeletionProtection, Pending: live.Pending, Created: live.Created,

@@ -216,6 +216,7 @@ func TestFactsDoNotMoveByThemselves(t *testing.T) {
 	a := &cloud.Instance{Provider: cloud.RDS, Name: "main", State: cloud.Available, Created: time.Unix(1, 0)}
 	b := *a
 	b.State, b.Zone, b.Revision, b.Labels = cloud.Modifying, "b", "9", map[string]string{"dbops-lease": "x"}
+	b.Backups.EarliestRestorable = time.Unix(1, 0)
 	b.Backups.LatestRestorable, b.Storage.GiB = time.Unix(2, 0), 50
 	x, _ := json.Marshal(seen(a))
 	y, _ := json.Marshal(seen(&b))

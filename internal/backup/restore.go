@@ -129,12 +129,10 @@ func reachOf(ctx context.Context, c Cloud, live *cloud.Instance, at time.Time) (
 	if err != nil {
 		return "", err
 	}
-	for _, b := range all {
-		if b.Ready && b.Kind == "automatic" && !b.Started.After(at) {
-			return reachable, nil
-		}
+	if from := live.RestorableFromAny(all, time.Now()); from.IsZero() || at.Before(from) {
+		return tooEarly, nil
 	}
-	return tooEarly, nil
+	return reachable, nil
 }
 
 var (
@@ -206,7 +204,7 @@ func unreachable(r reach, at time.Time) []op.Finding {
 	case notYet:
 		return []op.Finding{block("time", "choose an earlier time, or wait: the logs get there within minutes", when+" cannot be restored yet")}
 	case tooEarly:
-		return []op.Finding{block("time", "choose a later time, or a backup: dbops backup list", when+" is before the oldest automatic backup")}
+		return []op.Finding{block("time", "choose a later time, or a backup: dbops backup list", when+" is before the oldest automatic backup, or the logs that are kept")}
 	case noPITR:
 		return []op.Finding{block("pitr", "turn it on (dbops backup configure), or restore a backup", "it has no point-in-time recovery")}
 	case reachable:

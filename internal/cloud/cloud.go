@@ -113,12 +113,13 @@ type Storage struct {
 
 // Backups are the automatic backups and the point-in-time recovery of an instance.
 type Backups struct {
-	Enabled          bool      `json:"enabled"`
-	RetentionDays    int       `json:"retention_days,omitempty"` // rds: days; cloudsql: days of transaction logs
-	Retained         int       `json:"retained,omitempty"`       // cloudsql: number of backups kept
-	Window           string    `json:"window,omitempty"`         // UTC, "03:00-04:00" (rds) or "03:00" (cloudsql)
-	PITR             bool      `json:"pitr"`
-	LatestRestorable time.Time `json:"latest_restorable,omitzero"`
+	Enabled            bool      `json:"enabled"`
+	RetentionDays      int       `json:"retention_days,omitempty"` // rds: days; cloudsql: days of transaction logs
+	Retained           int       `json:"retained,omitempty"`       // cloudsql: number of backups kept
+	Window             string    `json:"window,omitempty"`         // UTC, "03:00-04:00" (rds) or "03:00" (cloudsql)
+	PITR               bool      `json:"pitr"`
+	EarliestRestorable time.Time `json:"earliest_restorable,omitzero"` // zero: not told (rds); see [Instance.RestorableFrom]
+	LatestRestorable   time.Time `json:"latest_restorable,omitzero"`
 }
 
 // TLS is how an instance proves itself and whether it insists on encryption.

@@ -183,6 +183,7 @@ func TestAViewHoldsNothingThatChangesByItself(t *testing.T) {
 		one := healthy(kind)
 		two := healthy(kind)
 		two.Revision, two.Labels, two.RawState, two.State = "13", map[string]string{"a": "b"}, "backing-up", cloud.Modifying
+		two.Backups.EarliestRestorable = time.Now()
 		two.Backups.LatestRestorable, two.TLS.Expires, two.EngineVersion, two.Storage.GiB = time.Now().Add(time.Hour), time.Now(), "17.5", 200
 		two.Zone, two.SecondaryZone, two.Class, two.IAMLogin = "b", "a", "other", true // nobody declares them
 		x, err := json.Marshal(viewOf(production(), one, nil, false))

@@ -11,7 +11,7 @@ import (
 func TestBackupsAreRestoredDrilledAndConfiguredThroughPlans(t *testing.T) {
 	play(t, 120, 40, Options{}, mend, func(s *stage) {
 		s.tab("prod", "orders-main", "Backups")
-		s.Want("from 14 days back to 5m ago", "~ creating", "x 1h48m0s, the target is 1h0m0s", "4m0s, within the target of 5m0s")
+		s.Want("from 6d back to 5m ago", "~ creating", "x 1h48m0s, the target is 1h0m0s", "4m0s, within the target of 5m0s")
 		s.Press("enter")
 		s.Want("restore this: this backup is not ready: it is creating")
 		planned := func(cli string) {
@@ -113,5 +113,21 @@ func TestABackupThatFailedAndAMissingGuardAreMarked(t *testing.T) {
 		s.Want("! not protected")
 		s.Press("p")
 		s.Want("› plan")
+	})
+}
+
+// A window that the instance is too young for is promised nowhere.
+func TestAYoungInstanceIsNotSaidToReachFurtherBackThanItself(t *testing.T) {
+	play(t, 200, 60, Options{}, mend, func(s *stage) {
+		now := s.model().now
+		s.core.Change("prod/orders-main", func(i *cloud.Instance) { i.Created = now.Add(-23 * time.Minute) })
+		s.tab("prod", "orders-main", "Overview")
+		s.Press("r")
+		s.Want("reaches back 23m of 14 days")
+		s.Press("8")
+		s.Want("to a moment  ! not yet: there is no automatic backup")
+		s.core.Change("prod/orders-main", func(i *cloud.Instance) { i.Backups.EarliestRestorable = now.Add(-20 * time.Minute) })
+		s.Press("r")
+		s.Want("to a moment  from 20m back to 5m ago")
 	})
 }

@@ -131,7 +131,7 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 	if live.Backups.PITR {
 		wg.Go(func() {
 			if r, err := api.Projects.Instances.GetLatestRecoveryTime(p.project, name).Context(aside).Do(); err == nil {
-				live.Backups.LatestRestorable = parseTime(r.LatestRecoveryTime)
+				live.Backups.EarliestRestorable, live.Backups.LatestRestorable = parseTime(r.EarliestRecoveryTime), parseTime(r.LatestRecoveryTime)
 			}
 		})
 	}
@@ -176,7 +176,7 @@ func (p *Provider) describe(ctx context.Context, api *sqladmin.Service, q gcpcli
 }
 
 // List describes every PostgreSQL instance of the project, by name. Regions that Cloud SQL itself could not reach are a
-// fault.Unavailable that comes together with the instances of the others. Backups.LatestRestorable is not asked for.
+// fault.Unavailable that comes together with the instances of the others. How far Backups can be restored is not asked for.
 func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
 	q := p.question("list the Cloud SQL instances of "+p.project, "cloudsql.instances.list")
 	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)

@@ -91,7 +91,7 @@ func TestGetTellsEverything(t *testing.T) {
 	p, _ := provider(t, map[string]string{
 		"instances/main":                       "main.json",
 		"operations?instance=main":             `{"items":[{"targetId":"main","operationType":"BACKUP_VOLUME","status":"PENDING"}]}`,
-		"instances/main/getLatestRecoveryTime": `{"latestRecoveryTime":"2026-11-21T06:55:00.5Z"}`,
+		"instances/main/getLatestRecoveryTime": `{"earliestRecoveryTime":"2026-11-20T02:10:00Z","latestRecoveryTime":"2026-11-21T06:55:00.5Z"}`,
 	})
 	live, err := p.Get(t.Context(), "main")
 	if err != nil {

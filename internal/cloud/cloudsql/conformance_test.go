@@ -29,7 +29,7 @@ func TestThePlayedCloudSQL(t *testing.T) {
 			!live.TLS.Required || live.TLS.Mode != "ENCRYPTED_ONLY" || live.TLS.CACert == "" || live.TLS.Expires.IsZero() || live.Region != "europe-west1" {
 			t.Errorf("got %+v", live)
 		}
-		if live.Backups.LatestRestorable.IsZero() {
+		if live.Backups.EarliestRestorable.IsZero() || live.Backups.LatestRestorable.Before(live.Backups.EarliestRestorable) {
 			t.Error("how far it can be restored is not known")
 		}
 	})

@@ -141,7 +141,7 @@ func valid(t *testing.T, live *cloud.Instance) {
 			complain("an endpoint nobody can connect to:", e)
 		}
 	}
-	for _, at := range []time.Time{live.Created, live.TLS.Expires, live.Backups.LatestRestorable} {
+	for _, at := range []time.Time{live.Created, live.TLS.Expires, live.Backups.EarliestRestorable, live.Backups.LatestRestorable} {
 		if at.Location() != time.UTC {
 			complain("a time that is not in UTC:", at)
 		}
@@ -164,7 +164,7 @@ func valid(t *testing.T, live *cloud.Instance) {
 // stable is what does not change by itself from one moment to the next.
 func stable(live *cloud.Instance) cloud.Instance {
 	s := *live
-	s.Raw, s.Backups.LatestRestorable = nil, time.Time{}
+	s.Raw, s.Backups.EarliestRestorable, s.Backups.LatestRestorable = nil, time.Time{}, time.Time{}
 	return s
 }
 

@@ -249,7 +249,8 @@ func (s *Stage) provisioned(t *testing.T, p cloud.Provisioner, u *Upgrade, w clo
 	like := *target
 	like.Name, like.EngineVersion, like.Major, like.State, like.RawState, like.Created = source.Name, source.EngineVersion, source.Major, source.State, source.RawState, source.Created
 	like.Endpoints, like.Zone, like.SecondaryZone, like.Labels, like.Raw, like.Revision = source.Endpoints, source.Zone, source.SecondaryZone, source.Labels, source.Raw, source.Revision
-	like.TLS.CACert, like.TLS.Expires, like.Backups.LatestRestorable = source.TLS.CACert, source.TLS.Expires, source.Backups.LatestRestorable
+	like.TLS.CACert, like.TLS.Expires = source.TLS.CACert, source.TLS.Expires
+	like.Backups.EarliestRestorable, like.Backups.LatestRestorable = source.Backups.EarliestRestorable, source.Backups.LatestRestorable
 	if got, want := marshal(t, like), marshal(t, source); got != want {
 		t.Errorf("the new instance is not like its source:\n%s\n%s", got, want)
 	}

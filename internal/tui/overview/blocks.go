@@ -120,8 +120,14 @@ func backups(k Known, now time.Time) component.Block {
 	if t := i.Backups.LatestRestorable; !t.IsZero() {
 		f.add("latest", fmt.Sprintf("%s (%s ago)", text.Stamp(t), text.Age(now.Sub(t))))
 	}
-	if i.Backups.RetentionDays > 0 {
-		f.add("reaches back", text.Count(i.Backups.RetentionDays, "day"))
+	if from := i.RestorableFrom(now); !from.IsZero() {
+		back := text.Age(now.Sub(from))
+		if days := i.Backups.RetentionDays; from.After(now.AddDate(0, 0, -days)) { // it is young
+			back += " of " + text.Count(days, "day")
+		}
+		f.add("reaches back", back)
+	} else if i.Backups.RetentionDays > 0 {
+		f.add("kept", text.Count(i.Backups.RetentionDays, "day"))
 	}
 	if i.Backups.Retained > 0 {
 		f.add("kept", text.Count(i.Backups.Retained, "backup"))

@@ -162,7 +162,7 @@ func (k Known) CertCell(now time.Time) component.Cell {
 	return component.Cell{Text: s}
 }
 
-// BackupCell is how far back a restore can go: "pitr 7d", "daily", "off".
+// BackupCell is how many days are kept: "pitr 7d", "daily", "off".
 func (k Known) BackupCell() component.Cell {
 	switch {
 	case k.Live == nil || !told(k.Live):

@@ -30,6 +30,9 @@ func (c *Core) Recovery(ctx context.Context, env, instance string) (*app.Recover
 	night := st.At.Add(-3 * time.Hour)
 	for n := range 7 {
 		at := night.AddDate(0, 0, -n)
+		if at.Before(st.Live.Created) {
+			break
+		}
 		out.Backups = append(out.Backups, cloud.Backup{
 			ID: fmt.Sprintf("rds:%s-%s", st.Live.Name, at.Format("2006-01-02-15-04")), Instance: st.Live.Name, Kind: "automatic", State: "available", Ready: true,
 			Started: at, Ended: at.Add(14 * time.Minute), GiB: st.Live.Storage.GiB - int64(n),

@@ -78,9 +78,9 @@ func (p Page) recovery(v *app.Recovery, now time.Time) component.Block {
 		if !b.LatestRestorable.IsZero() {
 			latest = text.Age(now.Sub(b.LatestRestorable)) + " ago"
 		}
-		pitr = component.Fact{Label: "to a moment", Value: latest, Role: theme.OK}
-		if b.RetentionDays > 0 {
-			pitr.Value = "from " + text.Count(b.RetentionDays, "day") + " back to " + latest
+		pitr.Value = "! not yet: there is no automatic backup to begin with"
+		if from := v.Live.RestorableFromAny(v.Backups, now); !from.IsZero() {
+			pitr.Value, pitr.Role = "from "+text.Age(now.Sub(from))+" back to "+latest, theme.OK
 		}
 	}
 	guard := component.Fact{Label: "deletion", Value: "protected"}
