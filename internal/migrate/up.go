@@ -100,6 +100,11 @@ func planUp(t op.Target, r UpRequest, f Facts) op.Draft {
 		}
 		d.Changes = append(d.Changes, op.Change{Target: s.Name, Setting: "version", From: versionText(s.Version), To: versionText(s.after())})
 		d.Notes = append(d.Notes, s.notes()...)
+		if s.Rehearsal != nil {
+			d.Notes = append(d.Notes, fmt.Sprintf("%s: rehearsed on a copy of its schema, without its rows, on PostgreSQL %d", s.Name, s.Rehearsal.Major))
+		} else {
+			d.Notes = append(d.Notes, s.Name+": not rehearsed")
+		}
 		switch gone := s.oneWay(); {
 		case gone != "":
 			back = append(back, s.Name+": none by files, as "+gone+" has no down file")

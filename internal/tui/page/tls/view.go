@@ -65,7 +65,7 @@ func (p Page) above(s screen.Scene) []string {
 
 // server is what it shows in a handshake, seen from here.
 func server(v *certs.Survey, now time.Time) component.Block {
-	b := component.Block{Title: "SERVER, SEEN FROM HERE"}
+	b := component.Block{Title: "SERVER, SEEN FROM HERE", Wrap: true}
 	add := func(label, value string, r theme.Role) {
 		if value != "" {
 			b.Facts = append(b.Facts, component.Fact{Label: label, Value: value, Role: r})
