@@ -209,22 +209,22 @@ func view(ctx context.Context, engine *op.Engine, run string) (v RunView, err er
 // followPace is how often a run that nobody works on, or that waits for a person, is looked at.
 const followPace = time.Second
 
-// Follow sends a run as it stands, and then its events after a number with a new view behind each group of them, until it has ended or ctx ends.
-// It works on nothing itself. The channel closes at the end.
+// Follow sends a run's events after a number, and then how it stands; then each group of new events with a view behind it, until it has ended or
+// ctx ends. What has happened already stands before the first view, so that nobody takes it for news. It works on nothing itself. The channel
+// closes at the end.
 func (d *Desk) Follow(ctx context.Context, run string, after int64) (<-chan Followed, error) {
 	engine, err := d.App.Engine(ctx, EngineOptions{})
 	if err != nil {
 		return nil, err
 	}
-	first, err := view(ctx, engine, run)
-	if err != nil {
+	if _, err := view(ctx, engine, run); err != nil {
 		return nil, err
 	}
 	ch := make(chan Followed, 64)
 	go func() {
 		defer close(ch)
 		if err := d.guarded("follow run "+run, func() error {
-			d.follow(ctx, engine, run, after, first, ch)
+			d.follow(ctx, engine, run, after, ch)
 			return nil
 		}); err != nil {
 			select { // whoever read may be gone
@@ -237,7 +237,7 @@ func (d *Desk) Follow(ctx context.Context, run string, after int64) (<-chan Foll
 }
 
 // follow sends what Follow does.
-func (d *Desk) follow(ctx context.Context, engine *op.Engine, run string, after int64, first RunView, ch chan<- Followed) {
+func (d *Desk) follow(ctx context.Context, engine *op.Engine, run string, after int64, ch chan<- Followed) {
 	send := func(f Followed) bool {
 		select {
 		case ch <- f:
@@ -246,11 +246,8 @@ func (d *Desk) follow(ctx context.Context, engine *op.Engine, run string, after 
 			return false
 		}
 	}
-	seen, last := after, first
-	if !send(Followed{View: &first}) {
-		return
-	}
-	for {
+	seen, last := after, RunView{}
+	for stood := false; ; stood = true {
 		events, err := engine.Events(ctx, run, seen)
 		for _, e := range events {
 			seen = e.Seq
@@ -265,7 +262,7 @@ func (d *Desk) follow(ctx context.Context, engine *op.Engine, run string, after 
 			}
 			return
 		}
-		if len(events) > 0 || now.Run.State != last.Run.State || now.Run.Alive != last.Run.Alive {
+		if !stood || len(events) > 0 || now.Run.State != last.Run.State || now.Run.Alive != last.Run.Alive {
 			if !send(Followed{View: &now}) {
 				return
 			}

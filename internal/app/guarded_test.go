@@ -6,11 +6,14 @@ import (
 	"errors"
 	"log/slog"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"dbops/internal/fault"
+	"dbops/internal/op"
+	"dbops/internal/state"
 	"dbops/internal/upgrade"
 )
 
@@ -26,6 +29,38 @@ func (m mined) Done() <-chan struct{} {
 		panic("a bug on purpose")
 	}
 	return m.Context.Done()
+}
+
+// Whoever begins to follow a run tells by its first view what had happened already.
+func TestWhatHappenedBeforeARunIsFollowedStandsBeforeItsFirstView(t *testing.T) {
+	t.Parallel()
+	a := newMachine(t, "").app(t, file("main", "", ""))
+	store, err := a.Store(t.Context())
+	must(t, err)
+	u := upgradesOf{a, store}
+	u.plan(t, "run", upgrade.RunKind)
+	must(t, store.Tx(t.Context(), "tell", func(ctx context.Context, tx *state.Tx) error {
+		return errors.Join(tx.AddEvent(ctx, "run", state.Event{Kind: op.EventDone, Step: "step", Text: "passed"}), tx.AddEvent(ctx, "run", state.Event{Kind: op.EventEnded}))
+	}))
+	u.set(t, "run", state.Done)
+	d := a.Desk(DeskOptions{})
+	defer d.Close()
+	news, err := d.Follow(t.Context(), "run", 0)
+	must(t, err)
+	var got []string
+	for f := range news {
+		switch {
+		case f.Err != nil:
+			t.Fatal(f.Err)
+		case f.Event != nil:
+			got = append(got, f.Event.Kind)
+		default:
+			got = append(got, string(f.View.Run.State))
+		}
+	}
+	if want := []string{op.EventDone, op.EventEnded, string(state.Done)}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
 
 // A panic beside whoever follows a run is an error for them, and in the log; the process goes on.

@@ -27,7 +27,7 @@ type Changes interface {
 	Runs(ctx context.Context, f state.RunFilter) ([]state.Run, error)
 	// View is a run as it stands.
 	View(ctx context.Context, run string) (app.RunView, error)
-	// Follow sends a run as it stands, and then its events after a number, with a new view behind them, until it has ended or ctx ends.
+	// Follow sends a run's events after a number, and then how it stands; then what is new with a view behind it, until it has ended or ctx ends.
 	Follow(ctx context.Context, run string, after int64) (<-chan app.Followed, error)
 	// Decide tells a run how it goes on, Resume has an interrupted one worked on.
 	Decide(ctx context.Context, run string, d app.Decision) error

@@ -158,7 +158,7 @@ func TestARunIsFollowedStepByStep(t *testing.T) {
 		if told < 3 || told > 5 {
 			t.Errorf("progress was told %d times in 40 seconds", told)
 		}
-		p.want(p.step(run, op.EventDone, "modify", "", nil), "step 2 of 4, set the availability: done after 40s.")
+		p.want(p.step(run, op.EventDone, "modify", "the standby is there", nil), "step 2 of 4, set the availability: done after 40s: the standby is there.")
 		p.want(p.step(run, op.EventEnded, "", "done", func(v *app.RunView) {
 			v.Run.State, v.Run.Alive, v.Run.Ended = state.Done, false, v.Run.Started.Add(44*time.Second)
 		}), "the run has ended", "done, took 44s")
@@ -229,7 +229,7 @@ func TestAnApprovalIsAskedForAndGivenOrRefused(t *testing.T) {
 
 func TestTheAuditLogIsRead(t *testing.T) {
 	talk(t, nil, func(p *person) {
-		p.want(p.say("audit"), "the same by: dbops audit list", "Audit.", "nothing was done yet")
+		p.want(p.say("audit"), "Audit.", "nothing was done yet", "the same by: dbops audit list")
 		p.want(p.say("verify", ""), "the chain is whole")
 	})
 }
@@ -251,5 +251,28 @@ func TestAChoiceThatIsGoneIsNotActedOn(t *testing.T) {
 		if planned := p.core.Planned(); len(planned) != 1 {
 			t.Errorf("planned %+v", planned)
 		}
+	})
+}
+
+func TestARunThatHasEndedIsReadWithWhatCameOfIt(t *testing.T) {
+	talk(t, func(c *fake.Core) {
+		p := c.PlanFor(app.Change{Environment: "prod", Instance: "orders-main", Kind: "backup.drill"}, true)
+		c.Put(app.RunView{Plan: p, Run: state.Run{ID: "r1", Kind: p.Kind, Environment: "prod", Instance: "orders-main", Title: "restore drill", State: state.Done, Created: night}})
+		for _, e := range []state.Event{
+			{Kind: op.EventDone, Step: "modify", Text: "it is there"}, {Kind: op.EventDone, Step: "verify", Text: "passed: usable after 11s, at most 2m59s lost"},
+			{Kind: op.EventEnded, Text: "done"},
+		} {
+			c.Play("r1", e, nil)
+		}
+	}, func(p *person) {
+		said := p.say("runs")
+		p.want(said, "Runs.", "1. done, run r1", "the same by: dbops runs list\n> ")
+		if n := strings.Count(said, "the same by"); n != 1 {
+			t.Errorf("it was said %d times: %s", n, said)
+		}
+		p.want(p.say("runs"), "Runs.", "1. done, run r1", "the same by: dbops runs list\n> ")
+		said = p.say("1", "open")
+		p.want(said, "DONE.", "the way back: ", "result: passed: usable after 11s, at most 2m59s lost", "Steps,")
+		p.wantNot(said, "the run has ended", "step 4 of 4")
 	})
 }

@@ -242,11 +242,12 @@ func (h *host) act(p Program, a screen.Action) {
 	if a.Off == "" && h.gone(p, a) {
 		return
 	}
-	if a.Off == "" {
+	place := a.Group == screen.GroupMove // what shows the same stands behind it
+	if a.Off == "" && !place {
 		h.same(text.Shell(a.CLI))
 	}
 	h.renew = strings.Contains(a.ID, "refresh") || strings.Contains(a.ID, "again")
-	h.due, h.whole = a.Off == "", h.renew
+	h.due, h.whole = a.Off == "", h.renew || place
 	h.update(screen.Do{ID: a.ID})
 }
 

@@ -12,6 +12,7 @@ import (
 	"dbops/internal/tui/component"
 	"dbops/internal/tui/screen"
 	"dbops/internal/tui/text"
+	"dbops/internal/tui/theme"
 )
 
 // progressPace is how often at most the progress of a step is told, and how long clients are shut out.
@@ -21,6 +22,22 @@ const progressPace = 10 * time.Second
 func (p Page) recite(s screen.Scene) []string {
 	l := p.steps(s.Theme, s.Area.W, s.Now)
 	return append([]string{component.Rule(s.Theme, p.stepsTitle(l), s.Area.W)}, l.lines...)
+}
+
+// result is what the last step of a run that has ended came to: on the screen it stands in the log, which is not read out.
+func (p Page) result(s screen.Scene) []string {
+	if !p.view.Run.State.Ended() || p.view.Plan == nil || len(p.view.Plan.Steps) == 0 {
+		return nil
+	}
+	last := p.view.Plan.Steps[len(p.view.Plan.Steps)-1].Name
+	for _, e := range slices.Backward(p.events) {
+		if e.Kind == op.EventDone && e.Step == last && e.Text != "" {
+			d := component.NewDoc(s.Theme, s.Area.W)
+			d.Fact(theme.Text, "result", e.Text)
+			return d.Lines()
+		}
+	}
+	return nil
 }
 
 // Tell implements [screen.Teller].
@@ -97,7 +114,7 @@ func (p Page) telling(i int) string {
 	case op.EventStep:
 		return step + ": begins"
 	case op.EventDone:
-		return step + ": done" + p.after(i)
+		return step + ": done" + p.after(i) + about
 	case op.EventFailed:
 		return step + ": failed" + p.after(i) + about
 	case op.EventProgress:

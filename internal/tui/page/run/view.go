@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,7 @@ func (p Page) View(s screen.Scene) string {
 		return text.Box(top, a.W, a.H, tail)
 	}
 	if a.Aloud {
-		return strings.Join(append(p.top(s), p.recite(s)...), "\n")
+		return strings.Join(slices.Concat(p.top(s), p.result(s), p.recite(s)), "\n")
 	}
 	r := p.rooms(s, len(top))
 	steps := p.steps(s.Theme, r.stepsW, s.Now)
