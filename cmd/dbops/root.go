@@ -88,6 +88,7 @@ func newRootCmd(c *cli) *cobra.Command {
 		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newServeCmd(c), newStateCmd(c),
 		newEncoreCmd(c), newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
 	)
+	c.completes(cmd)
 	return cmd
 }
 

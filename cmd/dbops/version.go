@@ -34,16 +34,49 @@ func version() string {
 type versionJSON struct {
 	Schema  string `json:"schema"`
 	Version string `json:"version"`
-	Go      string `json:"go"`
-	OS      string `json:"os"`
-	Arch    string `json:"arch"`
+	// Commit and Committed are of the checkout that it was built from, if git could say; Modified tells that it had changes besides.
+	Commit    string `json:"commit,omitempty"`
+	Committed string `json:"committed,omitempty"` // RFC 3339
+	Modified  bool   `json:"modified,omitempty"`
+	Go        string `json:"go"`
+	OS        string `json:"os"`
+	Arch      string `json:"arch"`
+	// Libraries are the versions of the modules that it was built with, by path.
+	Libraries map[string]string `json:"libraries,omitempty"`
+}
+
+// built is what the binary itself says of how it was made.
+func built() versionJSON {
+	v := versionJSON{Schema: "dbops/version/v1", Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.time":
+			v.Committed = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	v.Libraries = map[string]string{}
+	for _, m := range info.Deps {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		v.Libraries[m.Path] = m.Version
+	}
+	return v
 }
 
 func newVersionCmd(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Show the version",
-		Long:    "Show the version of dbops and of the Go it was built with.\n\nExit status: 0.",
+		Long:    "Show the version of dbops and of the Go it was built with; with -o json the commit and the versions of all libraries, too.\n\nExit status: 0.",
 		Example: "  dbops version\n  dbops version -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return runVersion(c, false) },
@@ -52,7 +85,7 @@ func newVersionCmd(c *cli) *cobra.Command {
 
 // runVersion shows the version; short is the bare word, for scripts that compare it.
 func runVersion(c *cli, short bool) (err error) {
-	v := versionJSON{Schema: "dbops/version/v1", Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	v := built()
 	switch {
 	case c.json():
 		return printJSON(c.out, v)
