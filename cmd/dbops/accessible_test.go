@@ -205,13 +205,16 @@ func TestAccessibleIsTrueOrFalse(t *testing.T) {
 func TestATerminalThatCannotBeDrawnOnIsReadTo(t *testing.T) {
 	t.Parallel()
 	env := environ(t, "DBOPS_STATE_DIR="+filepath.Join(t.TempDir(), "state"), "TERM=dumb")
-	term, err := console.Start(t.Context(), console.Options{Cols: 120, Rows: 40, Env: env}, shared.program, "--config", filepath.Join(shared.dir, "cloud", "dbops.yaml"))
+	term, err := console.Start(t.Context(), console.Options{Cols: 62, Rows: 100, Env: env}, shared.program, "--config", filepath.Join(shared.dir, "cloud", "dbops.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer term.Close()
 	if err := term.Wait("the same by: dbops status", time.Minute); err != nil {
 		t.Fatal(err)
+	}
+	if screen := term.Screen(); !strings.Contains(screen, "\nwhat can be done, ? for help") {
+		t.Errorf("a word is broken at the edge:\n%s", screen)
 	}
 	if err := term.Send("q", "enter"); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,7 +109,9 @@ func guest(p serve.Person) app.Guest {
 
 // show is the terminal UI of one session.
 func (r serveRoom) show(ctx context.Context, s *serve.Session) error {
-	sizes := make(chan tui.Size)
+	sizes, aloud := make(chan tui.Size), readOut(s.Env)
+	var width atomic.Int64
+	width.Store(int64(s.Size.W))
 	ctx, over := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -116,6 +119,10 @@ func (r serveRoom) show(ctx context.Context, s *serve.Session) error {
 		for {
 			select {
 			case n := <-s.Sizes:
+				width.Store(int64(n.W))
+				if aloud {
+					continue
+				}
 				select {
 				case sizes <- tui.Size(n):
 				case <-ctx.Done():
@@ -131,8 +138,8 @@ func (r serveRoom) show(ctx context.Context, s *serve.Session) error {
 	}))
 	defer desk.Close()
 	opts := tui.Options{Env: s.Env, Version: version()}
-	if readOut(s.Env) {
-		opts.Lines = sshLines(s)
+	if aloud {
+		opts.Lines = sshLines(s, func() int { return int(width.Load()) })
 	} else {
 		opts.Terminal = &tui.Terminal{In: s.In, Out: s.Out, Size: tui.Size(s.Size), Sizes: sizes}
 	}

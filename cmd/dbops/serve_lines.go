@@ -31,7 +31,7 @@ func readOut(env []string) bool {
 }
 
 // sshLines has lines typed at a session's terminal, which shows no keys by itself. What it started ends with the session's keys.
-func sshLines(s *serve.Session) *tui.Lines {
+func sshLines(s *serve.Session, cells func() int) *tui.Lines {
 	interrupts := make(chan os.Signal, 1)
 	t := term.NewTerminal(struct {
 		io.Reader
@@ -51,7 +51,7 @@ func sshLines(s *serve.Session) *tui.Lines {
 			}
 		}
 	}()
-	return &tui.Lines{In: in, Out: t, Interrupt: interrupts}
+	return &tui.Lines{In: in, Out: t, Interrupt: interrupts, Cells: cells}
 }
 
 // breakable takes ctrl+c out of what is typed, and tells of it.

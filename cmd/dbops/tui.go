@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"dbops/internal/app"
 	"dbops/internal/fault"
@@ -80,9 +81,24 @@ func runTUI(ctx context.Context, c *cli, cmd *cobra.Command, o *screenOptions) e
 		interrupts := make(chan os.Signal, 1)
 		signal.Notify(interrupts, os.Interrupt)
 		defer signal.Stop(interrupts)
-		opts.Lines = &tui.Lines{In: c.in, Out: c.out, Interrupt: interrupts, Echo: !terminal(c.in)}
+		opts.Lines = &tui.Lines{In: c.in, Out: c.out, Interrupt: interrupts, Echo: !terminal(c.in), Cells: cells(c.out)}
 	}
 	return tui.Run(ctx, core{desk}, opts)
+}
+
+// cells is how wide a stream is that is a terminal; nil if it is none.
+func cells(stream any) func() int {
+	f, ok := stream.(*os.File)
+	if !ok || !terminal(f) {
+		return nil
+	}
+	return func() int {
+		w, _, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0
+		}
+		return w
+	}
 }
 
 // aloud tells whether the terminal UI is to be read out: the flag says so, or else the environment, or a terminal that cannot be drawn on.

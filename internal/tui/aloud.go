@@ -22,13 +22,14 @@ type Lines struct {
 	Out       io.Writer
 	Interrupt <-chan os.Signal // ctrl+c; nil for none
 	Echo      bool             // write each line that was read: no terminal does
+	Cells     func() int       // how wide the terminal is, so that no word is broken at its edge; nil or 0: not known, or none
 	Patience  time.Duration    // how long a page may read before what is known so far is said. Defaults to [lines.DefaultPatience].
 }
 
 func runLines(ctx context.Context, c Core, o Options) error {
 	pool, keeper := work.New(ctx), sessions.NewKeeper()
 	last := lines.Run(ctx, newModel(c, pool, keeper, o), lines.Options{
-		In: o.Lines.In, Out: o.Lines.Out, Interrupt: o.Lines.Interrupt, Echo: o.Lines.Echo, Patience: o.Lines.Patience,
+		In: o.Lines.In, Out: o.Lines.Out, Interrupt: o.Lines.Interrupt, Echo: o.Lines.Echo, Patience: o.Lines.Patience, Cells: o.Lines.Cells,
 		Look: func(m tea.Model) lines.Program { return voice{m.(model)} },
 	})
 	m, _ := last.(model)

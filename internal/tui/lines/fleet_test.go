@@ -55,6 +55,29 @@ func TestAReadingThatIsGivenUpIsNotSaidToGoOn(t *testing.T) {
 	})
 }
 
+func TestNoWordIsBrokenAtTheEdgeOfATerminal(t *testing.T) {
+	const narrow = 30
+	said := map[int]string{}
+	for _, w := range []int{0, narrow} {
+		talkAt(t, func() int { return w }, nil, func(p *person) {
+			said[w] = p.hear()
+			p.want(p.plan()+p.say("y"), "the same by: dbops drift -e prod orders-main --fix\n", "\ndbops drift -e prod orders-main --fix\n") // to be copied
+		})
+	}
+	flat := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	if flat(said[narrow]) != flat(said[0]) {
+		t.Errorf("other words:\n%s\n%s", said[narrow], said[0])
+	}
+	for l := range strings.SplitSeq(said[narrow], "\n") {
+		if len(l) > narrow && strings.Contains(l, " ") && !strings.HasPrefix(l, "the same by: ") {
+			t.Errorf("%d cells: %s", len(l), l)
+		}
+	}
+	if !strings.Contains(said[0], "prod/archive, certificate expires in 4 days (2026-11-25)\n") {
+		t.Errorf("it was broken where there is no edge:\n%s", said[0])
+	}
+}
+
 func TestAnInstanceIsChosenByNumberOrName(t *testing.T) {
 	talk(t, nil, func(p *person) {
 		p.want(p.say("6"), "PROTECTED environment prod. orders-main. Overview. rds 16.4", "Live:", "connections, ", "engine: PostgreSQL 16.4", "more: enter reads on")

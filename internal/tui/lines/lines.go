@@ -46,6 +46,7 @@ type Options struct {
 	Look      func(tea.Model) Program // at the model
 	Patience  time.Duration           // Defaults to [DefaultPatience].
 	Echo      bool                    // write each line that was read: no terminal does
+	Cells     func() int              // how wide the terminal is: what is longer goes on between two words; nil or 0: lines are left whole
 }
 
 // Write asks for a value to be written: what on a screen goes to the clipboard.

@@ -57,6 +57,12 @@ type person struct {
 // talk runs f with the terminal UI read out to a person, in a bubble in which time passes only when f says so.
 func talk(t *testing.T, setup func(*fake.Core), f func(*person)) {
 	t.Helper()
+	talkAt(t, nil, setup, f)
+}
+
+// talkAt is talk at a terminal that is so wide.
+func talkAt(t *testing.T, cells func() int, setup func(*fake.Core), f func(*person)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		now := func() time.Time { return night.Add(time.Since(began)) }
@@ -67,7 +73,7 @@ func talk(t *testing.T, setup func(*fake.Core), f func(*person)) {
 		}
 		go func() {
 			err := tui.Run(t.Context(), p.core, tui.Options{
-				Env: []string{"LANG=C.UTF-8"}, Version: "v1.2.3", Now: now, Lines: &tui.Lines{In: r, Out: p.paper, Interrupt: p.interrupt, Echo: true},
+				Env: []string{"LANG=C.UTF-8"}, Version: "v1.2.3", Now: now, Lines: &tui.Lines{In: r, Out: p.paper, Interrupt: p.interrupt, Echo: true, Cells: cells},
 			})
 			_ = r.Close()
 			p.ended <- err

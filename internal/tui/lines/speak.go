@@ -49,8 +49,42 @@ func read(in io.Reader, to chan<- typed, done <-chan struct{}) {
 
 // print writes a line that holds nothing but text.
 func (h *host) print(s string) {
+	cells := 0
+	if h.o.Cells != nil {
+		cells = h.o.Cells()
+	}
+	h.fresh()
+	_, _ = fmt.Fprintln(h.o.Out, broken(strings.TrimRight(text.Clean(s), " "), cells))
+}
+
+// copied writes a line that is to be copied: it stays one.
+func (h *host) copied(s string) {
 	h.fresh()
 	_, _ = fmt.Fprintln(h.o.Out, strings.TrimRight(text.Clean(s), " "))
+}
+
+// broken is a line that goes on below between two words where it is wider than some cells; 0 for any width. A wider word stays whole.
+func broken(line string, cells int) string {
+	if cells <= 0 || text.Width(line) <= cells {
+		return line
+	}
+	var out strings.Builder
+	used := 0
+	for i, word := range strings.Split(line, " ") {
+		w := text.Width(word)
+		switch {
+		case i == 0:
+		case used+1+w > cells:
+			out.WriteByte('\n')
+			used = 0
+		default:
+			out.WriteByte(' ')
+			used++
+		}
+		out.WriteString(word)
+		used += w
+	}
+	return out.String()
 }
 
 // say writes a sentence.
@@ -78,7 +112,7 @@ const SameBy = "the same by: "
 // same says the command line that does the same; without a stop, which would be read as part of it.
 func (h *host) same(by string) {
 	if by != "" && by != h.by {
-		h.print(SameBy + by)
+		h.copied(SameBy + by)
 		h.by = by
 	}
 }
@@ -95,7 +129,7 @@ func (h *host) write(w Write) {
 	}
 	h.say("the " + w.What + ":")
 	for l := range strings.SplitSeq(value, "\n") {
-		h.print(l)
+		h.copied(l)
 	}
 }
 
