@@ -225,6 +225,7 @@ func TestPeopleShareAHostOverSSH(t *testing.T) {
 	alice.press(strings.Split("billing", "")...)
 	alice.press("enter")
 	alice.want("approved")
+	bob.want("is given by alice@example.com") // without asking
 	untrusting := others.Desk(deskOf(app.Guest{Name: "bob@example.com", Right: config.MayChange}, nil))
 	if _, err := untrusting.Begin(t.Context(), waiting[0].Plan, "billing"); err == nil || !strings.Contains(err.Error(), "does not let alice@example.com approve over SSH") {
 		t.Errorf("a vote that dbops.yaml does not allow counts: %v", err)
