@@ -26,8 +26,10 @@ func TestHowFarBackARestoreGoes(t *testing.T) {
 			RDS, 900 * day, Backups{PITR: true, RetentionDays: 7}, []Backup{auto(time.Hour), auto(6 * day), auto(3 * day)}, ago(7 * day), ago(6 * day),
 		},
 		"backups by hand, and one that is being made": {
-			RDS, 900 * day, Backups{PITR: true, RetentionDays: 7},
-			[]Backup{{Kind: "manual", Ready: true, Started: ago(5 * day)}, {Kind: "automatic", Started: ago(4 * day)}, auto(day)}, ago(7 * day), ago(day),
+			RDS, 900 * day,
+			Backups{PITR: true, RetentionDays: 7},
+			[]Backup{{Kind: "manual", Ready: true, Started: ago(5 * day)}, {Kind: "automatic", Started: ago(4 * day)}, auto(day)},
+			ago(7 * day), ago(day),
 		},
 		"what the provider tells": {
 			CloudSQL, 900 * day, Backups{PITR: true, RetentionDays: 7, EarliestRestorable: ago(time.Hour)}, []Backup{auto(5 * day)}, ago(time.Hour), ago(time.Hour),

@@ -54,6 +54,7 @@ func (a attention) answered(found []state.Approval) (next attention, texts []str
 			texts = append(texts, fmt.Sprintf("approval %s is given by %s: %s can be run", w.ID, plan.By(w), what))
 		case state.Refused:
 			texts = append(texts, fmt.Sprintf("approval %s of %s is refused by %s", w.ID, what, plan.By(w)))
+		case state.Requested, state.Used: // it ran: that is told of the run
 		}
 	}
 	return a, texts

@@ -158,12 +158,14 @@ func TestWhoAskedHearsOfTheAnswerOnce(t *testing.T) {
 		{
 			true, "", "\a\x1b]9;dbops: approval a7f3 is given by li@example.com: availability.set of prod/orders-main can be run\a",
 			[]string{"the approval of 1 other: met by li@example.com", "a7f3 is approved by li@example.com", "it can be run (R), once"},
-			[]string{"approval a7f3 is given by li@example.com"}, []string{"Approval a7f3 was given by li@example.com: it runs."},
+			[]string{"approval a7f3 is given by li@example.com"},
+			[]string{"Approval a7f3 was given by li@example.com: it runs."},
 		},
 		{
 			false, "not on a Friday", "\a\x1b]9;dbops: approval a7f3 of availability.set of prod/orders-main is refused by li@example.com: not on a Friday\a",
 			[]string{"! the approval of 1 other", "x a7f3 is refused by li@example.com: not on a Friday", "another plan has to be made (r)"},
-			[]string{"is refused by li@example.com: not on a Friday"}, []string{"it was refused by li@example.com: not on a Friday: another plan has to be made"},
+			[]string{"is refused by li@example.com: not on a Friday"},
+			[]string{"it was refused by li@example.com: not on a Friday: another plan has to be made"},
 		},
 	} {
 		play(t, 140, 60, Options{}, needing, func(s *stage) {

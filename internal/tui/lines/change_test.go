@@ -259,7 +259,8 @@ func TestARunThatHasEndedIsReadWithWhatCameOfIt(t *testing.T) {
 		p := c.PlanFor(app.Change{Environment: "prod", Instance: "orders-main", Kind: "backup.drill"}, true)
 		c.Put(app.RunView{Plan: p, Run: state.Run{ID: "r1", Kind: p.Kind, Environment: "prod", Instance: "orders-main", Title: "restore drill", State: state.Done, Created: night}})
 		for _, e := range []state.Event{
-			{Kind: op.EventDone, Step: "modify", Text: "it is there"}, {Kind: op.EventDone, Step: "verify", Text: "passed: usable after 11s, at most 2m59s lost"},
+			{Kind: op.EventDone, Step: "modify", Text: "it is there"},
+			{Kind: op.EventDone, Step: "verify", Text: "passed: usable after 11s, at most 2m59s lost"},
 			{Kind: op.EventEnded, Text: "done"},
 		} {
 			c.Play("r1", e, nil)
