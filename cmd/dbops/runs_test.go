@@ -165,3 +165,17 @@ func TestStatusSaysFromWhenOnAnInstanceCanBeRestored(t *testing.T) {
 		}
 	}
 }
+
+func TestUpgradeStatusNamesWhatARollbackLeft(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := printRemnants(&b, upgradeStatusJSON{Environment: "staging", Instance: "main", Upgrades: []upgradeRunJSON{
+		{Report: &upgrade.Report{Run: "r3"}}, {}, {Report: &upgrade.Report{Run: "r1", Remnant: "main-pg18"}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "\n! main-pg18, which run r1 made, is there still, closed to clients, and costs until it is removed\n  next: dbops upgrade cleanup -e staging main removes it\n"
+	if b.String() != want {
+		t.Errorf("got %q", b.String())
+	}
+}

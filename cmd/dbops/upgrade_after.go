@@ -105,16 +105,28 @@ func lastUpgrade(ctx context.Context, c *cli, env, instance string) (state.Run, 
 	return a.LastUpgrade(ctx, env, instance)
 }
 
+func upgradeToClean(ctx context.Context, c *cli, env, instance string) (state.Run, error) {
+	a, err := c.app()
+	if err != nil {
+		return state.Run{}, err
+	}
+	defer a.Close()
+	return a.UpgradeToClean(ctx, env, instance)
+}
+
 func newUpgradeCleanupCmd(c *cli) *cobra.Command {
 	o := &upgradeOptions{}
 	cmd := &cobra.Command{
-		Use: "cleanup -e ENV INSTANCE", Short: "Give the way back up",
+		Use: "cleanup -e ENV INSTANCE", Short: "Give the way back up, or remove what a rollback left",
 		Long: `End the replication to the old instance, if there is one. The old instance is kept, protected and closed to clients; --remove-source removes it, after a
 last backup where the cloud keeps one without its instance (rds). Before that, look at dbops upgrade report and at your clients.
+
+After a rollback clients use the old instance, which is not touched: then the new one, which the rollback left, is removed, after a last backup where
+the cloud keeps one without its instance. dbops upgrade status says whether it is there still. One that was there before (--into) stays.
 ` + changeStatuses,
 		Example: "  dbops upgrade cleanup -e staging main --yes\n  dbops upgrade cleanup -e staging billing --remove-source", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := lastUpgrade(cmd.Context(), c, o.env, args[0])
+			run, err := upgradeToClean(cmd.Context(), c, o.env, args[0])
 			if err != nil {
 				return err
 			}
@@ -212,7 +224,24 @@ func runUpgradeStatus(ctx context.Context, c *cli, env, instance string) error {
 		}
 		rows[i] = []string{u.Run.ID, strings.TrimPrefix(u.Run.Kind, "upgrade."), runWord(u.Run), cmp.Or(u.Run.Step, "-"), stamp(u.Run.Created), down, about}
 	}
-	return printTable(c.out, []string{"RUN", "WHAT", "STATE", "STEP", "CREATED", "SHUT OUT", ""}, rows)
+	if err := printTable(c.out, []string{"RUN", "WHAT", "STATE", "STEP", "CREATED", "SHUT OUT", ""}, rows); err != nil {
+		return err
+	}
+	return printRemnants(c.out, out)
+}
+
+// printRemnants names the new instances that rollbacks left, which cost until they are removed.
+func printRemnants(w io.Writer, st upgradeStatusJSON) error {
+	var b bytes.Buffer
+	for _, u := range st.Upgrades {
+		if u.Report == nil || u.Report.Remnant == "" {
+			continue
+		}
+		text, next := u.Report.Costs(st.Environment, st.Instance)
+		fmt.Fprintf(&b, "\n! %s\n  next: %s\n", text, next)
+	}
+	_, err := b.WriteTo(w)
+	return err
 }
 
 // lastWord is the last thing that a run told.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -245,10 +246,65 @@ func (a *App) UpgradeReport(ctx context.Context, run string) (*upgrade.Report, e
 		return nil, err
 	}
 	report, err := upgrade.ReportOf(p, r, steps)
-	if err == nil {
-		report.EndedBy(after.Ended)
+	if err != nil {
+		return nil, err
 	}
-	return report, err
+	if report.EndedBy(after); report.Remnant != "" && a.removed(ctx, p.Target, report) {
+		report.Remnant = ""
+	}
+	return report, nil
+}
+
+// removed tells whether the provider says that somebody removed what a rollback left, or keeps it as something else. Without an answer it is
+// there: nobody who pays for it is told that it is not.
+func (a *App) removed(ctx context.Context, t op.Target, r *upgrade.Report) bool {
+	inst, err := a.server(t, upgrade.Server{Name: r.Remnant})
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, remnantTimeout)
+	defer cancel()
+	live, err := a.getAt(ctx, t.Environment, t.Instance, inst)
+	if err != nil {
+		return fault.KindOf(err) == fault.NotFound
+	}
+	return live.Labels[upgrade.RunLabel] != r.Run
+}
+
+// remnantTimeout is how long a look at what a rollback left may take: it is read beside what matters.
+const remnantTimeout = 3 * time.Second
+
+// remnant is the newest upgrade of an instance whose new one a rollback left, and which is there still; nil: there is none.
+func (a *App) remnant(ctx context.Context, all []state.Run) (*state.Run, *upgrade.Report) {
+	for _, r := range all { // newest first
+		if r.Kind != upgrade.RunKind || r.State != state.Done && r.State != state.Failed {
+			continue
+		}
+		if report, err := a.UpgradeReport(ctx, r.ID); err == nil && report.Remnant != "" { // one of another version cannot be read
+			return &r, report
+		}
+	}
+	return nil, nil
+}
+
+// UpgradeToClean is the upgrade of an instance that is to be cleaned up after: the last one, or where nothing is left of that, the newest
+// whose rollback left its new instance.
+func (a *App) UpgradeToClean(ctx context.Context, env, instance string) (state.Run, error) {
+	last, err := a.LastUpgrade(ctx, env, instance)
+	if err != nil || !last.State.Ended() {
+		return last, err
+	}
+	if report, err := a.UpgradeReport(ctx, last.ID); err != nil || report.After == "" {
+		return last, err
+	}
+	all, err := a.Upgrades(ctx, env, instance)
+	if err != nil {
+		return last, err
+	}
+	if left, _ := a.remnant(ctx, all); left != nil {
+		return *left, nil
+	}
+	return last, nil
 }
 
 // Upgrades are the runs of upgrades of an instance, newest first.

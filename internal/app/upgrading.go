@@ -21,11 +21,12 @@ import (
 	"dbops/internal/upgrade"
 )
 
-// Upgrading is how the upgrades of an instance stand, by the journal alone: the same to everybody who shares the state.
+// Upgrading is how the upgrades of an instance stand, by the journal: the same to everybody who shares the state.
 type Upgrading struct {
 	Rehearsal *Upgraded // the newest rehearsal; nil: there is none
 	Last      *Upgraded // the upgrade that goes on, or else the newest one that was not undone; nil: there is none
 	Back      *RunView  // the newest rollback or cleanup of Last, however far it came; nil: there is none
+	Left      *Upgraded // the newest upgrade whose new instance a rollback left, unless the provider says that it is gone; nil: there is none
 }
 
 // Upgraded is an upgrade or a rehearsal of one.
@@ -55,6 +56,11 @@ func (a *App) Upgrading(ctx context.Context, env, instance string) (u Upgrading,
 	}
 	if i := slices.IndexFunc(all, func(r state.Run) bool { return r.Kind == upgrade.RehearseKind }); i >= 0 {
 		if u.Rehearsal, err = a.upgraded(ctx, engine, all[i].ID); err != nil {
+			return u, err
+		}
+	}
+	if left, _ := a.remnant(ctx, all); left != nil {
+		if u.Left, err = a.upgraded(ctx, engine, left.ID); err != nil {
 			return u, err
 		}
 	}

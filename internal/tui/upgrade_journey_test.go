@@ -93,7 +93,7 @@ func TestAnUpgradeStandsWhereTheJournalSays(t *testing.T) {
 		"done":                 {upgrading(""), []string{"[✓ observe]", "on orders-staging-pg18", "orders_app_a in orders", "! on orders-staging", "legacy_cron"}},
 		"a rollback goes on":   {back(upgrade.RollbackKind, state.Running), []string{"✓ observe", "[~ end]"}},
 		"a rollback is parked": {back(upgrade.RollbackKind, state.Parked), []string{"[! end]"}},
-		"it was rolled back":   {back(upgrade.RollbackKind, state.Done), []string{"[. choose]", "was rolled back by run rback"}},
+		"it was rolled back":   {back(upgrade.RollbackKind, state.Done), []string{"[. choose]", "was rolled back by run rback", "! orders-staging-pg18, which run " + upgraded + " made, is there still, closed to clients, and costs", "next: c plans its removal", "clean up"}},
 		"it was cleaned up":    {back(upgrade.CleanupKind, state.Done), []string{"[. choose]", "was cleaned up by run rback"}},
 		"interrupted": {func(c *fake.Core) {
 			v := c.UpgradeAt(upgraded, upgrade.RunKind, "target")
@@ -113,6 +113,23 @@ func TestAnUpgradeStandsWhereTheJournalSays(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a rollback left is removed from where it is named, with nothing to be asked first: the old instance is in use.
+func TestWhatARollbackLeftIsCleanedUp(t *testing.T) {
+	play(t, 120, 40, Options{}, func(core *fake.Core) { mend(core); back(upgrade.RollbackKind, state.Done)(core) }, func(s *stage) {
+		s.tab("staging", "orders-main", "Upgrade")
+		s.Press("c")
+		s.Want("› plan")
+		got := s.core.Planned()
+		if last := got[len(got)-1]; last.Kind != upgrade.CleanupKind || textOf(last.Request) != `{"run":"`+upgraded+`"}<nil>` {
+			t.Errorf("planned %s %s", last.Kind, textOf(last.Request))
+		}
+		s.Press("y")
+		if want := "dbops upgrade cleanup -e staging orders-main"; s.Clipboard != want {
+			t.Errorf("the command line is %q", s.Clipboard)
+		}
+	})
 }
 
 // back has an upgrade that is done, and what came after it.

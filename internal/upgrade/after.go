@@ -22,7 +22,7 @@ type RollbackRequest struct {
 	LoseWrites bool `json:"lose_writes,omitempty"`
 }
 
-// CleanupRequest asks to give the way back up.
+// CleanupRequest asks to give the way back up, or after a rollback to remove the new instance.
 type CleanupRequest struct {
 	Run string `json:"run"` // of the upgrade
 	// Remove removes the source as well, after a last backup where the cloud keeps one without its instance.
@@ -48,6 +48,10 @@ type past struct {
 	InPlace bool `json:"in_place,omitempty"`
 	// After is the operation that ended the way back: a rollback or a cleanup.
 	After string `json:"after,omitempty"`
+	// Back: a rollback did. Cleared is the cleanup after it; Remnant the new instance that it left, for a cleanup.
+	Back    bool     `json:"back,omitempty"`
+	Cleared string   `json:"cleared,omitempty"`
+	Remnant *remnant `json:"new_instance,omitempty"`
 	// Begun is a rollback that is not done: some clients may be on the source already. For a cleanup.
 	Begun string `json:"begun,omitempty"`
 	// Written is what clients wrote to the new instance since. It changes all the time.
@@ -89,7 +93,7 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	if err := errors.Join(json.Unmarshal(plan.Request, &p.Request), json.Unmarshal(plan.Facts, &p.Facts)); err != nil {
 		return p, nil, fault.New(fault.Internal, what, err)
 	}
-	p.Ended, p.After = ended.State.Ended(), after.Ended
+	p.Ended, p.After, p.Back, p.Cleared = ended.State.Ended(), after.Ended, after.Back, after.Cleared
 	var b quiesce.Before
 	if ok, err := output(journal, noteStep, &b); err != nil {
 		return p, nil, err
@@ -198,7 +202,7 @@ func (r *Room) rollback() op.Operation[RollbackRequest, past] {
 
 // letIn is the way back from an upgrade that was abandoned before it switched anybody.
 func (p past) letIn(t op.Target, q RollbackRequest) op.Draft {
-	from, to := p.Facts.Source.Server.Name, p.Facts.Target.Server.Name
+	from := p.Facts.Source.Server.Name
 	d := op.Draft{
 		Title:    fmt.Sprintf("let clients into %s, PostgreSQL %d, again", from, p.Facts.Source.Major),
 		Findings: p.findings(q.Run),
@@ -211,7 +215,7 @@ func (p past) letIn(t op.Target, q RollbackRequest) op.Draft {
 		return d
 	}
 	d.Also = []string{t.Environment + "/" + from}
-	d.Notes = []string{to + " stays as the upgrade left it: remove it when nobody needs it"}
+	d.Notes = []string{p.stays(t, "as the upgrade left it")}
 	return d
 }
 
@@ -247,7 +251,7 @@ func deriveRollback(t op.Target, q RollbackRequest, p past) op.Draft {
 		},
 		Downtime: op.Downtime{Expected: "brief", Text: "from when writers are kept out of " + to + " until clients are on " + from},
 		Also:     []string{t.Environment + "/" + from, t.Environment + "/" + to},
-		Notes:    []string{to + " stays as it is, closed to clients: remove it when nobody needs it"},
+		Notes:    []string{p.stays(t, "as it is, closed to clients")},
 	}
 	if p.Protected {
 		d.Changes = append(d.Changes, op.Change{Target: t.Environment + "/" + from, Setting: "deletion protection", From: "on", To: "off, as before the upgrade"})
@@ -324,7 +328,7 @@ func (r *Room) cleanup() op.Operation[CleanupRequest, past] {
 	return op.Operation[CleanupRequest, past]{
 		Kind: CleanupKind, Same: samePast,
 		Observe: func(ctx context.Context, t op.Target, q CleanupRequest) (past, error) {
-			p, _, err := r.recall(ctx, t, q.Run)
+			p, m, err := r.recall(ctx, t, q.Run)
 			if err == nil && q.Remove && (p.Facts.Source.Provider == cloud.Postgres || p.Facts.Source.Server.Declared) {
 				err = fault.Newf(fault.Usage, "remove "+p.Facts.Source.Server.Name, "nobody but its owner removes a plain server").Hint("leave --remove-source out")
 			}
@@ -332,8 +336,11 @@ func (r *Room) cleanup() op.Operation[CleanupRequest, past] {
 				return p, err
 			}
 			_, _, _, after, err := r.d.Journal(ctx, q.Run)
+			if err != nil {
+				return p, err
+			}
 			p.Begun = after.Begun
-			return p, err
+			return p, p.look(ctx, m)
 		},
 		Derive: deriveCleanup,
 		Steps:  r.cleanupSteps,
@@ -341,12 +348,15 @@ func (r *Room) cleanup() op.Operation[CleanupRequest, past] {
 }
 
 func deriveCleanup(t op.Target, q CleanupRequest, p past) op.Draft {
+	if p.Back {
+		return p.clear(t, q)
+	}
 	from := p.Facts.Source.Server.Name
 	d := op.Draft{
 		Title:    fmt.Sprintf("give up the way back of %s to %s, PostgreSQL %d", t, from, p.Facts.Source.Major),
 		Findings: p.findings(q.Run),
 		Changes:  []op.Change{{Setting: "way back", From: from, To: "none"}},
-		Downtime: op.Downtime{Expected: "none", Text: "clients use " + p.Facts.Target.Server.Name + ", which is not touched"},
+		Downtime: op.Downtime{Expected: "none", Text: p.clients()},
 		Also:     []string{t.Environment + "/" + from},
 		Cost:     "none: " + from + " goes on costing what it costs",
 		Back:     "nothing: " + from + " is kept as it is, but what is written to " + p.Facts.Target.Server.Name + " from now on is not on it",
@@ -368,31 +378,42 @@ func deriveCleanup(t op.Target, q CleanupRequest, p past) op.Draft {
 			d.Findings = append(d.Findings, warn("backups", "export what has to be kept", "the backups of an instance of Cloud SQL are gone with it"))
 		}
 	}
+	if p.After != "" { // it was given up already
+		d.Changes = nil
+	}
 	return d
 }
 
 func (r *Room) cleanupSteps(t op.Target, q CleanupRequest, p past) []op.Step {
 	m := r.again(t, q.Run, p)
+	if p.Back {
+		return m.clearSteps(p, q)
+	}
+	if p.After != "" {
+		return nil
+	}
 	var steps []op.Step
 	if p.Reversed {
 		steps = append(steps, m.onward(m.step("end-reverse", "end the replication to "+m.from.Name, (*moving).endReverse)))
 	}
 	if q.Remove {
 		if p.Facts.Source.Provider == cloud.RDS {
-			steps = append(steps, m.onward(m.step("last-backup", "make a last backup of "+m.from.Name, (*moving).lastBackup)))
+			steps = append(steps, m.onward(m.step("last-backup", "make a last backup of "+m.from.Name, func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+				return m.lastBackup(ctx, s, m.from.Name)
+			})))
 		}
 		return append(steps, m.onward(m.step("remove-source", "remove "+m.from.Name, (*moving).removeSource)))
 	}
 	return append(steps, m.step(keepStep, "see that "+m.from.Name+" is protected", (*moving).keep))
 }
 
-func (m *moving) lastBackup(ctx context.Context, s *op.Session) (op.Result, error) {
+func (m *moving) lastBackup(ctx context.Context, s *op.Session, name string) (op.Result, error) {
 	c, err := m.cloud(ctx)
 	if err != nil {
 		return op.Result{}, err
 	}
 	label := "dbops-last-" + s.Run
-	return m.backUp(ctx, s, c, m.from.Name, label)
+	return m.backUp(ctx, s, c, name, label)
 }
 
 // backUp makes a backup of a label, once.

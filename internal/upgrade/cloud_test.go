@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dbops/internal/cloud"
+	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/sandbox/gcpapi"
 	"dbops/internal/sandbox/pgtest"
@@ -190,6 +191,7 @@ func TestBothCloudsAreUpgradedWithOneOfEverything(t *testing.T) {
 					if c := b.deps.Clients.(*clients); c.now != p.Source {
 						t.Errorf("clients use %q", c.now)
 					}
+					b.clears(t, g.Client, run.ID, p.Source, to)
 				})
 			}
 		})
@@ -266,4 +268,70 @@ func (b *bench) rehearsed(t testing.TB) {
 		return nil, nil
 	}
 	b.with(t, d)
+}
+
+// deaf is a cloud whose answer to the first removal is lost: the instance goes, and who asked does not know.
+type deaf struct {
+	Cloud
+	asked int
+}
+
+func (c *deaf) Delete(ctx context.Context, name string) (cloud.Receipt, error) {
+	r, err := c.Cloud.Delete(ctx, name)
+	if c.asked++; c.asked == 1 && err == nil {
+		return cloud.Receipt{}, fault.Newf(fault.Unavailable, "remove "+name, "the answer was lost")
+	}
+	return r, err
+}
+
+// clears cleans up after a rollback: the new instance goes, and the old one, which clients use, stays.
+func (b *bench) clears(t *testing.T, live cloud.Provider, upgraded, from, to string) {
+	t.Helper()
+	p, r, steps, after, err := b.journal(t.Context(), upgraded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := ReportOf(p, r, steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.EndedBy(after); report.Remnant != to {
+		t.Errorf("%q is said to be left", report.Remnant)
+	}
+	b.blocks(t, "the old instance, which clients use", CleanupKind, CleanupRequest{Run: upgraded, Remove: true}, "source-in-use", "rolled back to "+from)
+	plan := b.plan(t, CleanupKind, CleanupRequest{Run: upgraded})
+	if len(plan.Blocked()) > 0 || len(plan.Changes) != 1 || plan.Changes[0].From != to || !strings.Contains(plan.Downtime.Text, "clients use "+from+",") {
+		t.Fatalf("%s", words2(plan.Draft))
+	}
+	d := b.deps
+	inner := d.Cloud
+	c := &deaf{}
+	d.Cloud = func(ctx context.Context, at op.Target) (Cloud, string, error) {
+		var name string
+		c.Cloud, name, err = inner(ctx, at)
+		return c, name, err
+	}
+	b.with(t, d)
+	b.done(t, b.attach(t, b.submit(t, plan)))
+	if _, err := live.Get(t.Context(), to); !is(err, fault.NotFound) {
+		t.Errorf("%s is there: %v", to, err)
+	}
+	if c.asked == 0 {
+		t.Error("nobody was asked to remove it")
+	}
+	old, err := live.Get(t.Context(), from)
+	if err != nil || old.State != cloud.Available {
+		t.Errorf("%v: %+v", err, old)
+	}
+	if all, err := c.Backups(t.Context(), to); old.Provider == cloud.RDS && (err != nil || len(all) == 0) {
+		t.Errorf("no last backup: %v, %+v", err, all)
+	}
+	b.blocks(t, "a second time", CleanupKind, CleanupRequest{Run: upgraded}, "ended", CleanupKind)
+	if _, _, _, after, err = b.journal(t.Context(), upgraded); err != nil {
+		t.Fatal(err)
+	}
+	report.Remnant = ""
+	if report.EndedBy(after); report.Remnant != "" {
+		t.Errorf("%s is still said to be left", report.Remnant)
+	}
 }

@@ -161,7 +161,7 @@ func (f facts) targetFindings(q Request) (out []op.Finding) {
 	case t.NoAdmin != "":
 		out = append(out, block("admin", "name a login with a password under logins.admin of the instance in dbops.yaml", t.NoAdmin))
 	case t.Taken:
-		out = append(out, block("name-taken", "choose another --name", "there is an instance "+t.Server.Name+" already"))
+		out = append(out, block("name-taken", "choose another --name; one that an upgrade left which was rolled back is removed by dbops upgrade cleanup", "there is an instance "+t.Server.Name+" already"))
 	}
 	for _, text := range t.Lost {
 		out = append(out, op.Finding{Severity: op.Info, Check: "settings", Text: text})

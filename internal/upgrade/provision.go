@@ -217,7 +217,7 @@ func (m *moving) unprovision(ctx context.Context, s *op.Session) (op.Result, err
 	return out, err
 }
 
-// remove removes an instance that this run made: by its label, or as ours says where it was not labelled yet.
+// remove removes an instance that the run m.run made: by its label, or as ours says where that does not tell.
 func (m *moving) remove(ctx context.Context, s *op.Session, c Cloud, name string, ours func(context.Context, *cloud.Instance) (bool, error)) (op.Result, error) {
 	out := op.Result{Text: name + " is not there"}
 	var receipt *cloud.Receipt
@@ -237,14 +237,14 @@ func (m *moving) remove(ctx context.Context, s *op.Session, c Cloud, name string
 			out.Text = name + " is removed"
 			return false, name + ": " + live.RawState, nil
 		}
-		own := live.Labels[RunLabel] == s.Run
+		own := live.Labels[RunLabel] == m.run
 		if !own {
 			if own, err = ours(ctx, live); err != nil {
 				return false, "", err
 			}
 		}
 		if !own {
-			out.Text = fmt.Sprintf("%s is left as it is: it has no label %s=%s, so this run did not make it", name, RunLabel, s.Run)
+			out.Text = fmt.Sprintf("%s is left as it is: it has no label %s=%s, so run %s did not make it", name, RunLabel, m.run, m.run)
 			return true, "", nil
 		}
 		if err := s.Fence(); err != nil {

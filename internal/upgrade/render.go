@@ -92,6 +92,9 @@ func (r *Report) Markdown(w io.Writer) error {
 	switch {
 	case r.After != "":
 		line("| the way back | was ended by %s |", cell(r.After))
+		if r.Remnant != "" {
+			line("| the new instance | %s is there still, and costs until dbops upgrade cleanup removes it |", cell(r.Remnant))
+		}
 	case r.Back != "":
 		line("| the way back | %s |", cell(r.Back))
 	}

@@ -33,13 +33,15 @@ type Report struct {
 	Took      Span           `json:"took_seconds"`
 	Phases    []Phase        `json:"phases"`
 	Downtime  *Downtime      `json:"downtime,omitempty"`
-	ShutOut   time.Time      `json:"shut_out_since,omitzero"` // clients are, until the run goes on or is taken back
-	Clients   string         `json:"clients,omitempty"`       // where they are; of a run that is done, on the target
-	Next      string         `json:"next,omitempty"`          // how a run goes on that has not ended, or clients get in again
-	Caution   string         `json:"caution,omitempty"`       // what a run that is done could not see to
-	After     string         `json:"after,omitempty"`         // the operation that ended the way back
-	Stays     int            `json:"stays_major,omitempty"`   // what the instance is, although its upgrade in place was undone
+	ShutOut   time.Time      `json:"shut_out_since,omitzero"`     // clients are, until the run goes on or is taken back
+	Clients   string         `json:"clients,omitempty"`           // where they are; of a run that is done, on the target
+	Next      string         `json:"next,omitempty"`              // how a run goes on that has not ended, or clients get in again
+	Caution   string         `json:"caution,omitempty"`           // what a run that is done could not see to
+	After     string         `json:"after,omitempty"`             // the operation that ended the way back
+	Remnant   string         `json:"new_instance_left,omitempty"` // the new instance, where a rollback ended the way back and nobody removed it
+	Stays     int            `json:"stays_major,omitempty"`       // what the instance is, although its upgrade in place was undone
 	stands    string
+	makes     bool         // the run makes its target
 	Forecast  *Forecast    `json:"forecast,omitempty"`
 	Databases []ReportData `json:"databases"`
 	// Failures are what a rehearsal found that would fail; of a run, what it is parked or ended with.
@@ -201,6 +203,7 @@ func ReportOf(p *op.Plan, run state.Run, journal []state.Step) (*Report, error) 
 	r.judge(p.Kind, q, run, journal)
 	r.ShutOut = ShutOutSince(p.Kind, journal)
 	r.stands = standsAt(run)
+	r.makes = past{Facts: f, InPlace: p.Kind != RunKind}.makes()
 	r.standing(p, run)
 	return r, r.settled(p.Kind, run, journal)
 }

@@ -42,7 +42,7 @@ func TestAReportOfOneThatWasAbandonedSaysWhereClientsAre(t *testing.T) {
 	if !strings.Contains(text, want) || !strings.Contains(text, "- **switch**: shop-api: no room") {
 		t.Error(text)
 	}
-	if r.EndedBy("upgrade.rollback, run r2"); r.Verdict() != "switch: shop-api: no room" {
+	if r.EndedBy(After{Ended: "upgrade.rollback, run r2", Back: true}); r.Verdict() != "switch: shop-api: no room" {
 		t.Errorf("after its rollback: %s", r.Verdict())
 	}
 	if _, text = reported(t, RunKind, state.Run{State: state.Failed, Problem: "ended at the gate"}, did("catch-up", state.StepDone)); !strings.Contains(text, "\n- ended at the gate\n") ||

@@ -81,12 +81,24 @@ func (r *Report) standing(p *op.Plan, run state.Run) {
 	}
 }
 
-// EndedBy tells the report which later operation ended the way back: where clients are is for that one to say.
-func (r *Report) EndedBy(after string) {
-	if after == "" {
+// EndedBy tells the report what became of the way back: where clients are is for the operation to say that ended it.
+func (r *Report) EndedBy(after After) {
+	if after.Ended == "" {
 		return
 	}
-	r.After, r.ShutOut, r.Clients, r.Next = after, time.Time{}, "", ""
+	r.After, r.ShutOut, r.Clients, r.Next = after.Ended, time.Time{}, "", ""
+	if after.Back && after.Cleared == "" && r.makes {
+		r.Remnant = r.Target.Name
+	}
+}
+
+// Costs says of the new instance that a rollback left what it is, and what removes it; empty if none is left.
+func (r *Report) Costs(env, instance string) (text, next string) {
+	if r.Remnant == "" {
+		return "", ""
+	}
+	return fmt.Sprintf("%s, which run %s made, is there still, closed to clients, and costs until it is removed", r.Remnant, r.Run),
+		fmt.Sprintf("dbops upgrade cleanup -e %s %s removes it", env, instance)
 }
 
 // GoesBack adds the way back to what a person is told to do about an upgrade that waits parked, unless its hint names that.

@@ -132,13 +132,24 @@ func is(err error, kinds ...fault.Kind) bool {
 type After struct {
 	Ended string // the operation that ended it: a rollback or a cleanup
 	Begun string // the newest rollback that is not done and may have moved somebody, whoever may have given it up
+	// Back: it was a rollback, and clients are on the source again. Cleared is the clean-up that came after it.
+	Back    bool
+	Cleared string
 }
 
 // Came adds an operation on the way back of an upgrade, with its journal.
 func (a *After) Came(r state.Run, journal []state.Step) {
+	done := r.Kind + ", run " + r.ID
 	switch {
+	case r.State == state.Done && r.Kind == RollbackKind:
+		if !a.Back { // after a clean-up there is no rollback, so one that is known already came later
+			a.Cleared = a.Ended
+		}
+		a.Ended, a.Back = done, true
+	case r.State == state.Done && a.Back:
+		a.Cleared = done
 	case r.State == state.Done:
-		a.Ended = r.Kind + ", run " + r.ID
+		a.Ended = done
 	case r.Kind == RollbackKind && r.State != state.Undone && leaves(journal): // also one that somebody gave up
 		a.Begun = "run " + r.ID
 	}

@@ -128,7 +128,7 @@ func (g *ground) backFromAbandoned(t *testing.T) {
 	g.without(t, b, id)
 	_, _, _, after, err := b.journal(t.Context(), id)
 	report = b.report(t, id)
-	if report.EndedBy(after.Ended); err != nil || !report.ShutOut.IsZero() || report.Clients != "" || !strings.HasPrefix(report.After, RollbackKind) {
+	if report.EndedBy(after); err != nil || !report.ShutOut.IsZero() || report.Clients != "" || !strings.HasPrefix(report.After, RollbackKind) {
 		t.Errorf("%v: %s", err, words2(report))
 	}
 	g.clear(t)

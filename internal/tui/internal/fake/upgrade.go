@@ -145,7 +145,12 @@ func (c *Core) Upgrading(ctx context.Context, env, instance string) (u app.Upgra
 		}
 	}
 	if u.Last != nil && u.Back != nil && u.Back.Run.State == state.Done {
-		u.Last.Report.EndedBy(u.Back.Run.Kind + ", run " + u.Back.Run.ID)
+		var after upgrade.After
+		after.Came(u.Back.Run, nil)
+		u.Last.Report.EndedBy(after)
+		if u.Last.Report.Remnant != "" {
+			u.Left = u.Last
+		}
 	}
 	return u, nil
 }

@@ -41,12 +41,16 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 		actRun:      {Title: "upgrade: plan it", Short: "upgrade", Key: screen.Keys("u"), Off: first(unknown, p.noUpgrade(st, w)), CLI: p.cliRun(w)},
 		actCutover:  {Title: "cut over: decide on the run's page", Short: "cut over", Key: screen.Keys("t"), Off: first(unknown, noCutover(st)), CLI: p.Sheet.CLI([]string{"upgrade", "cutover"})},
 		actRollback: {Title: "roll back: plan it, or decide on the run's page", Short: "roll back", Key: screen.Keys("b"), Off: first(unknown, p.noRollback(st)), CLI: p.Sheet.CLI([]string{"upgrade", "rollback"})},
-		actCleanup:  {Title: "clean up: give the way back up", Short: "clean up", Key: screen.Keys("c"), Off: first(unknown, noCleanup(st)), CLI: p.Sheet.CLI([]string{"upgrade", "cleanup"})},
+		actCleanup:  {Title: "clean up: give the way back up, or remove what a rollback left", Short: "clean up", Key: screen.Keys("c"), Off: first(unknown, noCleanup(st)), CLI: p.Sheet.CLI([]string{"upgrade", "cleanup"})},
 		actSave:     {Title: "save the report as Markdown, HTML or JSON", Short: "save report", Key: screen.Keys("s"), Off: first(s.NoFiles(), p.noReport()), CLI: p.cliReport()},
 		actBack:     {Title: "look whether the way back is open", Short: "look at the way back", Key: screen.Keys("v"), Off: first(unknown, p.noBack(st)), CLI: p.Sheet.CLI([]string{"upgrade", "rollback"}, "--plan")},
 	}
 	if shown == choose {
 		all[actOpen] = screen.Action{Title: "go on with the way that is selected", Short: "go on", Key: screen.Keys("enter"), Off: p.unfit(w.way)}
+	}
+	var left []string // which is cleaned up where the next way is chosen
+	if st.last == nil && st.left != nil {
+		left = []string{actCleanup}
 	}
 	var out []screen.Action
 	add := func(named bool, ids ...string) {
@@ -62,7 +66,7 @@ func (p Page) Actions(s screen.Scene) []screen.Action {
 		}
 	}
 	add(true, map[stage][]string{
-		choose: {actOpen, actMajor, actWeigh, actOptions}, rehearse: {actRehearse, actOpen, actOptions}, report: {actSave, actOpen, actRehearse},
+		choose: append([]string{actOpen, actMajor, actWeigh, actOptions}, left...), rehearse: {actRehearse, actOpen, actOptions}, report: {actSave, actOpen, actRehearse},
 		run: {actRun, actOpen, actOptions}, cutover: {actCutover, actOpen, actRollback}, observe: {actBack, actRollback, actOpen, actSave},
 		end: {actRollback, actCleanup, actOpen, actSave},
 	}[shown]...)
@@ -230,6 +234,8 @@ func (p Page) noBack(st stands) string {
 
 func noCleanup(st stands) string {
 	switch {
+	case st.last == nil && st.left != nil:
+		return ""
 	case st.last == nil:
 		return "there is no upgrade to clean up after"
 	case !st.last.Run.State.Ended():

@@ -20,6 +20,15 @@ func (p Page) choosing(d, side *component.Doc, s screen.Scene, st stands) {
 	if st.over != "" {
 		d.Add(theme.Muted, 0, st.over)
 	}
+	if st.left != nil {
+		text, next := st.left.Report.Costs(p.At.Environment, p.At.Name)
+		d.Mark(theme.Warn, text)
+		if st.last == nil {
+			next = "c plans its removal"
+		}
+		d.Add(theme.Text, 2, "next: "+next)
+		d.Blank()
+	}
 	p.major(d, w, s)
 	d.Blank()
 	table := component.Table{Columns: []component.Column{

@@ -49,6 +49,9 @@ func (p Page) Do(id string, s screen.Scene) (screen.Page, screen.Out) {
 	case actRollback:
 		return p, p.rollback(st)
 	case actCleanup:
+		if st.last == nil { // nothing is to be asked: clients went back to the old instance
+			return p, screen.Say(p.Plan(upgrade.CleanupKind, "remove "+st.left.Report.Remnant+", which a rollback left", upgrade.CleanupRequest{Run: st.left.Run.ID}, p.Sheet.CLI([]string{"upgrade", "cleanup"})))
+		}
 		return p, screen.Say(screen.Show{Dialog: p.askCleanup(st.last.Run.ID)})
 	case actSave:
 		return p, screen.Say(screen.Show{Dialog: p.askFile(p.reported())})

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"slices"
+	"strings"
 
 	"dbops/internal/app"
 	"dbops/internal/op"
@@ -72,11 +73,13 @@ type stands struct {
 	// rehearsal and last belong to the way that is gone now; nil where it has not come to them.
 	rehearsal, last *app.Upgraded
 	back            *app.RunView
-	over            string // how the last way ended, where the next has not begun
+	over            string        // how the last way ended, where the next has not begun
+	left            *app.Upgraded // whose new instance a rollback left, and nobody removed
 }
 
 // standing works out where an upgrade stands, from the journal alone.
 func standing(u app.Upgrading) (s stands) {
+	s.left = u.Left
 	if u.Last != nil && !over(u) {
 		s.last, s.back = u.Last, u.Back
 	} else if u.Last != nil {
@@ -119,6 +122,10 @@ func over(u app.Upgrading) bool {
 }
 
 func ended(u app.Upgrading) string {
+	if u.Back != nil && u.Last.Report != nil && u.Back.Run.Kind == upgrade.CleanupKind && strings.HasPrefix(u.Last.Report.After, upgrade.RollbackKind) {
+		word := map[bool]string{true: "was removed by run ", false: "is to be removed by run "}[u.Back.Run.State == state.Done]
+		return "the last upgrade, run " + u.Last.Run.ID + ", was rolled back, and the new instance " + word + u.Back.Run.ID
+	}
 	if u.Back != nil && u.Back.Run.State == state.Done {
 		if u.Back.Run.Kind == upgrade.CleanupKind {
 			return "the last upgrade, run " + u.Last.Run.ID + ", was cleaned up by run " + u.Back.Run.ID
