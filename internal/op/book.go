@@ -402,21 +402,25 @@ func (b *dbosBook) finish(_ context.Context, s state.RunState, o outcome) error 
 	return err
 }
 
-// progress tells those who watch, a few times a second at most, and never the same twice.
-func (b *dbosBook) progress() func(context.Context, string, json.RawMessage) {
-	return func(ctx context.Context, text string, detail json.RawMessage) {
+// progress tells those who watch, a few times a second at most, and never the same twice. What must be told is, however soon after another.
+func (b *dbosBook) progress() func(ctx context.Context, must bool, text string, detail json.RawMessage) {
+	return func(ctx context.Context, must bool, text string, detail json.RawMessage) {
 		b.said.mu.Lock()
 		defer b.said.mu.Unlock()
 		w := &b.said
-		if text == w.last {
+		if text == w.last && (!must || w.timer == nil) {
 			return
 		}
 		w.last, w.detail = text, detail
-		if wait := progressEach - time.Since(w.at); wait > 0 { // the last of many is told all the same
+		if wait := progressEach - time.Since(w.at); wait > 0 && !must { // the last of many is told all the same
 			if w.timer == nil {
 				w.timer = time.AfterFunc(wait, func() { b.tellLast(ctx) })
 			}
 			return
+		}
+		if w.timer != nil { // of this, or of what came before it
+			w.timer.Stop()
+			w.timer = nil
 		}
 		w.at = time.Now()
 		b.tell(ctx, state.Event{Kind: EventProgress, Text: bounded(text), Detail: detail})

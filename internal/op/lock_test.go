@@ -25,6 +25,9 @@ func (l *toyLocker) Lock(ctx context.Context, s *Session, until time.Time, _ fun
 	l.calls = append(l.calls, "lock "+s.Plan.Target.String()+" "+s.Run)
 	l.until = until
 	s.Progress(ctx, "the mark is being set")
+	s.Progress(ctx, "half of it is there") // too soon after the first, and not the last
+	s.Milestone(ctx, nil, "all of it is there")
+	s.Progress(ctx, "it is looked at")
 	err := l.err
 	l.err = nil
 	return err
@@ -61,8 +64,14 @@ func TestAMarkIsKeptByWhoeverTakesARunUp(t *testing.T) {
 		wants(t, "state", b.attach(t, id).State, state.Done)
 		wants(t, "asked", l.asked(), []string{"lock prod/main " + id, "lock prod/main " + id, "unlock prod/main " + id})
 		events, err := b.Events(t.Context(), id, 0)
-		if err != nil || !slices.ContainsFunc(events, func(e state.Event) bool { return e.Kind == EventProgress && e.Text == "the mark is being set" }) {
-			t.Errorf("nobody is told what is waited for: %+v, %v", events, err)
+		var told []string
+		for _, e := range events {
+			if e.Kind == EventProgress {
+				told = append(told, e.Text)
+			}
+		}
+		if err != nil || !slices.Contains(told, "the mark is being set") || !slices.Contains(told, "all of it is there") {
+			t.Errorf("what is waited for is told as %q, %v", told, err)
 		}
 	})
 }

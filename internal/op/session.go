@@ -18,7 +18,7 @@ type Session struct {
 
 	outputs  map[string]json.RawMessage
 	fence    func() error
-	progress func(ctx context.Context, text string, detail json.RawMessage)
+	progress func(ctx context.Context, must bool, text string, detail json.RawMessage)
 }
 
 // Output reads what an earlier step of the run stored. ok is false if that step stored nothing, or has not been done.
@@ -48,6 +48,15 @@ func (s *Session) Progress(ctx context.Context, format string, args ...any) {
 
 // ProgressOf is Progress with what the text says as JSON, for programs; secrets have no place in it.
 func (s *Session) ProgressOf(ctx context.Context, detail any, format string, args ...any) {
+	s.tell(ctx, false, detail, format, args...)
+}
+
+// Milestone is ProgressOf for what is told even if it comes soon after something else: the end of a part of the work.
+func (s *Session) Milestone(ctx context.Context, detail any, format string, args ...any) {
+	s.tell(ctx, true, detail, format, args...)
+}
+
+func (s *Session) tell(ctx context.Context, must bool, detail any, format string, args ...any) {
 	if s.progress == nil {
 		return
 	}
@@ -55,7 +64,7 @@ func (s *Session) ProgressOf(ctx context.Context, detail any, format string, arg
 	if detail != nil {
 		raw, _ = json.Marshal(detail) // a detail that cannot be written is none
 	}
-	s.progress(ctx, fmt.Sprintf(format, args...), raw)
+	s.progress(ctx, must, fmt.Sprintf(format, args...), raw)
 }
 
 // Sleep waits, unless ctx ends first: then it returns why.

@@ -71,9 +71,14 @@ func (m *moving) engine(run, database string) (e stream.Engine, clear func(), er
 }
 
 func (m *moving) job(ctx context.Context, s *op.Session, database string) stream.Job {
+	var last stream.Progress
 	return stream.Job{
 		Source: m.in(m.from, database), Target: m.in(m.to, database), Tool: m.r.d.Tool, Dir: m.r.d.Dir, Jobs: m.q.Jobs,
 		Progress: func(p stream.Progress) {
+			if p.Phase != last.Phase && last.Rows > 0 { // how much it was is known to nobody else, and small databases are over in a moment
+				s.Milestone(ctx, copying{progressSchema, database, last}, "%s", moved(database, last))
+			}
+			last = p
 			s.ProgressOf(ctx, copying{progressSchema, database, p}, "%s", moved(database, p))
 		},
 	}
