@@ -215,7 +215,7 @@ func (l libpq) isRefused(t *testing.T, p *runningProxy) {
 			status         int
 			says           []string
 		}{
-			{"a wrong password", wrong, "select 1", 2, []string{"FATAL:  dbops: the password", "HINT:  ", "connection string"}},
+			{"a wrong password", wrong, "select 1", 2, []string{"FATAL:  dbops: password authentication failed for user ", "HINT:  ", "connection string"}},
 			{"an unknown database", strings.TrimSuffix(uri, "shop") + "nowhere", "select 1", 2, []string{"FATAL:  dbops: ", "nowhere", "HINT:  ", "billing", "shop"}},
 			{"a table that is not there", uri, "select * from no_such_table;", 3, []string{"ERROR:  42P01: ", "no_such_table"}},
 			{"a write where reading is allowed", uri, "create table peer_wrote (n int);", 3, []string{"ERROR:  25006: ", "read-only transaction"}},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -136,8 +137,27 @@ func (p pour) database(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(ctx, "SELECT pg_stat_reset()")
+	err = alone(ctx, c)
+	if err == nil {
+		_, err = c.Exec(ctx, "SELECT pg_stat_reset()")
+	}
 	return errors.Join(err, c.Close(ctx), os.Remove(p.file(text)))
+}
+
+// alone waits until no other session is in a database: one that has said goodbye still counts what it did, after its client is gone.
+func alone(ctx context.Context, c *pgx.Conn) error {
+	for {
+		var others int
+		err := c.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").Scan(&others)
+		if err != nil || others == 0 {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // extensions are the versions of the extensions of a database that the new major can still make, by their quoted names.

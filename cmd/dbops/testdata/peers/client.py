@@ -254,7 +254,7 @@ def errors():
 def refusals():
     # psycopg2 has no SQLSTATE of a login, and shows what libpq says: the message and its hint.
     for more in {"sslmode": "disable"}, VERIFIED:
-        with refused(psycopg2.OperationalError, None, "FATAL:  dbops: the password", "HINT:  ", "connection string"):
+        with refused(psycopg2.OperationalError, None, "FATAL:  dbops: password authentication failed for user ", "HINT:  ", "connection string"):
             psycopg2.connect(URI, password="wrong", **more)
         with refused(psycopg2.OperationalError, None, "FATAL:  dbops: ", "nowhere", "HINT:  ", DATABASE):
             psycopg2.connect(URI, dbname="nowhere", **more)
