@@ -64,43 +64,52 @@ func (r *Relay) accept(ctx context.Context) {
 			end := context.AfterFunc(ctx, func() { _ = c.Close() })
 			defer end()
 			defer c.Close()
-			if err := r.serve(ctx, c); err != nil && ctx.Err() == nil {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				r.err = errors.Join(r.err, err)
-			}
+			r.serve(ctx, c)
 		})
 	}
 }
 
+// failed keeps why a session could not be opened. It is called before the client is told: what the client does then may close the relay.
+func (r *Relay) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil { // it was closed before
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = errors.Join(r.err, err)
+}
+
 // serve answers a client's login itself, and passes on what follows.
-func (r *Relay) serve(ctx context.Context, client net.Conn) error {
+func (r *Relay) serve(ctx context.Context, client net.Conn) {
 	back := pgproto3.NewBackend(client, client)
 	for {
 		m, err := back.ReceiveStartupMessage()
 		if err != nil {
-			return nil // it went away
+			return // it went away
 		}
 		switch m.(type) {
 		case *pgproto3.SSLRequest, *pgproto3.GSSEncRequest:
 			if _, err := client.Write([]byte("N")); err != nil {
-				return nil // it went away
+				return // it went away
 			}
 			continue
 		case *pgproto3.StartupMessage:
 		default:
-			return nil
+			return
 		}
 		break
 	}
 	conn, err := r.synced(ctx)
 	if err != nil {
+		r.failed(ctx, fmt.Errorf("log in for a client program: %w", err))
 		back.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08006", Message: "dbops could not log in"})
-		return errors.Join(fmt.Errorf("log in for a client program: %w", err), back.Flush())
+		_ = back.Flush() // or it went away
+		return
 	}
 	h, err := conn.PgConn().Hijack()
 	if err != nil {
-		return err
+		r.failed(ctx, err)
+		return
 	}
 	defer h.Conn.Close()
 	end := context.AfterFunc(ctx, func() { _ = h.Conn.Close() })
@@ -112,7 +121,7 @@ func (r *Relay) serve(ctx context.Context, client net.Conn) error {
 	back.Send(&pgproto3.BackendKeyData{ProcessID: h.PID, SecretKey: h.SecretKey})
 	back.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 	if err := back.Flush(); err != nil {
-		return nil // it went away
+		return // it went away
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -122,7 +131,6 @@ func (r *Relay) serve(ctx context.Context, client net.Conn) error {
 	_, _ = io.Copy(client, h.Conn)
 	_ = client.Close()
 	wg.Wait()
-	return nil
 }
 
 // synced opens a session from which nothing is read in the background any more: after a slow write pgconn does that, and would take the answer

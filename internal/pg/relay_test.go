@@ -2,6 +2,7 @@ package pg_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -71,6 +72,25 @@ func TestNoAnswerIsLostInARelay(t *testing.T) {
 		cancel()
 		if err != nil || strings.TrimSpace(string(out)) != "42" {
 			t.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
+func TestWhyNobodyGetsInIsKnownWhenTheClientIs(t *testing.T) {
+	for range 300 {
+		r, err := pg.StartRelay(t.Context(), "", func(context.Context) (*pgx.Conn, error) { return nil, errors.New("the token is too old") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := pgx.ParseConfig("host=" + r.Dir + " port=" + pg.RelayPort + " user=me dbname=x sslmode=disable")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pgx.ConnectConfig(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "dbops could not log in") {
+			t.Fatal(err)
+		}
+		if err := r.Close(); err == nil || !strings.Contains(err.Error(), "the token is too old") {
+			t.Fatalf("the relay says %v", err)
 		}
 	}
 }
