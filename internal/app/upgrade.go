@@ -275,16 +275,16 @@ func (a *App) removed(ctx context.Context, t op.Target, r *upgrade.Report) bool 
 const remnantTimeout = 3 * time.Second
 
 // remnant is the newest upgrade of an instance whose new one a rollback left, and which is there still; nil: there is none.
-func (a *App) remnant(ctx context.Context, all []state.Run) (*state.Run, *upgrade.Report) {
+func (a *App) remnant(ctx context.Context, all []state.Run) *state.Run {
 	for _, r := range all { // newest first
 		if r.Kind != upgrade.RunKind || r.State != state.Done && r.State != state.Failed {
 			continue
 		}
 		if report, err := a.UpgradeReport(ctx, r.ID); err == nil && report.Remnant != "" { // one of another version cannot be read
-			return &r, report
+			return &r
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // UpgradeToClean is the upgrade of an instance that is to be cleaned up after: the last one, or where nothing is left of that, the newest
@@ -301,7 +301,7 @@ func (a *App) UpgradeToClean(ctx context.Context, env, instance string) (state.R
 	if err != nil {
 		return last, err
 	}
-	if left, _ := a.remnant(ctx, all); left != nil {
+	if left := a.remnant(ctx, all); left != nil {
 		return *left, nil
 	}
 	return last, nil

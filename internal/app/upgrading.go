@@ -59,7 +59,7 @@ func (a *App) Upgrading(ctx context.Context, env, instance string) (u Upgrading,
 			return u, err
 		}
 	}
-	if left, _ := a.remnant(ctx, all); left != nil {
+	if left := a.remnant(ctx, all); left != nil {
 		if u.Left, err = a.upgraded(ctx, engine, left.ID); err != nil {
 			return u, err
 		}
