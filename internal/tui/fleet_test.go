@@ -61,6 +61,14 @@ func TestFramesOfSeveral(t *testing.T) {
 	}
 }
 
+func TestAFilterThatNothingFitsSaysSoAtOnce(t *testing.T) {
+	play(t, 120, 40, Options{}, mend, func(s *stage) {
+		s.Press("/")
+		s.Type("xyzzy")
+		s.Want("no instance matches the filter")
+	})
+}
+
 func TestAfterAnOutageWhatIsReadSeldomIsReadAgain(t *testing.T) {
 	gone := fault.Newf(fault.Unavailable, "look", "nobody listens")
 	play(t, 120, 40, Options{}, func(c *fake.Core) {

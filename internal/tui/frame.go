@@ -127,13 +127,12 @@ func (m model) modes(h screen.Header) []screen.Mode {
 		out = append(out, reads)
 	}
 	own := m.proxies.States()[h.Environment]
-	switch {
-	case h.Mode.Word != "":
-		out = append(out, h.Mode)
-	case own.Open() && own.Access != config.Read:
-		mode := screen.ModeOf(own.Access)
+	if mode := screen.ModeOf(own.Access); own.Open() && mode.Risky && h.Mode != mode { // the proxy's page says it itself
 		mode.Word += " PROXY OPEN"
 		out = append(out, mode)
+	}
+	if h.Mode.Word != "" {
+		out = append(out, h.Mode)
 	}
 	return out
 }

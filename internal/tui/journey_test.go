@@ -411,5 +411,7 @@ func TestAWriteProxyIsToldOnEveryPage(t *testing.T) {
 		s.Want("environment  staging  search", "WRITE proxy prod")
 		s.Press("esc", "g", "enter")
 		s.Want("WRITE PROXY OPEN")
+		s.Press("6", "f") // on a plan, too, which has a word of its own
+		s.Want("WRITE PROXY OPEN", "PLAN")
 	})
 }

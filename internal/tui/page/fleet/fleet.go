@@ -133,7 +133,7 @@ func (p Page) Update(msg tea.Msg, s screen.Scene) (screen.Page, screen.Out) {
 		var cmd tea.Cmd
 		p.filter, cmd = p.filter.Update(msg)
 		p.table = p.table.WithFilter(p.filter.Value())
-		return p, screen.Run(cmd)
+		return p.sync(s), screen.Run(cmd)
 	}
 	return p.answer(msg, s)
 }
