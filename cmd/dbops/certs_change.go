@@ -154,6 +154,9 @@ func runCertsRotate(ctx context.Context, c *cli, o *certsRotateOptions, instance
 // rotate is change for a plan that must not wait for another run on the instance: that changes what it was made from, or has a gate of its own,
 // for which this run would wait for ever.
 func (c *cli) rotate(ctx context.Context, f changeFlags, want app.Change) error {
+	if c.capture != nil {
+		return c.change(ctx, f, want)
+	}
 	if f.out != "" && !f.plan {
 		return fault.Newf(fault.Usage, "read the flags", "--out needs --plan")
 	}

@@ -16,6 +16,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/op/sshsig"
+	"dbops/internal/runbook"
 	"dbops/internal/state"
 	"dbops/internal/upgrade"
 )
@@ -64,6 +65,10 @@ func (c *cli) sshKey(file string) sshsig.Key {
 
 // change plans what somebody wants and, unless --plan stops there, runs it.
 func (c *cli) change(ctx context.Context, f changeFlags, want app.Change) error {
+	if c.capture != nil {
+		*c.capture = append(*c.capture, want)
+		return nil
+	}
 	if f.out != "" && !f.plan {
 		return fault.Newf(fault.Usage, "read the flags", "--out needs --plan")
 	}
@@ -435,7 +440,7 @@ func (c *cli) concluded(ctx context.Context, engine *op.Engine, r state.Run) err
 			return err
 		}
 	}
-	return judged(r, steps)
+	return app.Judged(r, steps)
 }
 
 // runError is the error of a run that is not done.
@@ -463,6 +468,9 @@ func runError(r state.Run) error {
 func gateHint(r state.Run) string {
 	if r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind {
 		return fmt.Sprintf("dbops upgrade cutover -e %[1]s %[2]s goes on; dbops upgrade rollback -e %[1]s %[2]s takes it back", r.Environment, r.Instance)
+	}
+	if r.Kind == runbook.Kind {
+		return fmt.Sprintf("dbops runs decide %s continue goes on; abandon ends the runbook here, and what is done stays", r.ID)
 	}
 	return fmt.Sprintf("dbops runs decide %s continue, or undo, or abandon", r.ID)
 }

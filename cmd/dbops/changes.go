@@ -18,6 +18,10 @@ import (
 // before every plan is found possible, approved and confirmed. --confirm names the instances, with commas.
 func (c *cli) changes(ctx context.Context, a *app.App, f changeFlags, wants []app.Change) error {
 	const what = "read the flags"
+	if c.capture != nil {
+		*c.capture = append(*c.capture, wants...)
+		return nil
+	}
 	switch {
 	case f.out != "" && !f.plan:
 		return fault.Newf(fault.Usage, what, "--out needs --plan")

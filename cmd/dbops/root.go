@@ -30,8 +30,9 @@ type cli struct {
 	output     string
 	verbose    bool
 
-	screen  bool // the terminal UI draws: nothing else may write to the terminal
-	running bool // a command's own code has been reached: an error is no longer one of usage
+	screen  bool          // the terminal UI draws: nothing else may write to the terminal
+	capture *[]app.Change // where commands leave what they ask for, in place of doing it; nil: they do it
+	running bool          // a command's own code has been reached: an error is no longer one of usage
 }
 
 const rootLong = `dbops operates PostgreSQL on Amazon RDS, on Google Cloud SQL, or anywhere else.
@@ -85,9 +86,10 @@ func newRootCmd(c *cli) *cobra.Command {
 	cmd.AddCommand(
 		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c), newSessionsCmd(c),
 		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newUpgradeCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newMigrateCmd(c), newCertsCmd(c), newCredsCmd(c),
-		newApplyCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newServeCmd(c), newStateCmd(c),
+		newApplyCmd(c), newRunbookCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newServeCmd(c), newStateCmd(c),
 		newEncoreCmd(c), newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c),
 	)
+	namesOperations(cmd)
 	c.completes(cmd)
 	return cmd
 }
@@ -165,7 +167,7 @@ func (c *cli) app() (*app.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return app.New(cfg, app.Options{Version: version(), Log: c.log(), Getenv: c.getenv, Notice: c.notice}), nil
+	return app.New(cfg, app.Options{Version: version(), Log: c.log(), Getenv: c.getenv, Notice: c.notice, Operations: operations{c}}), nil
 }
 
 // notice tells who runs a command something besides its answer.
@@ -181,7 +183,7 @@ func (c *cli) appLogging(log *slog.Logger) (*app.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return app.New(cfg, app.Options{Version: version(), Log: log, Getenv: c.getenv}), nil
+	return app.New(cfg, app.Options{Version: version(), Log: log, Getenv: c.getenv, Operations: operations{c}}), nil
 }
 
 func (c *cli) load() (*config.Config, error) {

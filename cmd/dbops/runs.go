@@ -17,6 +17,7 @@ import (
 	"dbops/internal/backup"
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/runbook"
 	"dbops/internal/state"
 	"dbops/internal/upgrade"
 )
@@ -183,6 +184,10 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	if c.json() {
 		return printJSON(c.out, runJSON{"dbops/run/v1", r, journalJSON(steps)})
 	}
+	parts, err := e.Runs(ctx, state.RunFilter{PartOf: r.ID, Limit: maxParts})
+	if err != nil {
+		return err
+	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "RUN   %s  %s\n      %s/%s, %s, asked for by %s at %s\n", r.ID, r.Title, r.Environment, r.Instance, runWord(r), r.Requester,
 		stamp(r.Created))
@@ -200,8 +205,12 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	if hint := nextOf(r); hint != "" {
 		fmt.Fprintf(&b, "      next: %s\n", hint)
 	}
+	if r.PartOf != "" {
+		fmt.Fprintf(&b, "      it is a part of run %s, step %s: dbops runs show %s\n", r.PartOf, partStep(r), r.PartOf)
+	}
 	b.WriteString("\n")
 	printJournal(&b, steps)
+	printParts(&b, parts)
 	printEnd(&b, r, steps)
 	if r.State == state.Done {
 		c.printBack(ctx, &b, e, r)
@@ -225,7 +234,7 @@ func nextOf(r state.Run) string {
 		return fmt.Sprintf("dbops upgrade rollback -e %s %s, or dbops runs resume %s, goes on", r.Environment, r.Instance, r.ID)
 	case r.Interrupted() && (r.Kind == upgrade.RunKind || r.Kind == upgrade.InPlaceKind): // undo is no way back once clients are switched
 		return fmt.Sprintf("dbops runs resume %s goes on; dbops upgrade rollback -e %s %s goes back", r.ID, r.Environment, r.Instance)
-	case r.Interrupted() && r.Kind == upgrade.CleanupKind:
+	case r.Interrupted() && (r.Kind == upgrade.CleanupKind || r.Kind == runbook.Kind):
 		return fmt.Sprintf("dbops runs resume %s goes on; dbops runs abandon %s leaves what was done", r.ID, r.ID)
 	case r.Interrupted():
 		return fmt.Sprintf("dbops runs resume %s goes on; dbops runs undo %s changes back, and abandon leaves, what was done", r.ID, r.ID)
@@ -269,6 +278,22 @@ func printJournal(w io.Writer, steps []state.Step) {
 	}
 }
 
+// maxParts is more runs than a runbook has.
+const maxParts = 10_000
+
+// partStep is the step of the run that a run is a part of.
+func partStep(r state.Run) string {
+	step, _, _ := strings.Cut(r.PartStep, ".")
+	return step
+}
+
+// printParts lists the runs of which a run consists, the first one first.
+func printParts(w io.Writer, parts []state.Run) {
+	for _, p := range slices.Backward(parts) {
+		fmt.Fprintf(w, "  part  %s  %s: %s, %s\n", p.ID, partStep(p), p.Title, runWord(p))
+	}
+}
+
 // printEnd tells what a run that ended achieved.
 func printEnd(w io.Writer, r state.Run, steps []state.Step) {
 	if r.State != state.Done && r.State != state.Undone {
@@ -292,18 +317,6 @@ func printEnd(w io.Writer, r state.Run, steps []state.Step) {
 
 func isAvailability(kind string) bool {
 	return kind == availability.SetKind || kind == availability.FailoverKind
-}
-
-// judged is a finding where a run was done and what it found is bad.
-func judged(r state.Run, steps []state.Step) error {
-	if failed := upgrade.FailuresOf(steps); r.Kind == upgrade.RehearseKind && len(failed) > 0 {
-		return fault.Newf(fault.Findings, r.Title, "%s: %s", failed[0].Step, failed[0].Text).Hint("dbops upgrade report %s", r.ID)
-	}
-	report, ok, err := backup.ReportOf(steps)
-	if err != nil || !ok || report.Met {
-		return err
-	}
-	return fault.Newf(fault.Findings, r.Title, "%s", report.Text).Hint("dbops runs show %s", r.ID)
 }
 
 func newRunsWatchCmd(c *cli) *cobra.Command {

@@ -30,6 +30,8 @@ type Options struct {
 	StateDir string
 	// Notice is told what whoever runs a command should know besides its answer, such as that dbops.yaml is behind. Defaults to the log.
 	Notice func(text string)
+	// Operations tell what the words of an operation mean, which a runbook has as the command line has them. Nil: no runbook can be run.
+	Operations Operations
 }
 
 // App serves one configuration. Its methods may be called from any goroutine; Close ends it.

@@ -11,6 +11,7 @@ import (
 	"dbops/internal/fault"
 	"dbops/internal/op"
 	"dbops/internal/op/sshsig"
+	"dbops/internal/runbook"
 	"dbops/internal/state"
 )
 
@@ -46,11 +47,19 @@ func (a *App) PlanChange(ctx context.Context, c Change) (*op.Plan, error) {
 	if err := a.apart(ctx, t); err != nil {
 		return nil, err
 	}
-	p, err := engine.Plan(ctx, op.PlanRequest{Kind: c.Kind, Target: t, Request: c.Request, Requester: who, Approvals: e.ApprovalsNeeded()})
+	p, err := engine.Plan(ctx, op.PlanRequest{Kind: c.Kind, Target: t, Request: c.Request, Requester: who, Approvals: approvalsOf(c.Kind, e)})
 	if err != nil {
 		return nil, err
 	}
 	return asked(ctx, engine, p)
+}
+
+// approvalsOf is how many approvals a plan needs. A runbook changes nothing by itself: each of its operations has a plan that needs them.
+func approvalsOf(kind string, e *config.Environment) int {
+	if kind == runbook.Kind {
+		return 0
+	}
+	return e.ApprovalsNeeded()
 }
 
 // apart refuses to change the server on which the state itself lives: who restarts it loses sight of the run.
@@ -78,7 +87,7 @@ func (a *App) MayRun(p *op.Plan) error {
 	if err != nil {
 		return err
 	}
-	if p.Protected != e.Protected || p.Approvals < e.ApprovalsNeeded() {
+	if p.Protected != e.Protected || p.Approvals < approvalsOf(p.Kind, e) {
 		return fault.Newf(fault.Stale, what, "%s is guarded otherwise than when the plan was made", p.Environment).Hint("make the plan again")
 	}
 	return nil

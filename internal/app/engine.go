@@ -18,6 +18,7 @@ import (
 	"dbops/internal/migrate"
 	"dbops/internal/op"
 	"dbops/internal/pg"
+	"dbops/internal/runbook"
 	"dbops/internal/state"
 	"dbops/internal/state/audit"
 	"dbops/internal/state/db"
@@ -60,6 +61,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	kinds = append(kinds, migrate.New(a.migrations())...)
 	kinds = append(kinds, a.upgrades().Kinds()...)
 	kinds = append(kinds, a.signals()...)
+	kinds = append(kinds, runbook.New(a.runbooks()))
 	registry, err := op.NewRegistry(kinds...)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)

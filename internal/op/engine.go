@@ -147,7 +147,11 @@ func (e *Engine) Plan(ctx context.Context, r PlanRequest) (*Plan, error) {
 type SubmitOptions struct {
 	Actor   Actor
 	Confirm string // the instance's name, typed, for a protected environment
+	Part    Part   // the run that this one is a part of, if any
 }
+
+// Part is a place in another run: its name, and that of a step of it.
+type Part struct{ Run, Step string }
 
 // Submit makes a plan's run, after all that must be so: the plan is not blocked, stale or expired, its approval is there and has not been
 // used, the name was confirmed. Submitting a plan again returns the run it has already, with again set.
@@ -192,6 +196,12 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		r = state.Run{
 			ID: p.RunID(), PlanHash: hash, Kind: p.Kind, Environment: p.Environment, Instance: p.Instance, Title: p.Title,
 			Requester: p.Requester.Name, Actor: o.Actor.Name, ActorVia: o.Actor.Via, Queue: e.o.Queue, State: state.Queued,
+			PartOf: o.Part.Run, PartStep: o.Part.Step,
+		}
+		if whole, found, err := tx.Run(ctx, o.Part.Run); err != nil {
+			return err
+		} else if found { // near the data, if that is
+			r.Queue = whole.Queue
 		}
 		if err := tx.PutRun(ctx, r); err != nil {
 			return err
@@ -255,6 +265,18 @@ func storedPlan(p *Plan, hash string, body []byte) state.Plan {
 		Hash: hash, ID: p.ID, Kind: p.Kind, Environment: p.Environment, Instance: p.Instance, Requester: p.Requester.Name,
 		Body: body, Created: p.Created, Expires: p.Expires,
 	}
+}
+
+// Keep stores a plan, for [Engine.PlanOf]: it is neither approved nor run by that. Keeping it again changes nothing.
+func (e *Engine) Keep(ctx context.Context, p *Plan) error {
+	what := "keep the plan of " + p.Title
+	body, err := p.Encode()
+	if err != nil {
+		return fault.New(fault.Internal, what, err)
+	}
+	return e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
+		return tx.PutPlan(ctx, storedPlan(p, hashOf(body), body))
+	})
 }
 
 // PlanOf returns the plan of a run, or of an approval, by its hash.

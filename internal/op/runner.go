@@ -316,7 +316,7 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	r.e.o.hook("the lease is held")
 	r.e.o.Log.Info("working on a run", "run", id, "target", p.Target.String(), "title", p.Title)
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: actorOf(run, p)}
-	session := Session{Plan: p, Run: id, outputs: map[string]json.RawMessage{}, fence: r.mustHold, progress: b.progress()}
+	session := Session{Plan: p, Run: id, outputs: map[string]json.RawMessage{}, fence: r.mustHold, progress: b.progress(), by: func() Actor { return b.actor }, carry: r.carrier(b)}
 	mark := &marker{r: r, session: session}
 	m := &machine{
 		book: b, steps: append([]Step{checkStep(kind, p)}, steps...), session: session,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dbops/internal/fault"
+	"dbops/internal/state"
 )
 
 // Session is a step's view of its run.
@@ -19,6 +20,16 @@ type Session struct {
 	outputs  map[string]json.RawMessage
 	fence    func() error
 	progress func(ctx context.Context, must bool, text string, detail json.RawMessage)
+	by       func() Actor
+	carry    func(ctx context.Context, id string, tell func(state.Event)) (state.Run, error)
+}
+
+// By is by whose word the run goes on.
+func (s *Session) By() Actor {
+	if s.by == nil {
+		return s.Plan.Requester
+	}
+	return s.by()
 }
 
 // Output reads what an earlier step of the run stored. ok is false if that step stored nothing, or has not been done.

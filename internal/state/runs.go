@@ -40,6 +40,8 @@ type Run struct {
 	Requester   string    `json:"requester"`           // who asked for its plan
 	Actor       string    `json:"actor,omitempty"`     // who started it, resumed it, or decided last; empty if an older dbops made it
 	ActorVia    string    `json:"actor_via,omitempty"` // how that is known
+	PartOf      string    `json:"part_of,omitempty"`   // the run that it is a part of, as an operation of a runbook is
+	PartStep    string    `json:"part_step,omitempty"` // by which of that run's steps
 	Queue       string    `json:"queue"`
 	State       RunState  `json:"state"`
 	Step        string    `json:"step,omitempty"`    // what it does, waits for, or failed at
@@ -73,9 +75,9 @@ func (r *Run) Silent() (silent bool, left time.Duration) {
 
 // PutRun stores a new run; storing it again changes nothing.
 func (t *Tx) PutRun(ctx context.Context, r Run) error {
-	return t.exec(ctx, `insert into runs (id, plan_hash, kind, environment, instance, title, requester, actor, actor_via, queue, state, created_ms, updated_ms)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, `+t.now()+`, `+t.now()+`) on conflict (id) do nothing`,
-		r.ID, r.PlanHash, r.Kind, r.Environment, r.Instance, r.Title, r.Requester, r.Actor, r.ActorVia, r.Queue, string(Queued))
+	return t.exec(ctx, `insert into runs (id, plan_hash, kind, environment, instance, title, requester, actor, actor_via, queue, state, part_of, part_step, created_ms, updated_ms)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, `+t.now()+`, `+t.now()+`) on conflict (id) do nothing`,
+		r.ID, r.PlanHash, r.Kind, r.Environment, r.Instance, r.Title, r.Requester, r.Actor, r.ActorVia, r.Queue, string(Queued), r.PartOf, r.PartStep)
 }
 
 // SetRun says how far a run is. Begun sets when it was begun if that is not known yet.
@@ -142,6 +144,7 @@ const active = "state not in ('done', 'failed', 'undone', 'cancelled')"
 type RunFilter struct {
 	Environment, Instance, PlanHash string
 	IDPrefix                        string
+	PartOf                          string
 	Active                          bool // not ended
 	Limit                           int  // 0: 100
 }
@@ -166,6 +169,9 @@ func (t *Tx) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	if f.IDPrefix != "" {
 		add("substr(r.id, 1, length(?)) = ?", f.IDPrefix)
 	}
+	if f.PartOf != "" {
+		add("r.part_of = ?", f.PartOf)
+	}
 	if f.Active {
 		where = append(where, "r."+active)
 	}
@@ -186,7 +192,7 @@ func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, e
 		var s, verbs string
 		var created, started, updated, ended, seen, expires, now int64
 		var process string
-		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Actor, &r.ActorVia, &r.Queue, &s, &r.Step,
+		if err := rows.Scan(&r.ID, &r.PlanHash, &r.Kind, &r.Environment, &r.Instance, &r.Title, &r.Requester, &r.Actor, &r.ActorVia, &r.PartOf, &r.PartStep, &r.Queue, &s, &r.Step,
 			&r.Problem, &r.Hint, &verbs, &r.Runner, &created, &started, &updated, &ended,
 			&r.Host, &r.PID, &process, &seen, &expires, &now); err != nil {
 			return err
@@ -196,7 +202,7 @@ func (t *Tx) runs(ctx context.Context, clause string, args ...any) (all []Run, e
 		r.Created, r.Started, r.Updated, r.Ended = fromMS(created), fromMS(started), fromMS(updated), fromMS(ended)
 		all = append(all, r)
 		return nil
-	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.actor, r.actor_via, r.queue, r.state, r.step,
+	}, `select r.id, r.plan_hash, r.kind, r.environment, r.instance, r.title, r.requester, r.actor, r.actor_via, r.part_of, r.part_step, r.queue, r.state, r.step,
 		r.problem, r.hint, r.verbs, r.runner, r.created_ms, r.started_ms, r.updated_ms, r.ended_ms,
 		coalesce(n.host, ''), coalesce(n.pid, 0), coalesce(n.process, ''), coalesce(n.seen_ms, 0), coalesce(n.expires_ms, 0), `+t.now()+`
 		from runs r left join runners n on n.id = r.runner `+clause, args...)
