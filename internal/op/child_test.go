@@ -122,7 +122,8 @@ func (c childSpec) engine(s *state.Store, y *toys, change ...func(*Options)) (*E
 	for _, change := range change {
 		change(&o)
 	}
-	return New(s, kinds, o), nil
+	y.engine = New(s, kinds, o)
+	return y.engine, nil
 }
 
 // withoutLeaks fails when goroutines are left.

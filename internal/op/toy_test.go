@@ -106,6 +106,7 @@ type toys struct {
 	// inside is told when a step of a target is entered and left.
 	inside func(target string, in bool)
 	over   []string // runs that have ended
+	engine *Engine  // carries the runs that are parts of others
 
 	mu sync.Mutex
 	do map[string]func(ctx context.Context, s *Session) error // by step, called before it acts
@@ -155,6 +156,9 @@ func (y *toys) kind() Kind {
 				if y.oneWay {
 					step.Undo, step.UndoTitle = nil, ""
 				}
+				if of, ok := strings.CutPrefix(s, "part"); ok {
+					step.Undo, step.UndoTitle, step.Do = nil, "", y.carry(s, cmp.Or(strings.TrimPrefix(of, " of "), "p,q"), r.Value)
+				}
 				if s == "fail" || s == "final" {
 					step.Do = func(ctx context.Context, session *Session) (Result, error) {
 						y.mu.Lock()
@@ -182,6 +186,40 @@ func (y *toys) kind() Kind {
 			y.over = append(y.over, run)
 		},
 	}.AsKind()
+}
+
+// carry is a step that has settings set by a run of its own, on an instance of its own.
+func (y *toys) carry(step, settings, value string) func(context.Context, *Session) (Result, error) {
+	return func(ctx context.Context, s *Session) (Result, error) {
+		parts, err := y.engine.Runs(ctx, state.RunFilter{PartOf: s.Run})
+		if err != nil {
+			return Result{}, err
+		}
+		var run state.Run
+		if len(parts) > 0 {
+			run = parts[0]
+		} else {
+			target := s.Plan.Target
+			target.Instance += "-part"
+			p, err := y.engine.Plan(ctx, PlanRequest{Kind: s.Plan.Kind, Target: target, Request: toyRequest{Settings: strings.Split(settings, ","), Value: value}, Requester: s.By()})
+			if err != nil {
+				return Result{}, err
+			}
+			if run, _, err = y.engine.Submit(ctx, p, SubmitOptions{Actor: s.By(), Part: Part{s.Run, step}}); err != nil {
+				return Result{}, err
+			}
+		}
+		if s.Attempt > 1 && run.State == state.Parked {
+			if err := y.engine.Tell(ctx, run.ID, state.Retry, s.By(), "the whole is tried again"); err != nil {
+				return Result{}, err
+			}
+		}
+		run, err = s.Carry(ctx, run.ID, func(e state.Event) { s.Progress(ctx, "%s %s", e.Step, e.Text) })
+		if err == nil && run.State != state.Done {
+			err = fault.Newf(fault.Failed, "carry "+run.ID, "it is %s: %s", run.State, run.Problem)
+		}
+		return Result{Output: run.ID, Text: "part " + run.ID}, err
+	}
 }
 
 func (y *toys) setter(setting, value string, naive bool) func(context.Context, *Session) (Result, error) {
@@ -248,7 +286,8 @@ func newEngine(t testing.TB, s *state.Store, y *toys, change ...func(*Options)) 
 	for _, c := range change {
 		c(&o)
 	}
-	return New(s, kinds, o)
+	y.engine = New(s, kinds, o)
+	return y.engine
 }
 
 var robot = Actor{Name: "robot@example.com", Via: ViaGoogle}
