@@ -2,6 +2,7 @@ package runbook
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -91,6 +92,12 @@ func (b Runbook) lintStep(i int, h House, say func(severity op.Severity, remedy,
 	if o.Instance != "" {
 		if _, err := h.Guard(b.Environment, o.Instance); err != nil {
 			say(op.Block, fault.HintOf(err), "%s", fault.Reason(err))
+		}
+	}
+	for _, flag := range slices.Sorted(maps.Keys(o.With)) {
+		if len(o.With[flag]) == 0 {
+			say(op.Block, "write true, or what it is", "the flag %s has no value", flag)
+			return
 		}
 	}
 	o.Instance = b.instanceOf(o)
