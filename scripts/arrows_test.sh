@@ -12,7 +12,7 @@ mkdir -p "$mod"
 cp "$top/.golangci.yml" "$mod/"
 cd "$mod"
 
-caps="proxy migrate creds certs availability backup upgrade drift encore"
+caps="proxy migrate creds certs availability backup upgrade drift live encore runbook"
 base="op state cloud pg config dial secret fault"
 sdks="github.com/aws/aws-sdk-go-v2/aws github.com/aws/smithy-go google.golang.org/api/option cloud.google.com/go/cloudsqlconn github.com/googleapis/gax-go/v2"
 screens="charm.land/bubbletea/v2"

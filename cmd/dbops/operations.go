@@ -141,7 +141,7 @@ func unknownOperation(root *cobra.Command, command string) error {
 	if near := config.Nearest(command, names); near != "" {
 		return f.Hint("did you mean %s?", near)
 	}
-	return f.Hint("known: %s", strings.Join(names, ", "))
+	return f.Hint("dbops runbook --help lists them")
 }
 
 func unknownFlag(cmd *cobra.Command, flag string) error {
@@ -151,9 +151,11 @@ func unknownFlag(cmd *cobra.Command, flag string) error {
 			known = append(known, f.Name)
 		}
 	})
-	if slices.Contains(ofTheCaller, flag) {
-		return fault.Newf(fault.Usage, "read the operation", "%s is for whoever runs the runbook to say, not for its file", flag).
-			Hint("the instance of a step is its key instance; leave %s out", flag)
+	switch {
+	case flag == "instance":
+		return fault.Newf(fault.Usage, "read the operation", "the instance of a step is its own key").Hint("write instance: NAME beside operation:")
+	case slices.Contains(ofTheCaller, flag):
+		return fault.Newf(fault.Usage, "read the operation", "%s is for whoever runs the runbook to say, not for its file", flag).Hint("leave %s out", flag)
 	}
 	f := fault.Newf(fault.Usage, "read the operation", "%s has no flag %s", cmd.CommandPath(), flag)
 	if near := config.Nearest(flag, known); near != "" {

@@ -98,6 +98,11 @@ func runRunbookLint(c *cli, o *runbookOptions, files []string) error {
 		return err
 	}
 	defer a.Close()
+	if o.Environment != "" {
+		if _, err := a.Config().Environment(o.Environment); err != nil {
+			return err
+		}
+	}
 	out, found := runbookLintJSON{Schema: "dbops/runbook-lint/v1"}, 0
 	var text bytes.Buffer
 	for _, file := range files {

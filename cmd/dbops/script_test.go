@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"dbops/internal/runbook"
 	"dbops/internal/sandbox/play"
 )
 
@@ -134,6 +135,22 @@ func cmdTamper(ts *testscript.TestScript, _ bool, args []string) {
 	if n, err := r.RowsAffected(); err != nil || n != 1 {
 		ts.Fatalf("it changed %d rows, %v", n, err)
 	}
+}
+
+// cmdRunbookID sets a variable to the newest run of a runbook: runbook_id NAME.
+func cmdRunbookID(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Exec("dbops", "runs", "list", "-o", "json"))
+	var list struct {
+		Runs []struct{ ID, Kind string } `json:"runs"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &list))
+	for _, r := range list.Runs {
+		if r.Kind == runbook.Kind {
+			ts.Setenv(args[0], r.ID)
+			return
+		}
+	}
+	ts.Fatalf("there is no run of a runbook")
 }
 
 // cmdRunID sets a variable to the newest run: run_id NAME.

@@ -56,7 +56,7 @@ func TestScriptsWithUpgrades(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": cmdExitStatus,
 			"field":  cmdField,
-			"run_id": cmdRunID,
+			"run_id": cmdRunID, "runbook_id": cmdRunbookID,
 			"edit":   cmdEdit,
 			"served": func(ts *testscript.TestScript, _ bool, args []string) { cmdServed(ts, cloud, args) },
 			"killed": cmdKilled,

@@ -91,7 +91,7 @@ func TestAProcessKilledAnywhereInARunbookLosesNothing(t *testing.T) {
 - {operation: upgrade cutover}
 - {operation: write, args: b}
 `
-	statetest.Each(t, func(t *testing.T, p statetest.Place) {
+	statetest.Each(t, func(t *testing.T, p statetest.Place) { //nolint:thelper // it is the test
 		at, killed := int32(0), true
 		for killed {
 			at, killed = at+1, false

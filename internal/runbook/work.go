@@ -268,14 +268,13 @@ func (h *hand) submit(ctx context.Context, i int, p *op.Plan) (state.Run, error)
 	// The instance's name was confirmed for the runbook, and at its gates.
 	run, _, err := h.engine.Submit(ctx, p, op.SubmitOptions{Actor: h.session.By(), Confirm: p.Instance, Part: h.place(i)})
 	if err != nil {
-		f := fault.New(fault.KindOf(err), h.what(), err)
-		switch fault.KindOf(err) {
-		case fault.Unapproved:
-			return run, f.Hint("when it is approved, retry: dbops approvals list")
-		case fault.Stale:
-			return run, f.Hint("retry plans it again and runs that; dbops runbook plan shows it before")
+		hint, kind := fault.HintOf(err), fault.KindOf(err)
+		if kind == fault.Unapproved {
+			hint = "when it is approved, retry: dbops approvals list"
+		} else if kind == fault.Stale {
+			hint = "retry plans it again and runs that; dbops runbook plan shows it before"
 		}
-		return run, f.Hint("%s", fault.HintOf(err))
+		return run, fault.New(kind, h.what(), err).Hint("%s", hint)
 	}
 	return h.on(ctx, run)
 }
@@ -307,8 +306,16 @@ func (h *hand) on(ctx context.Context, run state.Run) (state.Run, error) {
 	}
 	h.session.Progress(ctx, "run %s: %s", run.ID, run.Title)
 	now, err := h.session.Carry(ctx, run.ID, func(e state.Event) {
-		if e.Text != "" && e.Kind != op.EventSubmitted && e.Kind != op.EventRunner {
-			h.session.Progress(ctx, "%s  %s", run.ID, strings.TrimSpace(e.Step+"  "+e.Text))
+		switch text := run.ID + "  " + strings.TrimSpace(e.Step+"  "+e.Text); e.Kind {
+		case op.EventSubmitted, op.EventRunner:
+		case op.EventProgress:
+			var detail any
+			if len(e.Detail) > 0 {
+				detail = e.Detail
+			}
+			h.session.ProgressOf(ctx, detail, "%s", text)
+		default:
+			h.session.Milestone(ctx, nil, "%s", text)
 		}
 	})
 	if err != nil {
