@@ -45,6 +45,7 @@ type App struct {
 	moves   movesRoom
 	lints   lintRoom
 	loads   loadsRoom
+	tells   telemetryRoom
 
 	mu         sync.Mutex
 	providers  map[providerKey]cloud.Provider
@@ -94,6 +95,7 @@ func (a *App) Config() *config.Config { return a.cfg }
 func (a *App) Close() error {
 	a.questions.close()
 	errs := []error{a.moves.close()}
+	defer a.tells.close() // after all that tells
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for at, c := range a.connectors {

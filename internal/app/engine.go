@@ -67,7 +67,7 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 		return nil, fault.New(fault.Internal, "start the engine", err)
 	}
 	a.engine.engine = op.New(store, registry, op.Options{
-		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{changer: a.changer, names: a.namesOfMoved}, Underway: marks{changer: a.changer}.underway, CheckVote: a.checkVote,
+		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{changer: a.changer, names: a.namesOfMoved}, Underway: marks{changer: a.changer}.underway, CheckVote: a.checkVote, Telemetry: a.tellRuns(ctx),
 	})
 	return a.engine.engine, nil
 }

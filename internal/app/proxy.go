@@ -45,6 +45,7 @@ type Proxy struct {
 
 	server  *proxy.Server
 	figures *figures
+	tells   *proxy.Telemetry // nil: nobody wants to know
 	entry   *entry
 	listed  bool
 	metrics string // where it tells figures, host:port; empty for nowhere
@@ -96,6 +97,9 @@ func (a *App) OpenProxy(ctx context.Context, o ProxyOptions) (_ *Proxy, err erro
 		p.until = p.since.Add(p.limit)
 	}
 	p.figures = newFigures(p)
+	if t := a.telemetry(ctx); t != nil {
+		p.tells = proxy.NewTelemetry(func() *proxy.Server { return p.server }, o.Environment, string(access), t.Tracer(), t.Meter(), t.Parent())
+	}
 	ups := p.upstreams(a, env)
 	if len(ups) == 0 {
 		return nil, fault.Newf(fault.Config, what, "it has no databases").Hint("add them under environments.%s.databases in %s", o.Environment, a.cfg.Path)
@@ -117,7 +121,7 @@ func (a *App) OpenProxy(ctx context.Context, o ProxyOptions) (_ *Proxy, err erro
 	}
 	p.server, err = proxy.New(proxy.Config{
 		Environment: o.Environment, Access: string(access), Upstreams: ups, Password: p.where.password, Users: proxyUsers(), Application: application, TLS: tlsConfig, RequireTLS: o.RequireTLS,
-		Log: p.log, Refresh: p.refresh, Observe: p.observe, MaxConns: o.MaxConns, DrainTimeout: o.DrainTimeout,
+		Log: p.log, Refresh: p.refresh, Observe: p.observe, Phases: p.tells != nil, MaxConns: o.MaxConns, DrainTimeout: o.DrainTimeout,
 	})
 	if err != nil {
 		return nil, fault.New(fault.Internal, what, err)
@@ -165,6 +169,9 @@ func (p *Proxy) begin(ctx context.Context, env *config.Environment, o ProxyOptio
 	go func() {
 		defer close(p.done)
 		p.err = p.server.Serve(p.run, proxy.Listeners(all...)) //nolint:contextcheck // p.run is made from ctx
+		if p.tells != nil {
+			p.tells.Close()
+		}
 		p.closeTrail()
 		if guarded(env, p.access) {
 			p.revoke(own)
@@ -194,6 +201,9 @@ func closeAll(all []net.Listener) {
 // observe is told every event of the server.
 func (p *Proxy) observe(e proxy.Event) {
 	p.figures.observe(e)
+	if p.tells != nil {
+		p.tells.Observe(e)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.trail == nil || p.ended {

@@ -20,7 +20,7 @@ import (
 
 // childSpec is what a child process of a test is told.
 type childSpec struct {
-	Do    string // crash, work, attach
+	Do    string // crash, work, attach, told
 	Place statetest.Place
 	World string // the folder of the toys
 	Plan  *Plan  // to submit
@@ -50,7 +50,7 @@ func child() bool {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		do := map[string]func(context.Context, childSpec) error{"crash": crashChild, "work": workChild, "attach": attachChild}
+		do := map[string]func(context.Context, childSpec) error{"crash": crashChild, "work": workChild, "attach": attachChild, "told": toldChild}
 		err = do[c.Do](ctx, c)
 	}
 	if err != nil {

@@ -39,6 +39,9 @@ type Options struct {
 	// Locker marks targets where they are. Nil: only the store tells who works on them.
 	Locker Locker
 
+	// Telemetry is where runs are told besides their journal. The zero value: nowhere.
+	Telemetry Telemetry
+
 	// hook is called after each thing that outlives the process, for the tests that let it die there.
 	hook func(at string)
 	// apart makes this process one of another machine, which nobody can look for: only its lease tells whether it lives.
@@ -52,9 +55,10 @@ const DefaultRuns = 16
 
 // Engine plans and runs operations. Its methods may be called from any goroutine.
 type Engine struct {
-	store *state.Store
-	kinds *Registry
-	o     Options
+	store  *state.Store
+	kinds  *Registry
+	o      Options
+	teller *teller
 
 	mu   sync.Mutex
 	kept []func() error // locks of steps that do not stop; the process's end opens them
@@ -89,7 +93,7 @@ func New(store *state.Store, kinds *Registry, o Options) *Engine {
 	if o.hook == nil {
 		o.hook = func(string) {}
 	}
-	return &Engine{store: store, kinds: kinds, o: o}
+	return &Engine{store: store, kinds: kinds, o: o, teller: newTeller(o.Telemetry, o.Log)}
 }
 
 // Store is where the engine keeps everything.
@@ -216,7 +220,7 @@ func (e *Engine) Submit(ctx context.Context, p *Plan, o SubmitOptions) (r state.
 		if err := tx.Append(ctx, entry); err != nil {
 			return err
 		}
-		return tx.AddEvent(ctx, r.ID, state.Event{Kind: EventSubmitted, Text: p.Title})
+		return tx.AddEvent(ctx, r.ID, state.Event{Kind: EventSubmitted, Text: p.Title, Detail: e.teller.origin(ctx)})
 	})
 	return r, again, err
 }

@@ -318,8 +318,10 @@ func (r *runner) work(ctx dbos.Context, id string) error {
 	b := &dbosBook{r: r, ctx: ctx, run: run, plan: p, leases: leases, actor: actorOf(run, p)}
 	session := Session{Plan: p, Run: id, outputs: map[string]json.RawMessage{}, fence: r.mustHold, progress: b.progress(), by: func() Actor { return b.actor }, carry: r.carrier(b)}
 	mark := &marker{r: r, session: session}
+	pages, left := r.e.teller.told(ctx, b)
+	defer left()
 	m := &machine{
-		book: b, steps: append([]Step{checkStep(kind, p)}, steps...), session: session,
+		book: pages, steps: append([]Step{checkStep(kind, p)}, steps...), session: session,
 		act: func(ctx context.Context, at point, do func(context.Context) (Result, error)) (outcome, error) {
 			return b.act(ctx, at, func(ctx context.Context) (Result, error) {
 				if err := mark.keep(ctx, at); err != nil {

@@ -37,6 +37,7 @@ func mintCancelKey(version, process uint32) cancelKey {
 // cancelStatement passes a cancel request on, if its key is that of a session that is open. The client is told nothing either way.
 func (s *Server) cancelStatement(ctx context.Context, key cancelKey) {
 	s.mu.Lock()
+	s.past.Cancels++
 	sess := s.keys[key]
 	s.mu.Unlock()
 	if sess == nil {

@@ -27,14 +27,15 @@ type upstream struct {
 var errUnsynced = errors.New("the connection did not come to rest after the login")
 
 // login opens a session upstream with the client's startup parameters. The error is a *fault.Error or a *refusal.
-func (s *Server) login(ctx context.Context, up *Upstream, sent []param) (*upstream, error) {
+func (s *Server) login(ctx context.Context, up *Upstream, sent []param, phases *phases) (*upstream, error) {
 	op := fmt.Sprintf("log in to database %q on instance %s", up.Database, up.Instance)
 	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout)
 	defer cancel()
+	defer phases.end()
 	t := tries{s: s, up: up, begun: time.Now()}
 	for {
-		l := attempt{ctx: ctx, users: s.cfg.Users, pool: &s.pool, keys: &s.scramKeys, tickets: &s.tickets, patience: t.patience()}
+		l := attempt{ctx: ctx, users: s.cfg.Users, pool: &s.pool, keys: &s.scramKeys, tickets: &s.tickets, patience: t.patience(), phases: phases}
 		l.stage.Store("asking for its address and credentials")
 		u, err := l.run(up, sent, s.cfg.Application)
 		if err == nil {
@@ -73,12 +74,14 @@ type attempt struct {
 	sasl        func(net.Conn) net.Conn // nil: pgconn proves the password
 	stage       atomic.Value            // string: what is being done, for the message of a time-out
 	established atomic.Bool
+	phases      *phases
 	patience    time.Duration // with a server that says nothing; 0: as long as ctx has
 	password    string
 	notices     []*pgconn.Notice
 }
 
 func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream, error) {
+	l.phases.begin("credentials")
 	cfg, err := up.Config(l.ctx)
 	if err != nil {
 		return nil, err
@@ -96,6 +99,7 @@ func (l *attempt) run(up *Upstream, sent []param, application string) (*upstream
 	}
 	l.sasl = l.keys.saslFor(up.Instance, cfg)
 	l.watch(cfg)
+	l.phases.begin("dial")
 	pc, err := pgconn.ConnectConfig(l.ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -150,6 +154,7 @@ func (l *attempt) watch(cfg *pgconn.Config) {
 		keepAlive(conn)
 		if !l.established.Load() {
 			l.stage.Store("negotiating TLS with " + addr)
+			l.phases.begin("login")
 			if l.patience > 0 {
 				_ = conn.SetReadDeadline(time.Now().Add(l.patience))
 			}
@@ -216,7 +221,7 @@ func (s *Server) Check(ctx context.Context, database string) error {
 	if err != nil {
 		return fault.New(fault.NotFound, "log in", err).Hint("%s", err.told.Hint)
 	}
-	u, failed := s.login(ctx, up, nil)
+	u, failed := s.login(ctx, up, nil, nil)
 	if failed != nil {
 		return failed
 	}

@@ -36,7 +36,7 @@ func (s *Server) opened(sess *session) {
 	s.log.LogAttrs(sess.ctx, slog.LevelInfo, "connection opened", append(c.facts(), slog.String("access", s.cfg.Access))...)
 	s.send(Event{
 		Kind: "open", Text: fmt.Sprintf("%s on %s opened by %s as %s", c.Database, c.Instance, who(c), c.User),
-		Connection: &c, Took: sess.loginTook,
+		Connection: &c, Took: sess.loginTook, Phases: sess.client.phases.take(),
 	})
 }
 
@@ -110,6 +110,7 @@ func (s *Server) refused(ctx context.Context, c *client, h *hello, peer *lookup,
 	attrs := append(now.facts(), slog.String("access", s.cfg.Access), slog.String("reason", err.Error()))
 	event := Event{
 		Kind: "refused", Failure: true, Text: fmt.Sprintf("%s to %q: %s", who(now), now.Database, err), Connection: &now, Reason: err.Error(),
+		Took: time.Since(c.came), Phases: c.phases.take(),
 	}
 	if told {
 		event.SQLState = r.told.Code

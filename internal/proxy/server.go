@@ -198,7 +198,10 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 // receive makes a session of a connection; nil if it became none, and all has been said.
 func (s *Server) receive(ctx context.Context, conn net.Conn) *session {
 	keepAlive(conn)
-	c := &client{Conn: conn, socket: conn, pool: &s.pool}
+	c := &client{Conn: conn, socket: conn, pool: &s.pool, came: time.Now()}
+	if s.cfg.Phases {
+		c.phases = &phases{}
+	}
 	place := s.place(ctx)
 	if place == nil {
 		return nil
@@ -298,7 +301,7 @@ func (s *Server) begin(ctx context.Context, c *client, h *hello, release func())
 		s.refused(ctx, c, h, peer, err)
 		return nil
 	}
-	u, loginErr := s.login(sess.ctx, sess.up, h.params) //nolint:contextcheck // made from ctx by open
+	u, loginErr := s.login(sess.ctx, sess.up, h.params, c.phases) //nolint:contextcheck // made from ctx by open
 	sess.loginTook = time.Since(sess.since)
 	if loginErr != nil {
 		s.forget(sess)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -62,6 +63,8 @@ type client struct {
 	net.Conn          // to read from and to write to: the socket, or TLS on it
 	socket   net.Conn // what was accepted
 	pool     *buffers
+	came     time.Time
+	phases   *phases // nil: nobody wants to know
 }
 
 // hello reads the first packets. It turns on encryption if the client asks for it and local is set. Nothing is read beyond the

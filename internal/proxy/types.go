@@ -50,6 +50,8 @@ type Config struct {
 	Refresh func()
 	// Observe is told every event, in the order of what happened to a connection. It must not block.
 	Observe func(Event)
+	// Phases makes the events of opened and refused connections say how their login went.
+	Phases bool
 
 	StartupTimeout time.Duration // of a client's startup and password. Defaults to 10 s.
 	ConnectTimeout time.Duration // of the login upstream. Defaults to 15 s.
@@ -84,7 +86,8 @@ type Totals struct {
 	Refused    int64 `json:"refused"`  // answered with an error before a session began
 	FromClient int64 `json:"from_client"`
 	ToClient   int64 `json:"to_client"`
-	Missed     int64 `json:"missed"` // events that a slow subscriber of [Server.Events] did not get
+	Cancels    int64 `json:"cancels"` // requests to cancel a statement, whatever became of them
+	Missed     int64 `json:"missed"`  // events that a slow subscriber of [Server.Events] did not get
 }
 
 // Event is something that happened to the proxy, for a person to read.
@@ -98,5 +101,6 @@ type Event struct {
 	Connection *Connection   `json:"connection,omitempty"`
 	SQLState   string        `json:"sqlstate,omitempty"` // that a refused client was told
 	Reason     string        `json:"reason,omitempty"`   // why it was closed or refused
-	Took       time.Duration `json:"-"`                  // of the login, when opened; of the whole session, when closed
+	Took       time.Duration `json:"-"`                  // of the login, when opened; of the whole session, when closed; since it came, when refused
+	Phases     []Phase       `json:"-"`                  // of the login, with Config.Phases
 }
