@@ -115,12 +115,18 @@ func sandboxEnv(e sandbox.Environment) []string {
 // the tests.
 func environ(t testing.TB, extra ...string) []string {
 	t.Helper()
+	return environOn(t, shared.env, extra...)
+}
+
+// environOn is the same on another sandbox.
+func environOn(t testing.TB, cloud []string, extra ...string) []string {
+	t.Helper()
 	home := t.TempDir()
 	env := append([]string{
 		"PATH=" + filepath.Dir(shared.program) + ":" + filepath.Dir(psqlPath(t)) + ":" + os.Getenv("PATH"),
 		"HOME=" + home, "XDG_RUNTIME_DIR=" + filepath.Join(home, "run"), "XDG_CONFIG_HOME=" + filepath.Join(home, "config"),
 		"LANG=C.UTF-8", "TZ=UTC", "NO_COLOR=1", "GORACE=halt_on_error=1 exitcode=66 atexit_sleep_ms=0", // else each process sleeps for a second at its end
-	}, shared.env...)
+	}, cloud...)
 	return append(env, extra...)
 }
 
