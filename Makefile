@@ -32,10 +32,10 @@ ifeq ($(shell git rev-parse --verify --quiet HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help demo build test test-peers test-drivers test-setup fuzz faults soak check lint fmt vuln schema bench bench-proxy bench-docs bench-tui pictures postgres clean
+.PHONY: help demo build test test-peers test-drivers test-setup fuzz faults soak check lint fmt vuln schema bench bench-proxy bench-docs bench-tui pictures release-dry-run image postgres clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the whole of dbops against the embedded cloud, on this machine alone
 	@scripts/require.sh go postgres
@@ -125,6 +125,14 @@ pictures: build ## the pictures of README and docs: the real program in a termin
 	@scripts/require.sh go postgres
 	@scripts/postgres.sh
 	scripts/pictures.sh ./dbops
+
+release-dry-run: ## a release into dist, made twice and compared, verified, installed in a folder; nothing is published
+	@scripts/require.sh go release
+	@scripts/release_test.sh
+
+image: ## a container image of what is in dist, with PostgreSQL's client programs (needs docker, podman or buildah)
+	@ls dist/dbops_*.deb >/dev/null 2>&1 || $(MAKE) release-dry-run
+	@scripts/image.sh
 
 postgres: ## PostgreSQL 14 to 18 and client tools, cached beside the system
 	@scripts/postgres.sh

@@ -3,7 +3,7 @@
 # at once with the way to get it.
 #
 # usage: require.sh NEED…    go: Go; cc: a C compiler, for the race detector; postgres: what scripts/postgres.sh
-#                            fetches with; peers: what scripts/peers.sh fetches with
+#                            fetches with; peers: what scripts/peers.sh fetches with; release: what a release is made and tried with
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -65,12 +65,23 @@ need_peers() {
 		"they judge the sandbox and the proxy, and without apt they cannot be fetched; scripts/peers.sh names other ways"
 }
 
+need_release() {
+	have git || lack git "a release is of a commit" git
+	have dpkg-deb || lack dpkg-deb "the Debian packages are looked into and installed in a folder with it" dpkg
+	have readelf || lack readelf "it shows whether a program is static" binutils
+	have ssh-keygen || lack ssh-keygen "it signs the checksums" openssh-client
+	debian_mirror >/dev/null 2>&1 && return
+	for p in zsh fish mandoc; do have $p || lack $p "without apt it cannot be fetched, and completions or man pages are tried with it" $p; done
+	[ -f /usr/share/bash-completion/bash_completion ] || lack bash-completion "without apt it cannot be fetched, and completions are tried with it" bash-completion
+}
+
 for need in "$@"; do
 	case $need in
 	go) need_go ;;
 	cc) need_cc ;;
 	postgres) need_postgres ;;
 	peers) need_peers ;;
+	release) need_release ;;
 	*) die "no such need: $need" ;;
 	esac
 done
