@@ -46,7 +46,7 @@ TLS, tokens, failovers and their downtime are real; storage, machine classes and
 	cmd.AddCommand(
 		newSandboxUpCmd(c, o), newSandboxStatusCmd(c, o), newSandboxDownCmd(c, o), newSandboxResetCmd(c, o),
 		newSandboxEnvCmd(c, o), newSandboxFaultCmd(c, o), newSandboxContainersCmd(c, o), newSandboxRolloutCmd(c, o),
-		newSandboxTroubleCmd(c, o), newSandboxRunCmd(o),
+		newSandboxTroubleCmd(c, o), newSandboxRunCmd(o), newSandboxCrowdCmd(c, o),
 	)
 	return cmd
 }

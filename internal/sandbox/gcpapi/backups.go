@@ -88,7 +88,7 @@ func (s *Server) listBackupRuns(c *call) (any, error) {
 	}
 	newest := slices.Clone(inst.Backups)
 	slices.Reverse(newest)
-	cut, next, err := page(c, newest, 1000, func(b *backup) string { return strconv.FormatInt(b.Run.Id, 10) })
+	cut, next, err := page(c, newest, 1000, 1000, func(b *backup) string { return strconv.FormatInt(b.Run.Id, 10) })
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // errDrop asks for the connection to be closed without an answer.
@@ -16,6 +19,7 @@ type apiError struct {
 	reason   string
 	message  string
 	location string // the header that a precondition came in
+	after    int    // seconds to wait, as Retry-After; 0: none are named
 }
 
 func (e *apiError) Error() string { return e.message }
@@ -26,6 +30,9 @@ func (e *apiError) write(w http.ResponseWriter) {
 		item["location"], item["locationType"] = e.location, "header"
 	}
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	if e.after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(e.after))
+	}
 	w.WriteHeader(e.code)
 	_ = json.NewEncoder(w).Encode(map[string]any{ // the client is gone if it fails
 		"error": map[string]any{"code": e.code, "message": e.message, "errors": []any{item}},
@@ -76,6 +83,14 @@ func busy() error {
 func stale() error {
 	return &apiError{
 		code: http.StatusPreconditionFailed, reason: "staleData", message: "Condition does not match.", location: "If-Match",
+	}
+}
+
+// throttled is the answer to one request too many, with how long to wait if that is known.
+func throttled(wait time.Duration) error {
+	return &apiError{
+		code: http.StatusTooManyRequests, reason: "rateLimitExceeded", after: int(math.Ceil(wait.Seconds())),
+		message: "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user' of service 'sqladmin.googleapis.com'.",
 	}
 }
 

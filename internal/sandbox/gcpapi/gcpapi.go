@@ -33,6 +33,7 @@ type Config struct {
 	Projects []string // the ids of the projects that exist; at least one
 	Pace     play.Pace
 	Faults   *play.Faults // nil: none
+	Limits   *play.Limits // of each user in each project, of the Admin API. Nil: none.
 
 	CertTTL  time.Duration // of an ephemeral client certificate. Defaults to one hour, which is also the most.
 	TokenTTL time.Duration // of an access token. Defaults to one hour, which is also the most.

@@ -82,6 +82,9 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (route, *call, e
 	if rt.permission != "" && !s.identity.Allowed(c.email, rt.permission) {
 		return rt, c, denied(rt.permission, c.resource())
 	}
+	if wait, ok := s.cfg.Limits.Take(c.project + "/" + c.email); !ok {
+		return rt, c, throttled(wait)
+	}
 	if err := s.fault(rt, c); err != nil {
 		return rt, c, err
 	}
@@ -115,11 +118,7 @@ func (s *Server) fault(rt route, c *call) error {
 	}
 	switch s.cfg.Faults.Take(faultService, rt.action, c.instance, want...) {
 	case play.Throttle:
-		return &apiError{
-			code: http.StatusTooManyRequests, reason: "rateLimitExceeded",
-			message: "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user' of service " +
-				"'sqladmin.googleapis.com'.",
-		}
+		return throttled(0)
 	case play.Deny:
 		return denied(rt.permission, c.resource())
 	case play.Stale:

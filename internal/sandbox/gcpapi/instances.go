@@ -35,7 +35,7 @@ func (s *Server) listInstances(c *call) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.DeleteFunc(s.sorted(c.project), func(i *instance) bool { return !keep(i.DB) })
-	cut, next, err := page(c, all, 1000, func(i *instance) string { return i.DB.Name })
+	cut, next, err := page(c, all, 500, 1000, func(i *instance) string { return i.DB.Name })
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (s *Server) recover(ctx context.Context, inst *instance) error {
 		return s.removeServer(ctx, inst)
 	}
 	lost := inst.DB.State == stateFailed || kind == "CREATE" || kind == "CLONE" || kind == "RESTORE_VOLUME"
-	if !lost && kind != "DELETE" {
+	if !lost && kind != "DELETE" && !inst.Hollow {
 		if err := s.bringBack(ctx, inst); err != nil {
 			return err
 		}

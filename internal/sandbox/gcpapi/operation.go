@@ -182,17 +182,17 @@ func (s *Server) listOperations(c *call) (any, error) {
 			all = append(all, clone(op.Op))
 		}
 	}
-	cut, next, err := page(c, all, 100, func(o *sqladmin.Operation) string { return o.Name })
+	cut, next, err := page(c, all, 100, 100, func(o *sqladmin.Operation) string { return o.Name })
 	if err != nil {
 		return nil, err
 	}
 	return &sqladmin.OperationsListResponse{Kind: "sql#operationsList", Items: cut, NextPageToken: next}, nil
 }
 
-// page cuts a list. The token names the last item of the page before.
-func page[T any](c *call, all []T, most int, name func(T) string) ([]T, string, error) {
+// page cuts a list into pages of some items, or as many as the call asks for, which is most at most. The token names the last item of the page before.
+func page[T any](c *call, all []T, some, most int, name func(T) string) ([]T, string, error) {
 	q := c.URL.Query()
-	size := most
+	size := some
 	if v := q.Get("maxResults"); v != "" && v != "0" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 0 {

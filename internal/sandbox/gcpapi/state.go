@@ -44,6 +44,7 @@ type instance struct {
 	RecoverableSince time.Time `json:"recoverable_since,omitzero"`
 
 	Operation string `json:"operation,omitempty"` // the one that is not done yet
+	Hollow    bool   `json:"hollow,omitempty"`    // see [Hollow]
 
 	server *world.Server
 	port   *connector

@@ -30,6 +30,7 @@ type Config struct {
 	Dir    string
 	Pace   play.Pace
 	Faults *play.Faults // service "rds"; nil: none
+	Limits *play.Limits // of the account; nil: none
 	// Listen is the address, without port, on which new instances listen. Defaults to 127.0.0.1.
 	Listen string
 	// Versions are the full versions of the majors that can be created. Defaults to [DefaultVersions].
@@ -49,6 +50,7 @@ type API struct {
 	region   string
 	pace     play.Pace
 	faults   *play.Faults
+	limits   *play.Limits
 	listen   string
 	versions map[int]string
 	log      *slog.Logger
@@ -70,7 +72,7 @@ type API struct {
 // the caller's task, after [API.Close].
 func New(ctx context.Context, cfg Config) (*API, error) {
 	a := &API{
-		world: cfg.World, keys: cfg.Keys, dir: cfg.Dir, region: cfg.Keys.Region(), pace: cfg.Pace, faults: cfg.Faults,
+		world: cfg.World, keys: cfg.Keys, dir: cfg.Dir, region: cfg.Keys.Region(), pace: cfg.Pace, faults: cfg.Faults, limits: cfg.Limits,
 		listen: cfg.Listen, versions: cfg.Versions, log: cfg.Log, now: cfg.Now, restarts: cfg.RestartToRotate,
 	}
 	if a.faults == nil {

@@ -59,6 +59,9 @@ func (a *API) serve(r *http.Request) (action string, out []byte, err error) {
 	if err := caller.Authorize("rds:"+action, resource); err != nil {
 		return action, nil, err
 	}
+	if _, ok := a.limits.Take(a.keys.Account()); !ok {
+		return action, nil, awsid.Newf(400, "Throttling", "Rate exceeded")
+	}
 	if err := awsid.Injected(a.faults, caller, "rds", action, on.id, resource); err != nil {
 		return action, nil, err
 	}
