@@ -21,8 +21,12 @@ import (
 	"dbops/internal/fault"
 )
 
-// Timeout bounds one call of dbops with all its pages and retries, when the caller's own deadline is later.
-const Timeout = 20 * time.Second
+const (
+	// Timeout bounds one call of dbops with all its pages and retries, when the caller's own deadline is later.
+	Timeout = 20 * time.Second
+	// BatchTimeout does the same for one that tells of many instances.
+	BatchTimeout = time.Minute
+)
 
 const (
 	// Unless AWS_MAX_ATTEMPTS or the profile says otherwise. The mode stays the SDK's standard: the adaptive one lets a single

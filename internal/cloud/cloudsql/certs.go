@@ -10,7 +10,6 @@ import (
 	sqladmin "google.golang.org/api/sqladmin/v1"
 
 	"dbops/internal/cloud"
-	"dbops/internal/cloud/gcpclient"
 	"dbops/internal/fault"
 	"dbops/internal/secret"
 )
@@ -22,7 +21,7 @@ var _ cloud.Certifier = (*Provider)(nil)
 
 // Certificates tells the server CAs of an instance and its client certificates.
 func (p *Provider) Certificates(ctx context.Context, name string) (*cloud.Certificates, error) {
-	q := p.question(p.op("read the certificates of", name), "cloudsql.instances.listServerCas")
+	q := p.question(p.op("read the certificates of", name), permissionCAs)
 	ask, r, err := p.begin(ctx, q, name)
 	if err != nil {
 		return nil, err
@@ -34,7 +33,7 @@ func (p *Provider) Certificates(ctx context.Context, name string) (*cloud.Certif
 	}
 	out := &cloud.Certificates{Instance: instance(db, p.project)}
 	out.Names, out.CommonName = serverNames(db, p.project)
-	if out.CAs, err = r.serverCAs(ask, db); err != nil {
+	if out.CAs, err = r.serverCAs(ask, name, mode(db) == ownCA); err != nil {
 		return nil, err
 	}
 	if out.Clients, err = r.clients(ask, name); err != nil {
@@ -68,13 +67,13 @@ func mode(db *sqladmin.DatabaseInstance) string {
 	return ownCA
 }
 
-func (r *request) serverCAs(ctx context.Context, db *sqladmin.DatabaseInstance) ([]cloud.ServerCA, error) {
-	if mode(db) != ownCA {
-		return r.sharedCAs(ctx, db.Name)
+func (r *request) serverCAs(ctx context.Context, name string, own bool) ([]cloud.ServerCA, error) {
+	if !own {
+		return r.sharedCAs(ctx, name)
 	}
 	var found *sqladmin.InstancesListServerCasResponse
-	err := gcpclient.Read(ctx, func(ctx context.Context) (err error) {
-		found, err = r.api.Instances.ListServerCas(r.p.project, db.Name).Context(ctx).Do()
+	err := r.read(ctx, func(ctx context.Context) (err error) {
+		found, err = r.api.Instances.ListServerCas(r.p.project, name).Context(ctx).Do()
 		return err
 	})
 	if err != nil {
@@ -88,7 +87,7 @@ func (r *request) sharedCAs(ctx context.Context, name string) ([]cloud.ServerCA,
 	var found *sqladmin.InstancesListServerCertificatesResponse
 	q := *r
 	q.q.Permission = "cloudsql.instances.listServerCertificates"
-	err := gcpclient.Read(ctx, func(ctx context.Context) (err error) {
+	err := r.read(ctx, func(ctx context.Context) (err error) {
 		found, err = r.api.Instances.ListServerCertificates(r.p.project, name).Context(ctx).Do()
 		return err
 	})
@@ -139,7 +138,7 @@ func (r *request) clients(ctx context.Context, name string) ([]cloud.ClientCert,
 	var found *sqladmin.SslCertsListResponse
 	q := *r
 	q.q.Permission = "cloudsql.sslCerts.list"
-	err := gcpclient.Read(ctx, func(ctx context.Context) (err error) {
+	err := r.read(ctx, func(ctx context.Context) (err error) {
 		found, err = r.api.SslCerts.List(r.p.project, name).Context(ctx).Do()
 		return err
 	})
@@ -168,7 +167,7 @@ func (p *Provider) AddCA(ctx context.Context, name string) (cloud.Receipt, error
 		return cloud.Receipt{}, err
 	}
 	defer r.end()
-	cas, err := r.serverCAs(ask, db)
+	cas, err := r.serverCAs(ask, name, mode(db) == ownCA)
 	if err != nil {
 		return cloud.Receipt{}, err
 	}
@@ -193,7 +192,7 @@ func (p *Provider) RotateCA(ctx context.Context, name, id string, when cloud.CAW
 	if when != cloud.CANow {
 		return cloud.Receipt{}, unsupported(r.q.Op, "Cloud SQL rotates at once, never in the maintenance window or at a restart", "ask for it now")
 	}
-	cas, err := r.serverCAs(ask, db)
+	cas, err := r.serverCAs(ask, name, mode(db) == ownCA)
 	if err != nil {
 		return cloud.Receipt{}, err
 	}

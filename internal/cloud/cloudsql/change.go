@@ -44,10 +44,11 @@ type want struct {
 
 // request is one method's way to the API.
 type request struct {
-	p   *Provider
-	q   gcpclient.Question
-	api *sqladmin.Service
-	end context.CancelFunc
+	p    *Provider
+	q    gcpclient.Question
+	api  *sqladmin.Service
+	end  context.CancelFunc
+	read reading
 }
 
 // begin readies a request about the instances called names, and the time that it has. The caller calls end.
@@ -62,7 +63,7 @@ func (p *Provider) begin(ctx context.Context, q gcpclient.Question, names ...str
 		return nil, nil, p.google.Fault(ctx, q, err)
 	}
 	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
-	return ask, &request{p: p, q: q, api: api, end: cancel}, nil
+	return ask, &request{p: p, q: q, api: api, end: cancel, read: gcpclient.Read}, nil
 }
 
 // changing is the question of a method that changes something.

@@ -127,7 +127,7 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 	aside, stop := context.WithTimeout(ask, asideTimeout)
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.running(aside, api, name, map[string]*cloud.Instance{name: live}) })
+	wg.Go(func() { p.running(aside, api, once, name, map[string]*cloud.Instance{name: live}) })
 	if live.Backups.PITR {
 		wg.Go(func() {
 			if r, err := api.Projects.Instances.GetLatestRecoveryTime(p.project, name).Context(aside).Do(); err == nil {
@@ -139,8 +139,12 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 	return live, nil
 }
 
-// permissionGet is what every question about one instance and its operations needs.
-const permissionGet = "cloudsql.instances.get"
+const (
+	// permissionGet is what every question about one instance and its operations needs.
+	permissionGet  = "cloudsql.instances.get"
+	permissionList = "cloudsql.instances.list"
+	permissionCAs  = "cloudsql.instances.listServerCas"
+)
 
 // op is what is done to an instance, for an error.
 func (p *Provider) op(verb, name string) string {
@@ -178,7 +182,7 @@ func (p *Provider) describe(ctx context.Context, api *sqladmin.Service, q gcpcli
 // List describes every PostgreSQL instance of the project, by name. Regions that Cloud SQL itself could not reach are a
 // fault.Unavailable that comes together with the instances of the others. How far Backups can be restored is not asked for.
 func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
-	q := p.question("list the Cloud SQL instances of "+p.project, "cloudsql.instances.list")
+	q := p.question("list the Cloud SQL instances of "+p.project, permissionList)
 	ask, cancel := context.WithTimeout(ctx, gcpclient.Timeout)
 	defer cancel()
 	api, err := p.service(ctx)
@@ -186,11 +190,35 @@ func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
 		return nil, p.google.Fault(ctx, q, err)
 	}
 	var all []*cloud.Instance
-	var dark []string
 	byName := map[string]*cloud.Instance{}
+	dark, err := p.pages(ask, api, gcpclient.Read, func(db *sqladmin.DatabaseInstance) {
+		live := instance(db, p.project)
+		all, byName[live.Name] = append(all, live), live
+	})
+	if err != nil {
+		return nil, p.google.Fault(ctx, q, err)
+	}
+	aside, stop := context.WithTimeout(ask, asideTimeout)
+	defer stop()
+	p.running(aside, api, once, "", byName)
+	slices.SortFunc(all, func(a, b *cloud.Instance) int { return cmp.Compare(a.Name, b.Name) })
+	if len(dark) > 0 {
+		return all, unreached(q, dark)
+	}
+	return all, nil
+}
+
+// once is for what may be left out.
+func once(ctx context.Context, read func(context.Context) error) error { return read(ctx) }
+
+// reading is how a question that changes nothing is asked, and asked again.
+type reading func(ctx context.Context, read func(context.Context) error) error
+
+// pages tells each of the PostgreSQL instances of the project, and returns the regions that Cloud SQL itself could not reach.
+func (p *Provider) pages(ctx context.Context, api *sqladmin.Service, read reading, tell func(*sqladmin.DatabaseInstance)) (dark []string, err error) {
 	for token, more := "", true; more; more = token != "" {
 		var page *sqladmin.InstancesListResponse
-		err := gcpclient.Read(ask, func(ctx context.Context) (err error) {
+		err := read(ctx, func(ctx context.Context) (err error) {
 			call := api.Instances.List(p.project).Context(ctx)
 			if token != "" {
 				call = call.PageToken(token)
@@ -199,13 +227,16 @@ func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
 			return err
 		})
 		if err != nil {
-			return nil, p.google.Fault(ctx, q, err)
+			return nil, err
 		}
 		for _, db := range page.Items {
-			if isPostgres(db) {
-				live := instance(db, p.project)
-				all, byName[live.Name] = append(all, live), live
+			if !isPostgres(db) {
+				continue
 			}
+			if db.Settings == nil {
+				db.Settings = &sqladmin.Settings{}
+			}
+			tell(db)
 		}
 		for _, w := range page.Warnings {
 			if w.Code == "REGION_UNREACHABLE" {
@@ -214,16 +245,14 @@ func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
 		}
 		token = page.NextPageToken
 	}
-	aside, stop := context.WithTimeout(ask, asideTimeout)
-	defer stop()
-	p.running(aside, api, "", byName)
-	slices.SortFunc(all, func(a, b *cloud.Instance) int { return cmp.Compare(a.Name, b.Name) })
-	if len(dark) > 0 {
-		slices.Sort(dark)
-		return all, fault.Newf(fault.Unavailable, q.Op, "Cloud SQL cannot reach %s; what is there is missing from the list", strings.Join(slices.Compact(dark), ", ")).
-			Hint("see https://status.cloud.google.com")
-	}
-	return all, nil
+	slices.Sort(dark)
+	return slices.Compact(dark), nil
+}
+
+// unreached is why instances of some regions are missing from a list.
+func unreached(q gcpclient.Question, dark []string) error {
+	return fault.Newf(fault.Unavailable, q.Op, "Cloud SQL cannot reach %s; what is there is missing from the list", strings.Join(dark, ", ")).
+		Hint("see https://status.cloud.google.com")
 }
 
 // isPostgres leaves out other engines, and the stand-ins that Database Migration Service makes for servers elsewhere.
@@ -233,13 +262,13 @@ func isPostgres(db *sqladmin.DatabaseInstance) bool {
 
 // running sets the state of the instances on which an operation runs: a RUNNABLE instance does not tell otherwise. The newest
 // operations come first, so one page of them is enough.
-func (p *Provider) running(ctx context.Context, api *sqladmin.Service, name string, instances map[string]*cloud.Instance) {
+func (p *Provider) running(ctx context.Context, api *sqladmin.Service, read reading, name string, instances map[string]*cloud.Instance) {
 	call := api.Operations.List(p.project).MaxResults(100).Context(ctx)
 	if name != "" {
 		call = call.Instance(name).MaxResults(10)
 	}
-	page, err := call.Do()
-	if err != nil {
+	var page *sqladmin.OperationsListResponse
+	if read(ctx, func(context.Context) (err error) { page, err = call.Do(); return err }) != nil {
 		return
 	}
 	for _, o := range page.Items {

@@ -140,7 +140,7 @@ func (f *follow) live(ctx context.Context) (*cloud.Instance, error) {
 	if db.ServerCaCert != nil {
 		f.ca = db.ServerCaCert.Sha1Fingerprint
 	}
-	f.p.running(ctx, f.api, live.Name, map[string]*cloud.Instance{live.Name: live})
+	f.p.running(ctx, f.api, once, live.Name, map[string]*cloud.Instance{live.Name: live})
 	return live, nil
 }
 

@@ -44,6 +44,24 @@ func RunCertifier(t *testing.T, s *Stage, own bool) {
 			}
 		}
 	})
+	t.Run("a batch tells the same", func(t *testing.T) {
+		b, ok := s.Changer.(cloud.Batcher)
+		if !ok {
+			t.Fatalf("%T is none", s.Changer)
+		}
+		batch := b.Batch(t.Context(), "certified", "dbops-no-such-instance")
+		got, err := batch.Certificates(t.Context(), "certified")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := told(t)
+		if x, y := marshal(t, want), marshal(t, got); x != y {
+			t.Errorf("two answers differ:\n%s\n%s", x, y)
+		}
+		same(t, want.Instance, got.Instance)
+		_, err = batch.Certificates(t.Context(), "dbops-no-such-instance")
+		failed(t, err, fault.NotFound)
+	})
 	t.Run("an instance that does not exist is not found", func(t *testing.T) {
 		_, err := c.Certificates(t.Context(), "dbops-no-such-instance")
 		failed(t, err, fault.NotFound)

@@ -54,6 +54,9 @@ func Run(t *testing.T, open func(t *testing.T) (p cloud.Provider, known string))
 		}
 		same(t, get(t, p, known), all[i])
 	})
+	if b, ok := p.(cloud.Batcher); ok {
+		t.Run("a batch describes what it describes", func(t *testing.T) { batched(t, b, get(t, p, known)) })
+	}
 	t.Run("an instance that does not exist is not found", func(t *testing.T) {
 		_, err := p.Get(t.Context(), "dbops-no-such-instance")
 		failed(t, err, fault.NotFound)
@@ -107,6 +110,38 @@ func Run(t *testing.T, open func(t *testing.T) (p cloud.Provider, known string))
 		other, name := open(t)
 		same(t, get(t, p, known), get(t, other, name))
 	})
+}
+
+// batched checks a batch against what the provider says of one instance.
+func batched(t *testing.T, b cloud.Batcher, want *cloud.Instance) {
+	t.Helper()
+	batch := b.Batch(t.Context(), want.Name, "dbops-no-such-instance")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			live, err := batch.Get(t.Context(), want.Name)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if live.TLS.Mode != want.TLS.Mode {
+				t.Errorf("TLS is %q, not %q", live.TLS.Mode, want.TLS.Mode)
+			}
+			same(t, want, live)
+			if live.Labels != nil { // it is whoever asked for it
+				live.Labels["dbops"], live.Endpoints[0].Host = "changed", "changed"
+			}
+		})
+	}
+	wg.Wait()
+	_, err := batch.Get(t.Context(), "dbops-no-such-instance")
+	failed(t, err, fault.NotFound)
+	for kind, ctx := range map[fault.Kind]context.Context{fault.Interrupted: cancelled(t), fault.Unavailable: expired(t)} {
+		_, err := b.Batch(ctx, want.Name).Get(ctx, want.Name)
+		failed(t, err, kind)
+		_, err = b.Batch(ctx, want.Name).Certificates(ctx, want.Name)
+		failed(t, err, kind)
+	}
 }
 
 func get(t *testing.T, p cloud.Provider, name string) *cloud.Instance {

@@ -16,8 +16,12 @@ import (
 	"google.golang.org/api/option"
 )
 
-// Timeout bounds one call of dbops with all its pages and retries, when the caller's own deadline is later.
-const Timeout = 20 * time.Second
+const (
+	// Timeout bounds one call of dbops with all its pages and retries, when the caller's own deadline is later.
+	Timeout = 20 * time.Second
+	// BatchTimeout does the same for one that tells of many instances, or is one of many.
+	BatchTimeout = time.Minute
+)
 
 // tokenInfoURL tells whose an access token is.
 const tokenInfoURL = "https://oauth2.googleapis.com/tokeninfo"

@@ -32,53 +32,70 @@ func (p *Provider) Certificates(ctx context.Context, name string) (*cloud.Certif
 	if err != nil {
 		return nil, p.aws.Fault(ctx, op, err)
 	}
-	out := &cloud.Certificates{Instance: instance(db, p.aws.Config.Region)}
-	p.aside(ask, func(ctx context.Context) { out.Instance.TLS.Mode, out.Instance.TLS.Required = p.forceSSL(ctx, db) })
-	for _, e := range out.Instance.Endpoints {
-		out.Names = append(out.Names, e.Host)
-	}
-	all, standard, err := p.authorities(ask)
+	out := telling{&cloud.Certificates{Instance: instance(db, p.aws.Config.Region)}}
+	p.aside(ask, func(ctx context.Context) {
+		out.Instance.TLS.Mode, out.Instance.TLS.Required = p.forceSSL(ctx, db, once)
+	})
+	cas, err := p.authorities(ask)
 	if err != nil {
 		return nil, p.aws.Fault(ctx, op, err)
 	}
-	out.Default = standard
-	supported := p.rotation(ask, db, out)
-	out.CAs = roles(all, supported, out.Instance)
+	out.tell(cas, p.rotation(ask, db.Engine, db.EngineVersion, once))
+	return out.Certificates, nil
+}
+
+// telling is the certificates of an instance, as they become known.
+type telling struct{ *cloud.Certificates }
+
+// tell adds what the region has, and what a change of CA means.
+func (t telling) tell(cas regionCAs, turn rotation) {
+	for _, e := range t.Instance.Endpoints {
+		t.Names = append(t.Names, e.Host)
+	}
+	t.Default, t.Restarts, t.RestartsUnknown = cas.standard, turn.restarts, turn.unknown
+	t.CAs = roles(cas.all, turn.supported, t.Instance)
+}
+
+// regionCAs are the CAs of a region, and the one that new instances get.
+type regionCAs struct {
+	all      []types.Certificate
+	standard string
+}
+
+func (p *Provider) authorities(ctx context.Context, tries ...func(*sdk.Options)) (out regionCAs, err error) {
+	pages := sdk.NewDescribeCertificatesPaginator(p.api, &sdk.DescribeCertificatesInput{})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx, tries...)
+		if err != nil {
+			return regionCAs{}, err
+		}
+		out.all = append(out.all, page.Certificates...)
+		if page.DefaultCertificateForNewLaunches != nil {
+			out.standard = *page.DefaultCertificateForNewLaunches
+		}
+	}
 	return out, nil
 }
 
-// authorities are the CAs of the region, and the one that new instances get.
-func (p *Provider) authorities(ctx context.Context) (all []types.Certificate, standard string, err error) {
-	pages := sdk.NewDescribeCertificatesPaginator(p.api, &sdk.DescribeCertificatesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		all = append(all, page.Certificates...)
-		if page.DefaultCertificateForNewLaunches != nil {
-			standard = *page.DefaultCertificateForNewLaunches
-		}
-	}
-	return all, standard, nil
+// rotation is what a change of CA means for an engine version.
+type rotation struct {
+	restarts, unknown bool
+	supported         []string // CAs; nil: not told
 }
 
-// rotation tells whether a change of CA restarts the server, and returns which CAs its engine takes. Where RDS does not tell, that is
-// said: nobody may be promised that it does not restart.
-func (p *Provider) rotation(ctx context.Context, db types.DBInstance, out *cloud.Certificates) (supported []string) {
-	versions, err := p.api.DescribeDBEngineVersions(ctx, &sdk.DescribeDBEngineVersionsInput{Engine: db.Engine, EngineVersion: db.EngineVersion}, once)
+// rotation asks what a change of CA means. Where RDS does not tell, that is said: nobody may be promised that it does not restart.
+func (p *Provider) rotation(ctx context.Context, engine, version *string, tries func(*sdk.Options)) rotation {
+	unknown := rotation{restarts: true, unknown: true}
+	versions, err := p.api.DescribeDBEngineVersions(ctx, &sdk.DescribeDBEngineVersionsInput{Engine: engine, EngineVersion: version}, tries)
 	if err != nil {
-		out.Restarts, out.RestartsUnknown = true, true
-		return nil
+		return unknown
 	}
 	for _, v := range versions.DBEngineVersions {
-		if aws.ToString(v.EngineVersion) == aws.ToString(db.EngineVersion) {
-			out.Restarts = !aws.ToBool(v.SupportsCertificateRotationWithoutRestart)
-			return v.SupportedCACertificateIdentifiers
+		if aws.ToString(v.EngineVersion) == aws.ToString(version) {
+			return rotation{restarts: !aws.ToBool(v.SupportsCertificateRotationWithoutRestart), supported: v.SupportedCACertificateIdentifiers}
 		}
 	}
-	out.Restarts, out.RestartsUnknown = true, true
-	return nil
+	return unknown
 }
 
 // roles sorts the region's CAs by what they are to an instance. Those that its engine does not take are left out.

@@ -75,6 +75,15 @@ func TestThePlayedRDS(t *testing.T) {
 			t.Errorf("got %+v, %v", live, err)
 		}
 	})
+	t.Run("who may describe some instances, and list none, sees them in a batch", func(t *testing.T) {
+		batch := a.as(t, "user/some").Batch(t.Context(), "orders-prod", "billing-prod")
+		if live, err := batch.Get(t.Context(), "orders-prod"); err != nil || live.Name != "orders-prod" {
+			t.Errorf("got %+v, %v", live, err)
+		}
+		if _, err := batch.Get(t.Context(), "billing-prod"); fault.KindOf(err) != fault.Denied {
+			t.Errorf("of the other it says %v", err)
+		}
+	})
 	t.Run("who may nothing learns what is missing", func(t *testing.T) {
 		p := a.as(t, "user/nobody")
 		_, one := p.Get(t.Context(), "orders-prod")

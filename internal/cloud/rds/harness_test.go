@@ -62,6 +62,7 @@ func emptyAWS(t *testing.T) *played {
 		{Name: "user/dbops", Allow: awsid.Actions("rds:*", "rds-db:connect", "cloudwatch:GetMetricData")},
 		{Name: "user/watcher", Allow: awsid.Actions("cloudwatch:GetMetricData")},
 		{Name: "user/reader", Allow: awsid.Actions("rds:DescribeDBInstances")},
+		{Name: "user/some", Allow: []awsid.Rule{{Action: "rds:Describe*", Resource: "*:db:orders-*"}}},
 		{Name: "user/nobody"},
 	}})
 	if err != nil {

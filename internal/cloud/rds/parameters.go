@@ -50,7 +50,7 @@ func (p *Provider) planGroup(ctx context.Context, source types.DBInstance, r clo
 		}
 		g.carry(user, known)
 	}
-	mode, _ := p.forceSSL(ctx, source)
+	mode, _ := p.forceSSL(ctx, source, once)
 	const insists = "rds.force_ssl"
 	if d := aws.ToString(known[insists].ParameterValue); g.set[insists] == "" && mode != "" && d != "" && mode != insists+"="+d {
 		g.lost = append(g.lost, fmt.Sprintf("parameter %s: %s, the default of %s, not %s", insists, d, g.family, strings.TrimPrefix(mode, insists+"=")))

@@ -86,9 +86,9 @@ func (p *Provider) Get(ctx context.Context, name string) (*cloud.Instance, error
 	}
 	live := instance(db, p.aws.Config.Region)
 	p.aside(ask, func(ctx context.Context) {
-		live.Maintenance.Pending = p.maintenance(ctx, &name)[aws.ToString(db.DBInstanceArn)]
+		live.Maintenance.Pending = p.maintenance(ctx, &name, once)[aws.ToString(db.DBInstanceArn)]
 	}, func(ctx context.Context) {
-		live.TLS.Mode, live.TLS.Required = p.forceSSL(ctx, db)
+		live.TLS.Mode, live.TLS.Required = p.forceSSL(ctx, db, once)
 	})
 	return live, nil
 }
@@ -149,7 +149,7 @@ func (p *Provider) List(ctx context.Context) ([]*cloud.Instance, error) {
 		}
 	}
 	p.aside(ask, func(ctx context.Context) {
-		for arn, pending := range p.maintenance(ctx, nil) {
+		for arn, pending := range p.maintenance(ctx, nil, once) {
 			if live := arns[arn]; live != nil {
 				live.Maintenance.Pending = pending
 			}
@@ -176,7 +176,7 @@ func (p *Provider) aside(ctx context.Context, questions ...func(context.Context)
 }
 
 // maintenance is what RDS wants to do, by ARN: to one instance, or to all for nil. It is empty if RDS does not tell.
-func (p *Provider) maintenance(ctx context.Context, name *string) map[string][]string {
+func (p *Provider) maintenance(ctx context.Context, name *string, tries func(*sdk.Options)) map[string][]string {
 	in := &sdk.DescribePendingMaintenanceActionsInput{}
 	if name != nil {
 		in.Filters = []types.Filter{{Name: aws.String("db-instance-id"), Values: []string{*name}}}
@@ -184,7 +184,7 @@ func (p *Provider) maintenance(ctx context.Context, name *string) map[string][]s
 	pending := map[string][]string{}
 	pages := sdk.NewDescribePendingMaintenanceActionsPaginator(p.api, in)
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx, once)
+		page, err := pages.NextPage(ctx, tries)
 		if err != nil {
 			return pending
 		}
@@ -199,7 +199,7 @@ func (p *Provider) maintenance(ctx context.Context, name *string) map[string][]s
 }
 
 // forceSSL is the rds.force_ssl of the instance's parameter group. It is empty if RDS does not tell.
-func (p *Provider) forceSSL(ctx context.Context, db types.DBInstance) (mode string, required bool) {
+func (p *Provider) forceSSL(ctx context.Context, db types.DBInstance, tries func(*sdk.Options)) (mode string, required bool) {
 	if len(db.DBParameterGroups) == 0 {
 		return "", false
 	}
@@ -207,7 +207,7 @@ func (p *Provider) forceSSL(ctx context.Context, db types.DBInstance) (mode stri
 	out, err := p.api.DescribeDBParameters(ctx, &sdk.DescribeDBParametersInput{
 		DBParameterGroupName: db.DBParameterGroups[0].DBParameterGroupName,
 		Filters:              []types.Filter{{Name: aws.String("parameter-name"), Values: []string{name}}},
-	}, once)
+	}, tries)
 	if err != nil {
 		return "", false
 	}
