@@ -66,7 +66,7 @@ func runAvailabilityShow(ctx context.Context, c *cli, o *availabilityOptions) er
 		return err
 	}
 	defer a.Close()
-	all, err := c.statuses(ctx, a, o.env, o.instance)
+	all, cut, err := c.statuses(ctx, a, o.env, o.instance)
 	if err != nil {
 		return err
 	}
@@ -97,10 +97,15 @@ func runAvailabilityShow(ctx context.Context, c *cli, o *availabilityOptions) er
 	} else {
 		err = printTable(c.out, []string{"ENVIRONMENT", "INSTANCE", "PROVIDER", "AVAILABILITY", "ZONE", "STANDBY", "BACKUPS", "WINDOW"}, rows)
 	}
-	if err == nil && failed {
+	switch {
+	case err != nil:
+		return err
+	case cut != nil:
+		return cut
+	case failed:
 		return &exitStatus{1}
 	}
-	return err
+	return nil
 }
 
 func newAvailabilitySetCmd(c *cli) *cobra.Command {

@@ -55,7 +55,7 @@ func newCertsListCmd(c *cli) *cobra.Command {
 the server shows in a handshake. No provider vouches for a plain server: what it shows is all there is to list. A folder that fetch or
 create-client has written to, here or named with --dir, is told where its clients cannot verify the server, or will not after a rotation.
 
-Exit status: 0 every instance was listed; 1 at least one was not; 2 usage or configuration.`,
+Exit status: 0 every instance was listed; 1 at least one was not; 2 usage or configuration; 130 interrupted, what was seen is shown.`,
 		Example: "  dbops certs list\n  dbops certs list -e prod main\n  dbops certs list -e prod -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.instance = first(args)
@@ -117,11 +117,12 @@ func runCertsList(ctx context.Context, c *cli, o *certsOptions) error {
 		return err
 	}
 	defer a.Close()
-	all, err := a.Certificates(ctx, o.request())
-	if err != nil {
-		return err
+	all, cut := a.Certificates(ctx, o.request())
+	c.looking.wipe()
+	if cut != nil && fault.KindOf(cut) != fault.Interrupted {
+		return cut
 	}
-	failed := false
+	var failed problems
 	rows := make([][]string, 0, len(all))
 	out := make([]instanceCertsJSON, 0, len(all))
 	var notes bytes.Buffer
@@ -141,8 +142,7 @@ func runCertsList(ctx context.Context, c *cli, o *certsOptions) error {
 		}
 		switch problem := problemOf(i); {
 		case problem != nil:
-			failed = true
-			printProblem(&notes, i, problem)
+			failed.add(i.Environment+"/"+i.Name, problem)
 		case len(one.Certificates) == 0 && i.Survey.Socket:
 			rows = append(rows, []string{i.Environment, i.Name, certs.RowServer, "on a socket of this machine, without TLS", "-", "-", "-"})
 		}
@@ -155,13 +155,19 @@ func runCertsList(ctx context.Context, c *cli, o *certsOptions) error {
 	} else {
 		err = printTable(c.out, []string{"ENVIRONMENT", "INSTANCE", "CERTIFICATE", "NAME", "ID", "UNTIL", "LEFT"}, rows)
 		if err == nil {
+			failed.print(&notes)
 			_, err = notes.WriteTo(c.out)
 		}
 	}
-	if err == nil && failed {
+	switch {
+	case err != nil:
+		return err
+	case cut != nil:
+		return cutShort(cut, all, problemOf)
+	case len(failed.texts) > 0:
 		return &exitStatus{1}
 	}
-	return err
+	return nil
 }
 
 // problemOf is why an instance could not be looked at, wholly or at all.

@@ -66,6 +66,7 @@ func runCertsCheck(ctx context.Context, c *cli, o *certsOptions) error {
 	}
 	defer a.Close()
 	all, err := a.Certificates(ctx, o.request())
+	c.looking.wipe()
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dbops/internal/app"
 	"dbops/internal/creds"
+	"dbops/internal/fault"
 	"dbops/internal/op"
 )
 
@@ -57,7 +59,10 @@ func newCredsListCmd(c *cli) *cobra.Command {
 credential is delivered, and what is wrong. Each current credential is tried with a login, for 5 seconds at most. Nothing is changed, and no
 password is shown.
 
-Exit status: 0 listed, also with findings; 1 failed; 2 usage or configuration.`,
+An instance whose containers cannot be looked at is named below the list, and hides no other.
+
+Exit status: 0 listed, also with findings; 1 failed, or some instances could not be looked at; 2 usage or configuration; 130 interrupted, what was
+seen is shown.`,
 		Example: "  dbops creds list -e prod\n  dbops creds list -e prod --check=false\n  dbops creds list -e prod -i billing -o json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runCredsList(cmd.Context(), c, o) },
 	}
@@ -72,21 +77,65 @@ func runCredsList(ctx context.Context, c *cli, o *credsListOptions) error {
 		return err
 	}
 	defer a.Close()
-	all, err := a.Credentials(ctx, o.env, o.instance, creds.Look{Login: o.check})
-	if err != nil {
-		return err
+	lists, cut := a.CredentialLists(ctx, o.env, o.instance, creds.Look{Login: o.check})
+	c.looking.wipe()
+	if cut != nil && fault.KindOf(cut) != fault.Interrupted {
+		return cut
 	}
-	now := time.Now()
+	errOf := func(i app.InstanceCredentials) error { return i.Err }
+	if len(lists) == 1 && cut == nil && lists[0].Err != nil {
+		return lists[0].Err
+	}
+	var all []creds.Listed
+	var failed problems
+	for _, i := range lists {
+		all = append(all, i.Containers...)
+		failed.add(i.Environment+"/"+i.Name, i.Err)
+	}
 	if c.json() {
-		out := make([]containerJSON, 0, len(all))
-		for _, l := range all {
-			out = append(out, containerJSON{l, int64(l.Age(now).Seconds())})
-		}
-		return printJSON(c.out, struct {
-			Schema     string          `json:"schema"`
-			Containers []containerJSON `json:"containers"`
-		}{"dbops/creds/v1", out})
+		err = c.printCredsJSON(lists, time.Now())
+	} else {
+		err = c.printCreds(all, &failed, time.Now())
 	}
+	switch {
+	case err != nil:
+		return err
+	case cut != nil:
+		return cutShort(cut, lists, errOf)
+	case len(failed.texts) > 0:
+		return &exitStatus{1}
+	}
+	return nil
+}
+
+// credsJSON is dbops/creds/v1.
+type credsJSON struct {
+	Schema     string          `json:"schema"`
+	Containers []containerJSON `json:"containers"`
+	// Failed are the instances whose containers are missing.
+	Failed []failedJSON `json:"failed,omitempty"`
+}
+
+type failedJSON struct {
+	Environment string    `json:"environment"`
+	Instance    string    `json:"instance"`
+	Error       errorJSON `json:"error"`
+}
+
+func (c *cli) printCredsJSON(lists []app.InstanceCredentials, now time.Time) error {
+	out := credsJSON{Schema: "dbops/creds/v1", Containers: []containerJSON{}}
+	for _, i := range lists {
+		for _, l := range i.Containers {
+			out.Containers = append(out.Containers, containerJSON{l, int64(l.Age(now).Seconds())})
+		}
+		if i.Err != nil {
+			out.Failed = append(out.Failed, failedJSON{i.Environment, i.Name, errorObject(i.Err, c.verbose)})
+		}
+	}
+	return printJSON(c.out, out)
+}
+
+func (c *cli) printCreds(all []creds.Listed, failed *problems, now time.Time) error {
 	rows := make([][]string, 0, len(all))
 	for _, l := range all {
 		places := make([]string, len(l.Places))
@@ -104,6 +153,7 @@ func runCredsList(ctx context.Context, c *cli, o *credsListOptions) error {
 	for _, l := range all {
 		c.printFindings(l.Instance, l.Findings)
 	}
+	failed.print(c.out)
 	return nil
 }
 

@@ -29,7 +29,8 @@ func newDriftCmd(c *cli) *cobra.Command {
 declaration that was not applied yet. --fix sets one instance back, as a plan like any other; what somebody changed in the console is only
 overwritten if --overwrite names it.
 
-Exit status: 0 as declared; 1 something could not be looked at; 2 usage or configuration; 5 drift. With --fix as for every change.`,
+Exit status: 0 as declared; 1 something could not be looked at; 2 usage or configuration; 5 drift; 130 interrupted, what was looked at is
+shown. With --fix as for every change.`,
 		Example: `  dbops drift
   dbops drift -e prod -o json
   dbops drift -e staging main --fix
@@ -69,9 +70,10 @@ func runDrift(ctx context.Context, c *cli, o *driftOptions) error {
 		return err
 	}
 	defer a.Close()
-	r, err := a.Drift(ctx, o.env, o.instance, o.all)
-	if err != nil {
-		return err
+	r, cut := a.Drift(ctx, o.env, o.instance, o.all)
+	c.looking.wipe()
+	if r == nil {
+		return cut
 	}
 	if c.json() {
 		err = printJSON(c.out, r)
@@ -85,6 +87,9 @@ func runDrift(ctx context.Context, c *cli, o *driftOptions) error {
 		if err := c.annotate(r); err != nil {
 			return err
 		}
+	}
+	if cut != nil {
+		return cutShort(cut, r.Instances, func(l drift.Looked) error { return l.Err })
 	}
 	return r.Err()
 }
@@ -102,11 +107,11 @@ func (c *cli) printDrift(r *drift.Report, all bool) error {
 			return err
 		}
 	}
+	var failed problems
 	for _, i := range r.Instances {
-		if i.Problem != "" {
-			fmt.Fprintf(c.out, "\nx %s/%s  %s\n", i.Environment, i.Instance, oneBlock(i.Problem))
-		}
+		failed.add(i.Environment+"/"+i.Instance, i.Err)
 	}
+	failed.print(c.out)
 	_, err := fmt.Fprintf(c.out, "%d in sync, %d drifted, %d pending, %d unknown\n",
 		r.Count(drift.InSync), r.Count(drift.Drifted), r.Count(drift.Pending), r.Count(drift.Unknown))
 	return err

@@ -30,6 +30,8 @@ type cli struct {
 	output     string
 	verbose    bool
 
+	looking *progress // of a look at many instances; nil where nobody sees it
+
 	screen  bool          // the terminal UI draws: nothing else may write to the terminal
 	capture *[]app.Change // where commands leave what they ask for, in place of doing it; nil: they do it
 	running bool          // a command's own code has been reached: an error is no longer one of usage
@@ -167,12 +169,15 @@ func (c *cli) app() (*app.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return app.New(cfg, app.Options{Version: version(), Log: c.log(), Getenv: c.getenv, Notice: c.notice, Operations: operations{c}}), nil
+	o := app.Options{Version: version(), Log: c.log(), Getenv: c.getenv, Notice: c.notice, Operations: operations{c}}
+	c.showProgress(&o)
+	return app.New(cfg, o), nil
 }
 
 // notice tells who runs a command something besides its answer.
 func (c *cli) notice(text string) {
 	if !c.screen {
+		c.looking.wipe()
 		fmt.Fprintln(c.err, oneBlock(text))
 	}
 }

@@ -32,7 +32,7 @@ shown as such and never hides the others. Below the table is what deserves a loo
 and upgrades that keep clients out at this moment. Of a single instance, and with -o json, it also says what the provider
 measures: CPU, connections, storage, the lag of a replica.
 
-Exit status: 0 every instance answered; 1 at least one did not; 2 usage or configuration.`,
+Exit status: 0 every instance answered; 1 at least one did not; 2 usage or configuration; 130 interrupted, what had answered is shown.`,
 		Example: `  dbops status
   dbops status -e prod
   dbops status -e prod main -o json | jq .instances[0].live.state`,
@@ -60,14 +60,16 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 		defer stop()
 		loads = loadsBeside(beside, a, o.env, o.instance)
 	}
-	all, err := c.statuses(ctx, a, o.env, o.instance)
+	all, cut, err := c.statuses(ctx, a, o.env, o.instance)
 	if err != nil {
 		return err
 	}
 	measured := loads()
-	runs, err := a.Unfinished(ctx, o.env)
-	if err != nil { // what the providers say does not depend on it
-		fmt.Fprintf(c.err, "which runs have not ended is not known: %s\n", oneBlock(err.Error()))
+	var runs []app.Unfinished
+	if cut == nil {
+		if runs, err = a.Unfinished(ctx, o.env); err != nil { // what the providers say does not depend on it
+			fmt.Fprintf(c.err, "which runs have not ended is not known: %s\n", oneBlock(err.Error()))
+		}
 	}
 	failed := 0
 	for _, s := range all {
@@ -82,37 +84,50 @@ func runStatus(ctx context.Context, c *cli, o *statusOptions) error {
 		printStatus(&text, all, runs, measured, time.Now())
 		_, err = text.WriteTo(c.out)
 	}
-	if err == nil && failed > 0 {
+	switch {
+	case err != nil:
+		return err
+	case cut != nil:
+		return cut
+	case failed > 0:
 		return &exitStatus{1} // the table has said why
 	}
-	return err
+	return nil
 }
 
-// statuses asks for instances, in the order of dbops.yaml.
-func (c *cli) statuses(ctx context.Context, a *app.App, env, instance string) ([]app.Status, error) {
+// statuses asks for instances, in the order of dbops.yaml. cut is that it was interrupted: those that had not answered say so.
+func (c *cli) statuses(ctx context.Context, a *app.App, env, instance string) (all []app.Status, cut, err error) {
 	configured, err := a.Instances(env)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	stream, err := a.Status(ctx, env, instance)
 	if err != nil {
-		return nil, err
-	}
-	var all []app.Status
-	for s := range stream {
-		all = append(all, s)
-	}
-	if ctx.Err() != nil {
-		return nil, fault.New(fault.Interrupted, "show status", ctx.Err())
+		return nil, nil, err
 	}
 	place := map[string]int{}
 	for n, i := range configured {
-		place[i.Environment+"/"+i.Name] = n
+		if instance == "" || i.Name == instance {
+			place[i.Environment+"/"+i.Name] = len(all)
+			all = append(all, app.Status{Instance: configured[n]})
+		}
 	}
-	slices.SortFunc(all, func(x, y app.Status) int {
-		return cmp.Compare(place[x.Environment+"/"+x.Name], place[y.Environment+"/"+y.Name])
-	})
-	return all, nil
+	for s := range stream {
+		if !c.json() && s.Live != nil {
+			s.Live.Raw = nil // only JSON shows it, and it is most of a row
+		}
+		all[place[s.Environment+"/"+s.Name]] = s
+	}
+	c.looking.wipe()
+	if ctx.Err() == nil {
+		return all, nil, nil
+	}
+	for n, s := range all {
+		if s.Live == nil && s.Err == nil {
+			all[n].Err = fault.New(fault.Interrupted, "read "+s.Environment+"/"+s.Name, ctx.Err())
+		}
+	}
+	return all, cutShort(fault.New(fault.Interrupted, "show status", ctx.Err()), all, func(s app.Status) error { return s.Err }), nil
 }
 
 // statusJSON is dbops/status/v1.
@@ -164,6 +179,11 @@ func printStatus(w *bytes.Buffer, all []app.Status, runs []app.Unfinished, loads
 		rows = append(rows, statusRow(s, now))
 	}
 	_ = printTable(w, header, rows) // into memory
+	var failed problems
+	for _, s := range all {
+		failed.add(s.Environment+"/"+s.Name, s.Err)
+	}
+	failed.print(w)
 	for _, s := range all {
 		printNotes(w, s)
 		printLoad(w, loads[s.Environment+"/"+s.Name], now)
@@ -200,10 +220,6 @@ func statusRow(s app.Status, now time.Time) []string {
 func printNotes(w *bytes.Buffer, s app.Status) {
 	name := s.Environment + "/" + s.Name
 	if s.Err != nil {
-		fmt.Fprintf(w, "\nx %s  %s\n", name, oneBlock(s.Err.Error()))
-		if hint := fault.HintOf(s.Err); hint != "" {
-			fmt.Fprintf(w, "  next: %s\n", oneBlock(hint))
-		}
 		return
 	}
 	for _, p := range s.Live.Pending {
@@ -228,6 +244,8 @@ func failureWord(err error) string {
 		return "throttled"
 	case fault.Unavailable:
 		return "unreachable"
+	case fault.Interrupted:
+		return "not asked"
 	default:
 		return "failed"
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	Notice func(text string)
 	// Operations tell what the words of an operation mean, which a runbook has as the command line has them. Nil: no runbook can be run.
 	Operations Operations
+	// Progress is told by looks at many instances how many of how many have been looked at, one call at a time. Nil: nobody wants to know.
+	Progress func(done, of int)
 }
 
 // App serves one configuration. Its methods may be called from any goroutine; Close ends it.

@@ -18,6 +18,7 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/config"
 	"dbops/internal/fault"
+	"dbops/internal/op"
 	"dbops/internal/state"
 )
 
@@ -64,17 +65,42 @@ func (a *App) Subject(ctx context.Context, env, instance, caFile string) (*certs
 	if err != nil {
 		return nil, err
 	}
-	s := &certs.Subject{Environment: env, Instance: instance, Provider: inst.Kind()}
+	told := func(ctx context.Context) (*cloud.Certificates, error) { return a.certificatesOf(ctx, env, instance) }
+	each := func(_ string, read func() (trusted, error)) (trusted, error) { return read() }
+	return a.subjectOf(ctx, op.Target{Environment: env, Instance: instance}, inst, told, each, caFile)
+}
+
+// trusted are CAs to trust, and who they are.
+type trusted struct {
+	roots []*x509.Certificate
+	from  string
+}
+
+// reads reads CAs, or has them from an earlier reading about the same.
+type reads = func(about string, read func() (trusted, error)) (trusted, error)
+
+// subjectOf is Subject of an instance that was looked up before, by what its provider told.
+func (a *App) subjectOf(
+	ctx context.Context, t op.Target, inst *config.Instance, told func(context.Context) (*cloud.Certificates, error), cas reads, caFile string,
+) (s *certs.Subject, err error) {
+	s = &certs.Subject{Environment: t.Environment, Instance: t.Instance, Provider: inst.Kind()}
+	if s.Provider != cloud.Postgres {
+		if s.Told, err = told(ctx); err != nil {
+			return nil, err
+		}
+	}
 	switch s.Provider {
 	case cloud.RDS:
-		err = a.rdsSubject(ctx, inst, s)
+		err = a.rdsSubject(inst, s, cas)
 	case cloud.CloudSQL:
-		err = a.cloudsqlSubject(ctx, inst, s)
+		err = a.cloudsqlSubject(inst, s)
 	default:
-		err = plainSubject(inst, s)
+		err = plainSubject(inst, s, cas)
 	}
 	if err == nil && caFile != "" {
-		s.Roots, s.RootsFrom, err = readCAs("read the CAs for "+s.String(), caFile, "check --ca-file")
+		var t trusted
+		t, err = cas(caFile, func() (trusted, error) { return readCAs("read the CAs for "+s.String(), caFile, "check --ca-file") })
+		s.Roots, s.RootsFrom = t.roots, t.from
 		s.RootsHint = "name a file that holds it with --ca-file"
 	}
 	if err != nil {
@@ -96,19 +122,15 @@ func (a *App) certifier(ctx context.Context, env, instance string) (cloud.Certif
 	return c, name, nil
 }
 
-func (a *App) told(ctx context.Context, s *certs.Subject) error {
-	c, name, err := a.certifier(ctx, s.Environment, s.Instance)
+func (a *App) certificatesOf(ctx context.Context, env, instance string) (*cloud.Certificates, error) {
+	c, name, err := a.certifier(ctx, env, instance)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.Told, err = c.Certificates(ctx, name)
-	return err
+	return c.Certificates(ctx, name)
 }
 
-func (a *App) rdsSubject(ctx context.Context, inst *config.Instance, s *certs.Subject) error {
-	if err := a.told(ctx, s); err != nil {
-		return err
-	}
+func (a *App) rdsSubject(inst *config.Instance, s *certs.Subject, cas reads) error {
 	s.Names = s.Told.Names
 	for _, e := range s.Told.Instance.Endpoints {
 		s.Addresses = append(s.Addresses, certs.Address{HostPort: net.JoinHostPort(e.Host, strconv.Itoa(e.Port))})
@@ -117,15 +139,15 @@ func (a *App) rdsSubject(ctx context.Context, inst *config.Instance, s *certs.Su
 	if inst.RDS.CAFile != "" {
 		s.RootsHint = "put it into rds.ca_file, or leave that out for the CAs that Amazon publishes"
 	}
-	var err error
-	s.Roots, s.RootsFrom, err = a.rdsRoots("read the CAs for "+s.String(), inst)
+	t, err := cas("rds "+inst.RDS.Region+" "+inst.RDS.CAFile, func() (trusted, error) { return a.rdsRoots("read the CAs for "+s.String(), inst) })
+	s.Roots, s.RootsFrom = t.roots, t.from
 	return err
 }
 
 // rdsRoots are the CAs that an instance of RDS is verified with: its ca_file, else this user's copy of the region's, else the program's.
-func (a *App) rdsRoots(what string, inst *config.Instance) ([]*x509.Certificate, string, error) {
+func (a *App) rdsRoots(what string, inst *config.Instance) (trusted, error) {
 	if inst.RDS == nil {
-		return nil, "", fault.Newf(fault.Invalid, what, "it is not an instance of RDS")
+		return trusted{}, fault.Newf(fault.Invalid, what, "it is not an instance of RDS")
 	}
 	if inst.RDS.CAFile != "" {
 		return readCAs(what, inst.RDS.CAFile, "check rds.ca_file of the instance")
@@ -133,21 +155,17 @@ func (a *App) rdsRoots(what string, inst *config.Instance) ([]*x509.Certificate,
 	b, err := a.RDSCAs().Region(inst.RDS.Region)
 	switch {
 	case errors.Is(err, bundle.ErrUnknown):
-		return nil, "", unknownRegion(what, inst.RDS.Region, err)
+		return trusted{}, unknownRegion(what, inst.RDS.Region, err)
 	case err != nil:
-		return nil, "", fault.New(fault.Config, what, err).Hint("bring it anew with dbops certs update --region %s, or remove it", inst.RDS.Region)
+		return trusted{}, fault.New(fault.Config, what, err).Hint("bring it anew with dbops certs update --region %s, or remove it", inst.RDS.Region)
 	}
-	return b.Certs, b.From(), nil
+	return trusted{b.Certs, b.From()}, nil
 }
 
 // connectorPort is where the connectors of Cloud SQL are served.
 const connectorPort = "3307"
 
-func (a *App) cloudsqlSubject(ctx context.Context, inst *config.Instance, s *certs.Subject) error {
-	if err := a.told(ctx, s); err != nil {
-		return err
-	}
-	var err error
+func (*App) cloudsqlSubject(inst *config.Instance, s *certs.Subject) (err error) {
 	if s.Roots, err = certs.CAs(s.Told); err != nil {
 		return fault.New(fault.Internal, "read the CAs of "+s.String(), err)
 	}
@@ -169,7 +187,7 @@ func (a *App) cloudsqlSubject(ctx context.Context, inst *config.Instance, s *cer
 	return nil
 }
 
-func plainSubject(inst *config.Instance, s *certs.Subject) (err error) {
+func plainSubject(inst *config.Instance, s *certs.Subject, cas reads) error {
 	server := inst.Postgres.Server()
 	if server.Socket() {
 		s.Socket = true
@@ -180,23 +198,27 @@ func plainSubject(inst *config.Instance, s *certs.Subject) (err error) {
 		s.Names = []string{server.Host}
 	}
 	s.RootsFrom, s.RootsHint = "the CAs of this machine", "name a file that holds it with postgres.ca_file"
-	if inst.Postgres.CAFile != "" {
-		s.RootsHint = "put it into postgres.ca_file"
-		s.Roots, s.RootsFrom, err = readCAs("read the CAs for "+s.String(), inst.Postgres.CAFile, "check postgres.ca_file of the instance")
+	if inst.Postgres.CAFile == "" {
+		return nil
 	}
+	s.RootsHint = "put it into postgres.ca_file"
+	t, err := cas(inst.Postgres.CAFile, func() (trusted, error) {
+		return readCAs("read the CAs for "+s.String(), inst.Postgres.CAFile, "check postgres.ca_file of the instance")
+	})
+	s.Roots, s.RootsFrom = t.roots, t.from
 	return err
 }
 
-func readCAs(what, file, hint string) ([]*x509.Certificate, string, error) {
+func readCAs(what, file, hint string) (trusted, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, "", fault.New(fault.Config, what, err).Hint("%s", hint)
+		return trusted{}, fault.New(fault.Config, what, err).Hint("%s", hint)
 	}
 	all, err := bundle.Parse(text)
 	if err != nil {
-		return nil, "", fault.Newf(fault.Config, what, "%s: %w", file, err).Hint("%s", hint)
+		return trusted{}, fault.Newf(fault.Config, what, "%s: %w", file, err).Hint("%s", hint)
 	}
-	return all, "the CAs in " + file, nil
+	return trusted{all, "the CAs in " + file}, nil
 }
 
 // Certs is one instance with its certificates: exactly one of Survey and Err is set.
@@ -251,7 +273,8 @@ type CertsRequest struct {
 	Below   string
 }
 
-// Certificates looks at the certificates of instances, all at once, and returns them in the order of dbops.yaml. Folders with no files for clients
+// Certificates looks at the certificates of instances, all at once, and returns them in the order of dbops.yaml. If ctx ends before, what is known
+// comes together with a fault.Interrupted. Folders with no files for clients
 // of one of them are a fault.Usage.
 func (a *App) Certificates(ctx context.Context, r CertsRequest) ([]Certs, error) {
 	all, err := a.Instances(r.Environment)
@@ -264,7 +287,7 @@ func (a *App) Certificates(ctx context.Context, r CertsRequest) ([]Certs, error)
 		}
 	}
 	if r.CAFile != "" { // once, before anybody is asked
-		if _, _, err := readCAs("read the CAs to trust", r.CAFile, "check --ca-file"); err != nil {
+		if _, err := readCAs("read the CAs to trust", r.CAFile, "check --ca-file"); err != nil {
 			return nil, err
 		}
 	}
@@ -272,36 +295,37 @@ func (a *App) Certificates(ctx context.Context, r CertsRequest) ([]Certs, error)
 		return nil, err
 	}
 	out := make([]Certs, len(all))
-	slots := make(chan struct{}, statusConcurrency)
+	m := a.many(ctx, all)
 	var wg sync.WaitGroup
 	for n, i := range all {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-			defer cancel()
 			out[n].Instance = i
-			out[n].Err = a.guarded("look at the certificates of "+i.Environment+"/"+i.Name, func() error { return a.survey(ctx, r, &out[n]) })
+			out[n].Err = a.guarded("look at the certificates of "+i.Environment+"/"+i.Name, func() error { return a.survey(ctx, m, r, &out[n]) })
+			m.said()
 		})
 	}
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
-		return nil, fault.New(fault.Interrupted, "look at certificates", err)
+		return out, fault.New(fault.Interrupted, "look at certificates", err)
 	}
 	return out, nil
 }
 
 // survey looks at the certificates of one instance.
-func (a *App) survey(ctx context.Context, r CertsRequest, to *Certs) error {
+func (a *App) survey(ctx context.Context, m *many, r CertsRequest, to *Certs) error {
 	i := to.Instance
-	s, err := a.Subject(ctx, i.Environment, i.Name, r.CAFile)
-	switch {
-	case err != nil:
+	s, err := m.subject(ctx, i.target(), r.CAFile)
+	if err != nil {
 		return err
-	case r.Offline:
-		to.Survey = &certs.Survey{Subject: s}
-	default:
-		to.Survey = certs.Observe(ctx, s, a.wayTo(i.Environment, i.Name))
+	}
+	if s.Told != nil {
+		s.Told.Instance.Raw = nil // of a thousand instances nobody keeps what nobody reads
+	}
+	to.Survey = &certs.Survey{Subject: s}
+	if !r.Offline && !s.Socket {
+		if err := m.server(ctx, i.target(), statusTimeout, func(ctx context.Context) { to.Survey = certs.Observe(ctx, s, a.wayTo(i.Environment, i.Name)) }); err != nil {
+			to.Survey.Unseen = fault.New(fault.KindOf(err), "look at the certificate of "+s.String(), err)
+		}
 	}
 	to.Survey.Gate = a.gate(ctx, s)
 	to.Folders = certs.Folders(r.Below, r.Folders, i.Environment, i.Name)

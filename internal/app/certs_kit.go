@@ -44,8 +44,8 @@ func (a *App) certificates() []op.Kind {
 			if err != nil {
 				return nil, err
 			}
-			roots, _, err := a.rdsRoots("read the CAs for "+t.String(), inst)
-			return roots, err
+			cas, err := a.rdsRoots("read the CAs for "+t.String(), inst)
+			return cas.roots, err
 		},
 		Dial: func(t op.Target) certs.Dial { return a.wayTo(t.Environment, t.Instance) }, Host: thisHost(),
 	})

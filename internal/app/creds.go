@@ -249,34 +249,6 @@ func cloudAddress(kind cloud.Kind, first cloud.Endpoint, all []cloud.Endpoint) c
 	return at
 }
 
-// Credentials lists the containers of an environment, or of one instance: see [creds.Deps.List].
-func (a *App) Credentials(ctx context.Context, env, instance string, look creds.Look) ([]creds.Listed, error) {
-	var out []creds.Listed
-	e, err := a.cfg.Environment(env)
-	if err != nil {
-		return nil, err
-	}
-	names := e.InstanceNames()
-	if instance != "" {
-		if _, err := e.Instance(instance); err != nil {
-			return nil, err
-		}
-		names = []string{instance}
-	}
-	for _, name := range names {
-		t, err := a.Target(env, name)
-		if err != nil {
-			return nil, err
-		}
-		all, err := a.credentials().List(ctx, t, look, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, all...)
-	}
-	return out, nil
-}
-
 // CredentialPick says whose credentials are meant.
 type CredentialPick struct {
 	Environment string

@@ -98,6 +98,13 @@ func (a *App) driftOf(
 ) *drift.Drift {
 	return drift.New(drift.Deps{Config: a.cfg, Baselines: baselines, Record: record, Open: func(ctx context.Context, env, instance string) (drift.Cloud, string, error) {
 		return a.changer(ctx, env, instance)
+	}, Live: func(ctx context.Context, targets []op.Target) (func(context.Context, op.Target) (*cloud.Instance, error), func()) {
+		all := make([]Instance, len(targets))
+		for n, t := range targets {
+			all[n] = Instance{Environment: t.Environment, Name: t.Instance}
+		}
+		m := a.many(ctx, all)
+		return m.get, m.said
 	}})
 }
 

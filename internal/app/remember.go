@@ -148,6 +148,15 @@ func (m *remembered[T]) question(r *room) {
 	m.asking = nil
 }
 
+// learn takes an answer that was given to somebody else for one, unless there is one.
+func (m *remembered[T]) learn(answer T, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.known {
+		m.last, m.known, m.at, m.until = answer, true, now, now.Add(m.terms.fresh)
+	}
+}
+
 // doubt makes the next get ask again, for what was answered led nowhere. It tells whether there was an answer to doubt.
 func (m *remembered[T]) doubt() bool {
 	m.mu.Lock()

@@ -11,11 +11,8 @@ import (
 	"dbops/internal/fault"
 )
 
-// One provider may be slow without holding up the others, and none is asked by more than a few at a time.
-const (
-	statusTimeout     = 20 * time.Second
-	statusConcurrency = 16
-)
+// statusTimeout bounds the questions about one instance that is asked about alone.
+const statusTimeout = 20 * time.Second
 
 // Instances lists what is configured, protected environments first; env "" means all. An unknown environment is a fault.Usage.
 func (a *App) Instances(env string) ([]Instance, error) {
@@ -56,25 +53,27 @@ func (a *App) describe(env string, e *config.Environment, name string) Instance 
 }
 
 // Status asks the providers for the instances of env (all environments if empty), or for one of them, and sends one Status for
-// each as it answers. The channel closes when all have answered or ctx ends; an instance that cannot be reached never holds up
-// another. An unknown environment or instance is a fault.Usage.
+// each as it answers. The channel closes when all have answered or ctx ends; an instance, region or project that cannot be reached never holds
+// up another. Of many instances the lists of their provider are asked: see [cloud.Batch]. An unknown environment or instance is a fault.Usage.
 func (a *App) Status(ctx context.Context, env, instance string) (<-chan Status, error) {
 	all, err := a.chosen(env, instance)
 	if err != nil {
 		return nil, err
 	}
 	out := make(chan Status, len(all)) // so that a reader who went away holds up nobody
-	slots := make(chan struct{}, statusConcurrency)
+	m := a.many(ctx, all)
 	var wg sync.WaitGroup
 	for _, i := range all {
 		wg.Go(func() {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-ctx.Done():
-				return
+			start := time.Now()
+			st := Status{Instance: i}
+			st.Live, st.Err = m.get(ctx, i.target())
+			if ctx.Err() != nil && st.Err != nil {
+				return // it was not asked to the end
 			}
-			out <- a.ask(ctx, i)
+			st.At, st.Took = time.Now(), time.Since(start)
+			m.said()
+			out <- st
 		})
 	}
 	go func() {
@@ -82,19 +81,6 @@ func (a *App) Status(ctx context.Context, env, instance string) (<-chan Status, 
 		close(out)
 	}()
 	return out, nil
-}
-
-func (a *App) ask(ctx context.Context, i Instance) Status {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	start := time.Now()
-	st := Status{Instance: i}
-	st.Err = a.guarded("read "+i.Environment+"/"+i.Name, func() (err error) {
-		st.Live, err = a.get(ctx, i.Environment, i.Name)
-		return err
-	})
-	st.At, st.Took = time.Now(), time.Since(start)
-	return st
 }
 
 // chosen are the configured instances of env, or the one of them that is named; empty means all.

@@ -26,6 +26,9 @@ type Deps struct {
 	Config *config.Config
 	// Open returns the provider of an instance, and the name by which that knows it. It is never asked for a plain server.
 	Open func(ctx context.Context, environment, instance string) (Cloud, string, error)
+	// Live begins a look at many instances: get asks about one of them, looked is told of each that has been compared. Nil: Open is asked for
+	// each of them.
+	Live func(ctx context.Context, all []op.Target) (get func(ctx context.Context, t op.Target) (*cloud.Instance, error), looked func())
 	// Baselines are the values that were last applied to an instance. See [Stored].
 	Baselines func(ctx context.Context, environment, instance string) ([]state.Baseline, error)
 	// Record stores such values; storing one again replaces it.

@@ -8,18 +8,19 @@ import (
 
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
+	"dbops/internal/op"
 	"dbops/internal/state"
 )
 
-// One provider may be slow without holding up the others, and none is asked by more than a few at a time.
 const (
-	lookTimeout     = 20 * time.Second
+	lookTimeout = 20 * time.Second // of one instance that is asked about alone, and of what the state has of one
+	// lookConcurrency is how many instances the state is asked about at once.
 	lookConcurrency = 16
 )
 
 // Look compares what is declared with what is live, for the instances of an environment (all environments if it is empty), or one of
 // them. With all, settings that nobody declares are listed, too. What cannot be reached is in the report, and hides nothing else. An
-// unknown environment or instance is a fault.Usage.
+// unknown environment or instance is a fault.Usage. If ctx ends before, the report of what is known comes together with a fault.Interrupted.
 //
 // A setting that is seen in sync is remembered as such: from then on a change elsewhere is known as one.
 func (x *Drift) Look(ctx context.Context, environment, instance string, all bool) (*Report, error) {
@@ -27,27 +28,39 @@ func (x *Drift) Look(ctx context.Context, environment, instance string, all bool
 	if err != nil {
 		return nil, err
 	}
-	slots := make(chan struct{}, lookConcurrency)
+	targets := make([]op.Target, len(looks))
+	for n, l := range looks {
+		targets[n] = l.target()
+	}
+	v := visit{get: x.get, looked: func() {}, all: all, slots: make(chan struct{}, lookConcurrency)}
+	if x.d.Live != nil {
+		v.get, v.looked = x.d.Live(ctx, targets)
+	}
 	var wg sync.WaitGroup
 	for _, l := range looks {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-			defer cancel()
-			x.look(ctx, l, all)
+			x.look(ctx, l, v)
+			v.looked()
 		})
 	}
 	wg.Wait()
-	if ctx.Err() != nil {
-		return nil, fault.New(fault.Interrupted, "look for drift", context.Cause(ctx))
-	}
 	r := &Report{Schema: Schema, Instances: []Looked{}, Rows: []Row{}}
 	for _, l := range looks {
 		r.Instances = append(r.Instances, l.Looked)
 		r.Rows = append(r.Rows, l.rows...)
 	}
+	if ctx.Err() != nil {
+		return r, fault.New(fault.Interrupted, "look for drift", context.Cause(ctx))
+	}
 	return r, nil
+}
+
+// visit is a look at many instances.
+type visit struct {
+	get    func(ctx context.Context, t op.Target) (*cloud.Instance, error)
+	looked func()
+	all    bool
+	slots  chan struct{} // to the state
 }
 
 // look is the look at one instance.
@@ -93,16 +106,29 @@ func (x *Drift) pick(environment, instance string) ([]*look, error) {
 	return out, nil
 }
 
-func (x *Drift) look(ctx context.Context, l *look, all bool) {
-	if l.Provider == cloud.Postgres || len(l.declared) == 0 && !all {
+func (l *look) target() op.Target { return op.Target{Environment: l.Environment, Instance: l.Instance} }
+
+func (x *Drift) look(ctx context.Context, l *look, v visit) {
+	if l.Provider == cloud.Postgres || len(l.declared) == 0 && !v.all {
 		return
 	}
-	live, err := x.get(ctx, l.Environment, l.Instance)
+	live, err := v.get(ctx, l.target())
 	if err != nil {
 		l.failed(err)
-		l.unreachable()
+		if ctx.Err() == nil {
+			l.unreachable()
+		}
 		return
 	}
+	v.slots <- struct{}{}
+	defer func() { <-v.slots }()
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	x.compare(ctx, l, live, v.all)
+}
+
+// compare compares an instance with what was declared, and what was last applied.
+func (x *Drift) compare(ctx context.Context, l *look, live *cloud.Instance, all bool) {
 	last, err := x.d.Baselines(ctx, l.Environment, l.Instance)
 	l.failed(err)
 	v := viewOf(l.declared, live, last, all)
@@ -120,8 +146,10 @@ func (x *Drift) look(ctx context.Context, l *look, all bool) {
 }
 
 // get asks the provider about an instance.
-func (x *Drift) get(ctx context.Context, environment, instance string) (*cloud.Instance, error) {
-	c, name, err := x.d.Open(ctx, environment, instance)
+func (x *Drift) get(ctx context.Context, t op.Target) (*cloud.Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	c, name, err := x.d.Open(ctx, t.Environment, t.Instance)
 	if err != nil {
 		return nil, err
 	}
