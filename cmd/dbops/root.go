@@ -88,7 +88,7 @@ func newRootCmd(c *cli) *cobra.Command {
 	cmd.AddCommand(
 		newStatusCmd(c), newProxyCmd(c), newPsqlCmd(c), newConnURICmd(c), newSessionsCmd(c),
 		newAvailabilityCmd(c), newFailoverCmd(c), newBackupCmd(c), newUpgradeCmd(c), newProtectCmd(c, true), newProtectCmd(c, false), newRenameCmd(c), newDriftCmd(c), newMigrateCmd(c), newCertsCmd(c), newCredsCmd(c),
-		newApplyCmd(c), newRunbookCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newServeCmd(c), newStateCmd(c),
+		newApplyCmd(c), newRunbookCmd(c), newRunsCmd(c), newApprovalsCmd(c), newAuditCmd(c), newWorkerCmd(c), newServeCmd(c), newStateCmd(c), newNotificationsCmd(c),
 		newEncoreCmd(c), newConfigCmd(c), newSandboxCmd(c), newVersionCmd(c), newManCmd(),
 	)
 	namesOperations(cmd)

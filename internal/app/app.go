@@ -48,6 +48,7 @@ type App struct {
 	lints   lintRoom
 	loads   loadsRoom
 	tells   telemetryRoom
+	posts   postRoom
 
 	mu         sync.Mutex
 	providers  map[providerKey]cloud.Provider
@@ -96,7 +97,7 @@ func (a *App) Config() *config.Config { return a.cfg }
 // Close releases what was opened. Open proxies are closed by their owners.
 func (a *App) Close() error {
 	a.questions.close()
-	errs := []error{a.moves.close()}
+	errs := []error{a.moves.close(), a.posts.close()}
 	defer a.tells.close() // after all that tells
 	a.mu.Lock()
 	defer a.mu.Unlock()

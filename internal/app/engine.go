@@ -66,8 +66,9 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 	if err != nil {
 		return nil, fault.New(fault.Internal, "start the engine", err)
 	}
+	a.couriers(store)
 	a.engine.engine = op.New(store, registry, op.Options{
-		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{changer: a.changer, names: a.namesOfMoved}, Underway: marks{changer: a.changer}.underway, CheckVote: a.checkVote, Telemetry: a.tellRuns(ctx),
+		Version: a.opts.Version, Log: a.opts.Log, Queue: o.Queue, Runs: o.Runs, Locker: marks{changer: a.changer, names: a.namesOfMoved}, Underway: marks{changer: a.changer}.underway, CheckVote: a.checkVote, Telemetry: a.tellRuns(ctx), Notify: a.notices(),
 	})
 	return a.engine.engine, nil
 }

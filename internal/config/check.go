@@ -59,6 +59,7 @@ func (c *checker) config(cfg *Config, s spot) {
 
 	c.state(cfg, s)
 	c.serve(cfg, s)
+	c.notifications(cfg, s)
 	if !c.has(s, "environments", isMapping, true) {
 		return
 	}

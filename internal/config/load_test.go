@@ -93,7 +93,7 @@ func TestLoadRefuses(t *testing.T) {
 		"an unknown alias":              {"version: 1\nenvironments: *nothing\n", []string{"2:15: there is no such anchor; an alias must come after its anchor"}},
 		"a merge of text":               {"version: 1\nenvironments:\n  <<: text\n", []string{"3:3: << merges mappings only, got text; as in <<: *name"}},
 		"an alias as a key":             {"version: &a 1\n*a : 2\nenvironments: {}\n", []string{"2:1: a key cannot be an anchor, an alias or a tag; write it out"}},
-		"an unknown key, far from all":  {"version: 1\nenvironments: {}\nzzz: 1\n", []string{"3:1: unknown key \"zzz\"; known here: version, endpoints, profiles, state, state_ca_file, state_secret, approvals, serve, audit, scratch, environments"}},
+		"an unknown key, far from all":  {"version: 1\nenvironments: {}\nzzz: 1\n", []string{"3:1: unknown key \"zzz\"; known here: version, endpoints, profiles, state, state_ca_file, state_secret, approvals, notifications, serve, audit, scratch, environments"}},
 		"a duplicate key":               {"version: 1\nenvironments: {}\nversion: 1\n", []string{"3:1: key \"version\" is here twice: first on line 1"}},
 		"a duplicate name":              {"version: 1\nenvironments:\n  a: {instances: {}}\n  a: {instances: {}}\n", []string{"4:3: key \"a\" is here twice: first on line 3"}},
 		"a name with a slash":           {"version: 1\nenvironments:\n  a/b: {instances: {}}\n", []string{"3:3: environments.a/b: environment: a name is 1 to 63 letters, digits, dots, dashes and underscores"}},

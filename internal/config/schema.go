@@ -108,6 +108,9 @@ func refine(s *jsonschema.Schema) {
 	property(s, "version").Const = 1
 	property(s, "environments").PropertyNames = names
 	property(s, "profiles").PropertyNames = names
+	property(s, "notifications").PropertyNames = names
+	property(s.Definitions["Webhook"], "format").Enum = enum(formats())
+	property(s.Definitions["Webhook"], "on").Items.Enum = enum(occasions())
 
 	environment := s.Definitions["Environment"]
 	property(environment, "instances").PropertyNames = names
@@ -148,4 +151,11 @@ func refine(s *jsonschema.Schema) {
 		property(s.Definitions["Targets"], key).Pattern = spanSyntax.String()
 	}
 	property(s.Definitions["Postgres"], "url").Pattern = `^postgres(ql)?://`
+}
+
+func enum(words []string) (all []any) {
+	for _, w := range words {
+		all = append(all, w)
+	}
+	return all
 }

@@ -33,6 +33,8 @@ type Config struct {
 	StateSecret string `yaml:"state_secret,omitempty" json:"state_secret,omitempty"`
 	// Approvals say who may approve, beside the identities that the clouds vouch for.
 	Approvals Approvals `yaml:"approvals,omitempty" json:"approvals,omitzero"`
+	// Notifications are webhooks that are told of gates, approvals, failures and finished runs, by name.
+	Notifications map[string]*Webhook `yaml:"notifications,omitempty" json:"notifications,omitempty"`
 	// Serve says what people may do at dbops serve.
 	Serve Serve `yaml:"serve,omitempty" json:"serve,omitzero"`
 	// Audit says whose signatures in the audit log count.
@@ -51,6 +53,22 @@ type Config struct {
 type Approvals struct {
 	// AllowedSigners is a file of OpenSSH's allowed signers format: whose SSH keys may sign approvals. Relative to dbops.yaml.
 	AllowedSigners string `yaml:"allowed_signers,omitempty" json:"allowed_signers,omitempty"`
+}
+
+// Webhook is somebody who is told what happens: exactly one of URL and URLSecret is set, or neither for PagerDuty.
+type Webhook struct {
+	// URL that is posted to, if everybody may know it.
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
+	// URLSecret names where the URL lives, as in env:SLACK_URL: one that holds a token is a secret.
+	URLSecret string `yaml:"url_secret,omitempty" json:"url_secret,omitempty"`
+	// Format of what is posted: dbops (the default), slack, pagerduty.
+	Format string `yaml:"format,omitempty" json:"format,omitempty"`
+	// KeySecret names where a key lives: of dbops that which signs, of pagerduty the integration key.
+	KeySecret string `yaml:"key_secret,omitempty" json:"key_secret,omitempty"`
+	// Environments that it is told of. Defaults to all.
+	Environments []string `yaml:"environments,omitempty" json:"environments,omitempty"`
+	// On what it is told: gate, approval, failure, finished. Defaults to all of them.
+	On []string `yaml:"on,omitempty" json:"on,omitempty"`
 }
 
 // Serve says what people may do at dbops serve.

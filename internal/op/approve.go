@@ -63,6 +63,11 @@ func (e *Engine) Request(ctx context.Context, p *Plan, by Actor) (a state.Approv
 		if err := tx.Append(ctx, e.entry(planRun(p, hash), by, audit.Note, "approval "+a.ID+" requested: "+p.Title)); err != nil {
 			return err
 		}
+		asked := planRun(p, hash)
+		asked.Title, asked.Requester = p.Title, by.Name
+		if err := e.addNotices(ctx, tx, Happening{On: OnApproval, Run: asked, Approval: a.ID, Hint: "dbops approvals show " + a.ID}); err != nil {
+			return err
+		}
 		a, _, err = tx.Approval(ctx, a.ID)
 		return err
 	})

@@ -308,7 +308,14 @@ func (b *dbosBook) decide(ctx context.Context, p point, s state.RunState, o outc
 		if err := tx.SetVerbs(ctx, b.run.ID, verbs); err != nil {
 			return false, err
 		}
-		return true, tx.AddEvent(ctx, b.run.ID, state.Event{Kind: kind, Step: p.Name, Text: problem})
+		if err := tx.AddEvent(ctx, b.run.ID, state.Event{Kind: kind, Step: p.Name, Text: problem}); err != nil {
+			return false, err
+		}
+		on := OnFailure
+		if s == state.Gate {
+			on = OnGate
+		}
+		return true, b.r.e.notify(ctx, tx, on, b.run.ID, problem, o.Hint)
 	})
 	if err != nil {
 		return "", err
@@ -397,7 +404,10 @@ func (b *dbosBook) finish(_ context.Context, s state.RunState, o outcome) error 
 		}
 		entry := b.r.e.entry(b.run, b.actor, audit.Note, "ended: "+text)
 		entry.Outcome = string(s)
-		return true, tx.Append(ctx, entry)
+		if err := tx.Append(ctx, entry); err != nil {
+			return false, err
+		}
+		return true, b.r.e.notify(ctx, tx, occasionOf(s), b.run.ID, o.Problem, o.Hint)
 	})
 	return err
 }

@@ -109,7 +109,7 @@ func (c childSpec) engine(s *state.Store, y *toys, change ...func(*Options)) (*E
 	if err != nil {
 		return nil, err
 	}
-	o := Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here", apart: !c.Near}
+	o := Options{Version: "test", Poll: 10 * time.Millisecond, TTL: time.Minute, Host: "here", apart: !c.Near, Notify: noticed}
 	if c.TTL > 0 {
 		o.TTL = c.TTL
 	}

@@ -256,6 +256,7 @@ func (c crash) whole(died string) {
 			t.Errorf("%s: %s %s #%d never ended", died, step.Phase, step.Name, step.Attempt)
 		}
 	}
+	wants(t, died+": what others are told of", c.toldOf(t, id), c.happened(t, id))
 	report, err := c.store.Log.Verify(t.Context(), 0)
 	if err != nil || !report.OK() {
 		t.Errorf("%s: the audit log: %v, %+v", died, err, report)

@@ -36,6 +36,9 @@ type Options struct {
 	// store. Nil: nobody looks.
 	Underway func(ctx context.Context, t Target, known func(run string) bool) ([]Finding, error)
 
+	// Notify are the notices of something that happens, one for each receiver; they are stored with it. Nil: nobody is told.
+	Notify func(h Happening) []state.Notice
+
 	// Locker marks targets where they are. Nil: only the store tells who works on them.
 	Locker Locker
 

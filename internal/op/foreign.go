@@ -120,7 +120,10 @@ func (r *runner) park(ctx context.Context, run state.Run, why foreignError) erro
 		if err := tx.SetVerbs(ctx, run.ID, verbs); err != nil {
 			return err
 		}
-		return tx.AddEvent(ctx, run.ID, state.Event{Kind: EventParked, Step: run.Step, Text: text})
+		if err := tx.AddEvent(ctx, run.ID, state.Event{Kind: EventParked, Step: run.Step, Text: text}); err != nil {
+			return err
+		}
+		return r.e.notify(ctx, tx, OnFailure, run.ID, text, fault.HintOf(why.error))
 	})
 }
 
@@ -155,7 +158,10 @@ func (r *runner) endAsItIs(ctx context.Context, run state.Run, orders []state.Co
 		}
 		entry := r.e.entry(run, by, audit.Note, "ended: "+text+": "+bounded(why.Error()))
 		entry.Outcome = string(state.Failed)
-		return tx.Append(ctx, entry)
+		if err := tx.Append(ctx, entry); err != nil {
+			return err
+		}
+		return r.e.notify(ctx, tx, OnFailure, run.ID, text, "")
 	})
 	if err == nil {
 		mark := marker{r: r, session: Session{Plan: &Plan{Target: Target{Environment: run.Environment, Instance: run.Instance}}, Run: run.ID}}

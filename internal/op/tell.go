@@ -100,7 +100,10 @@ func (e *Engine) endQueued(ctx context.Context, tx *state.Tx, r state.Run, by Ac
 	if err := tx.Append(ctx, entry); err != nil {
 		return err
 	}
-	return tx.AddEvent(ctx, r.ID, state.Event{Kind: EventEnded, Text: text})
+	if err := tx.AddEvent(ctx, r.ID, state.Event{Kind: EventEnded, Text: text}); err != nil {
+		return err
+	}
+	return e.notify(ctx, tx, occasionOf(state.Cancelled), r.ID, text, "")
 }
 
 // Fits returns why a run cannot be told a verb now: a fault.Usage, or a fault.Busy if that may be gone in a while.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"dbops/internal/fault"
 	"dbops/internal/sandbox/statetest"
 	"dbops/internal/state"
@@ -282,12 +284,17 @@ func newEngine(t testing.TB, s *state.Store, y *toys, change ...func(*Options)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Version: "test", Poll: 20 * time.Millisecond, TTL: 20 * time.Second, Host: "here"}
+	o := Options{Version: "test", Poll: 20 * time.Millisecond, TTL: 20 * time.Second, Host: "here", Notify: noticed}
 	for _, c := range change {
 		c(&o)
 	}
 	y.engine = New(s, kinds, o)
 	return y.engine
+}
+
+// noticed tells one receiver of everything.
+func noticed(h Happening) []state.Notice {
+	return []state.Notice{{ID: uuid.NewString(), Receiver: "everybody", Environment: h.Run.Environment, Run: h.Run.ID, Occasion: h.On, Body: []byte(h.Approval + h.Text)}}
 }
 
 var robot = Actor{Name: "robot@example.com", Via: ViaGoogle}

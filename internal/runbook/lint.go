@@ -53,6 +53,9 @@ func Lint(b Runbook, h House) (all []Finding) {
 		say(Step{}, op.Block, "write instance: NAME at the top", "it names no instance")
 		return all
 	}
+	if !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Operation.Is() }) {
+		say(Step{}, op.Block, "add one: operation: NAME", "it has no operation: nothing would be done")
+	}
 	guard, err := h.Guard(b.Environment, b.Instance)
 	if err != nil {
 		say(Step{}, op.Block, fault.HintOf(err), "%s", fault.Reason(err))

@@ -1,6 +1,7 @@
 package runbook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -268,13 +269,11 @@ func (h *hand) submit(ctx context.Context, i int, p *op.Plan) (state.Run, error)
 	// The instance's name was confirmed for the runbook, and at its gates.
 	run, _, err := h.engine.Submit(ctx, p, op.SubmitOptions{Actor: h.session.By(), Confirm: p.Instance, Part: h.place(i)})
 	if err != nil {
-		hint, kind := fault.HintOf(err), fault.KindOf(err)
-		if kind == fault.Unapproved {
-			hint = "when it is approved, retry: dbops approvals list"
-		} else if kind == fault.Stale {
-			hint = "retry plans it again and runs that; dbops runbook plan shows it before"
-		}
-		return run, fault.New(kind, h.what(), err).Hint("%s", hint)
+		hint := map[fault.Kind]string{
+			fault.Unapproved: "when it is approved, retry: dbops approvals list",
+			fault.Stale:      "retry plans it again and runs that; dbops runbook plan shows it before",
+		}[fault.KindOf(err)]
+		return run, fault.New(fault.KindOf(err), h.what(), err).Hint("%s", cmp.Or(hint, fault.HintOf(err)))
 	}
 	return h.on(ctx, run)
 }
