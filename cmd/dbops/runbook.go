@@ -19,7 +19,6 @@ type runbookOptions struct {
 	changeFlags
 	runbook.Overrides
 	file, from string
-	annotate   bool
 }
 
 func newRunbookCmd(c *cli) *cobra.Command {
@@ -69,15 +68,14 @@ func newRunbookLintCmd(c *cli) *cobra.Command {
 	o := &runbookOptions{}
 	cmd := &cobra.Command{
 		Use: "lint FILE...", Short: "Find what is wrong with runbooks, without asking anybody",
-		Long: `Check that what runbooks name exists (operations, flags, environments, instances), and that their order can work. Nothing is contacted.
+		Long: `Check that what runbooks name exists (operations, flags, environments, instances), and that their order can work. Nothing is contacted. Where GITHUB_ACTIONS is "true" findings are annotations of the job, too.
 
 Exit status: 0 nothing to say; 2 usage, configuration, or a file that cannot be read; 5 findings.`,
-		Example: runbookExample + "  dbops runbook lint upgrade.yaml -e staging\n  dbops runbook lint runbooks/*.yaml --annotate",
+		Example: runbookExample + "  dbops runbook lint upgrade.yaml -e staging\n  dbops runbook lint runbooks/*.yaml -e staging",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return runRunbookLint(c, o, args) },
 	}
 	o.flags(cmd)
-	cmd.Flags().BoolVar(&o.annotate, "annotate", false, "write findings as annotations of GitHub Actions, too")
 	return cmd
 }
 
@@ -114,7 +112,7 @@ func runRunbookLint(c *cli, o *runbookOptions, files []string) error {
 		found += len(all)
 		out.Files = append(out.Files, runbookFileJSON{file, append([]runbook.Finding{}, all...)})
 		printRunbookFindings(&text, file, all)
-		if o.annotate {
+		if c.getenv("GITHUB_ACTIONS") == "true" {
 			annotateRunbook(c.err, file, all)
 		}
 	}

@@ -20,6 +20,8 @@ import (
 
 // postRoom sends notices while the engine is open.
 type postRoom struct {
+	ctx context.Context // that of the last attempts, after all else has ended
+
 	mu   sync.Mutex
 	stop func() error
 }
@@ -49,7 +51,7 @@ func (a *App) couriers(store *state.Store) {
 	a.posts.mu.Lock()
 	defer a.posts.mu.Unlock()
 	c := a.courier(store)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(a.posts.ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for op.Sleep(ctx, postEach) == nil {
@@ -59,7 +61,7 @@ func (a *App) couriers(store *state.Store) {
 	a.posts.stop = func() error {
 		cancel()
 		wg.Wait()
-		last, done := context.WithTimeout(context.Background(), postLast)
+		last, done := context.WithTimeout(a.posts.ctx, postLast)
 		defer done()
 		a.post(last, c)
 		return nil

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const token = "T0KEN-that-nobody-may-see" //nolint:gosec // it is one of a test
+const token = "T0KEN-that-nobody-may-see"
 
 // stage is a receiver, and a courier that sends to it.
 type stage struct {
