@@ -135,6 +135,9 @@ func accepts(words []string, all bool) error {
 	}
 	args := cmd.Flags().Args()
 	if !all {
+		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+			args = args[:dash] // what follows is another program's
+		}
 		if cmd.HasSubCommands() && len(args) > 0 {
 			return fmt.Errorf("%s has no %s", cmd.CommandPath(), args[0])
 		}
@@ -142,9 +145,6 @@ func accepts(words []string, all bool) error {
 	}
 	if cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil {
 		return fmt.Errorf("%s is no command by itself", cmd.CommandPath())
-	}
-	if help, err := cmd.Flags().GetBool("help"); err == nil && help {
-		return nil
 	}
 	if err := cmd.ValidateArgs(args); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"dbops/internal/sandbox"
@@ -23,6 +24,21 @@ import (
 // shows what the commands before it print: see [printed].
 func TestPagesCanBeFollowed(t *testing.T) {
 	followed := map[string][]page{}
+	var mu sync.Mutex
+	asked := map[string][]string{}
+	t.Cleanup(func() {
+		if !t.Failed() && len(asked) == len(followed["run"])+len(followed["run alone"]) { // else some were not followed, by -run
+			judgePolicies(t, asked)
+		}
+	})
+	on := func(t *testing.T, p page, cloud *sandbox.Sandbox, env []string) {
+		t.Helper()
+		cloud.ForgetAsked()
+		p.follow(t, env)
+		mu.Lock()
+		defer mu.Unlock()
+		asked[p.path] = cloud.Asked()
+	}
 	for _, p := range pages(t) {
 		if how := p.how(); how != "" {
 			followed[how] = append(followed[how], p)
@@ -36,7 +52,8 @@ func TestPagesCanBeFollowed(t *testing.T) {
 	for _, p := range followed["run alone"] {
 		t.Run(filepath.Base(p.path), func(t *testing.T) {
 			t.Parallel()
-			p.follow(t, ownSandbox(t, p.name()))
+			cloud, env := ownSandbox(t, p.name())
+			on(t, p, cloud, env)
 		})
 	}
 	for _, p := range followed["run from nothing"] {
@@ -49,13 +66,13 @@ func TestPagesCanBeFollowed(t *testing.T) {
 	t.Run("shared", func(t *testing.T) {
 		t.Parallel()
 		for _, p := range followed["run"] {
-			t.Run(filepath.Base(p.path), func(t *testing.T) { p.follow(t, shared.env) })
+			t.Run(filepath.Base(p.path), func(t *testing.T) { on(t, p, shared.sandbox, shared.env) })
 		}
 	})
 }
 
-// ownSandbox is the environment that points at a sandbox which only this page sees.
-func ownSandbox(t *testing.T, name string) []string {
+// ownSandbox is a sandbox that only one page sees, and the environment that points at it.
+func ownSandbox(t *testing.T, name string) (*sandbox.Sandbox, []string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	dir := filepath.Join(shared.dir, "page-"+name)
@@ -77,7 +94,7 @@ func ownSandbox(t *testing.T, name string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sandboxEnv(env)
+	return cloud, sandboxEnv(env)
 }
 
 // how the page is followed: as the fence of its first block that is run says. Empty if none is.

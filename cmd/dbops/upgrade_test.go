@@ -39,6 +39,12 @@ func TestScriptsWithUpgrades(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cloud.ForgetAsked() // what its own secrets were made with
+	t.Cleanup(func() {
+		if !t.Failed() {
+			judgePolicies(t, map[string][]string{upgradePage: cloud.Asked()})
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/upgrade",
 		RequireExplicitExec: true,

@@ -234,6 +234,17 @@ func (s *Sandbox) serve(ctx context.Context, addr *string, h http.Handler) error
 // Faults are the failures that the played clouds were asked for.
 func (s *Sandbox) Faults() *play.Faults { return s.faults }
 
+// Asked lists the permissions of both clouds that dbops and alice were asked for since the last [Sandbox.ForgetAsked].
+func (s *Sandbox) Asked() []string {
+	return append(s.keys.Asked().Of("user/dbops", "user/alice"), s.google.Identity().Asked().Of(robot, alice)...)
+}
+
+// ForgetAsked begins anew.
+func (s *Sandbox) ForgetAsked() {
+	s.keys.Asked().Forget()
+	s.google.Identity().Asked().Forget()
+}
+
 // Server is the real server behind an instance, by the names of dbops.yaml; nil if there is none.
 func (s *Sandbox) Server(env, name string) *world.Server {
 	s.mu.Lock()

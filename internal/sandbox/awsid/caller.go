@@ -3,12 +3,15 @@ package awsid
 import (
 	"fmt"
 	"strings"
+
+	"dbops/internal/sandbox/play"
 )
 
 // Caller is the principal who signed a request.
 type Caller struct {
 	account, userID string
 	principal       Principal
+	asked           *play.Asked
 }
 
 // ARN names the caller, as in arn:aws:iam::123456789012:user/alice.
@@ -19,6 +22,7 @@ func (c Caller) UserID() string { return c.userID }
 
 // Authorize tells whether the caller may do action on resource (an ARN). The error is AWS's own AccessDenied.
 func (c Caller) Authorize(action, resource string) error {
+	c.asked.Note(c.principal.Name, action)
 	switch {
 	case matchAny(c.principal.Deny, action, resource):
 		return c.Denied(action, resource, "with an explicit deny in an identity-based policy")

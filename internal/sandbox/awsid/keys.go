@@ -56,6 +56,7 @@ func Actions(actions ...string) []Rule {
 type Keys struct {
 	account, region string
 	now             func() time.Time
+	asked           play.Asked
 
 	mu         sync.Mutex
 	principals map[string]Principal // by name
@@ -159,7 +160,7 @@ func (k *Keys) lookup(id string) (string, Caller, bool) {
 		return "", Caller{}, false
 	}
 	p := k.principals[s.Principal]
-	return s.Secret, Caller{account: k.account, userID: s.UserID, principal: p}, true
+	return s.Secret, Caller{account: k.account, userID: s.UserID, principal: p, asked: &k.asked}, true
 }
 
 func newKey(principal string) savedKey {
@@ -183,3 +184,6 @@ func ID(n int) string {
 	}
 	return string(b)
 }
+
+// Asked is which permissions the principals were asked for.
+func (k *Keys) Asked() *play.Asked { return &k.asked }

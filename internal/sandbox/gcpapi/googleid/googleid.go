@@ -40,7 +40,8 @@ type Options struct {
 
 // Directory holds the principals. Its methods may be called from any goroutine.
 type Directory struct {
-	opts Options
+	opts  Options
+	asked play.Asked
 
 	mu    sync.Mutex
 	state state
@@ -124,6 +125,7 @@ func (d *Directory) Remove(email string) error {
 
 // Allowed tells whether a principal has a permission.
 func (d *Directory) Allowed(email, permission string) bool {
+	d.asked.Note(email, permission)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := d.state.Principals[email]
@@ -134,6 +136,9 @@ func (d *Directory) Allowed(email, permission string) bool {
 		return covers(g, permission)
 	})
 }
+
+// Asked is which permissions the principals were asked for.
+func (d *Directory) Asked() *play.Asked { return &d.asked }
 
 // covers tells whether a grant, which may end in a star, covers a permission.
 func covers(grant, permission string) bool {
