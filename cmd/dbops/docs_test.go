@@ -28,7 +28,7 @@ func TestPagesCanBeFollowed(t *testing.T) {
 	asked := map[string][]string{}
 	t.Cleanup(func() {
 		if !t.Failed() && len(asked) == len(followed["run"])+len(followed["run alone"]) { // else some were not followed, by -run
-			judgePolicies(t, asked)
+			judgePolicies(t, asked, false)
 		}
 	})
 	on := func(t *testing.T, p page, cloud *sandbox.Sandbox, env []string) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,9 +41,14 @@ func TestScriptsWithUpgrades(t *testing.T) {
 		t.Fatal(err)
 	}
 	cloud.ForgetAsked() // what its own secrets were made with
+	scripts, err := filepath.Glob("testdata/upgrade/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ran atomic.Int32
 	t.Cleanup(func() {
-		if !t.Failed() {
-			judgePolicies(t, map[string][]string{upgradePage: cloud.Asked()})
+		if !t.Failed() && int(ran.Load()) == len(scripts) { // else some were left out, by -run
+			judgePolicies(t, map[string][]string{upgradePage: cloud.Asked()}, true)
 		}
 	})
 	testscript.Run(t, testscript.Params{
@@ -50,6 +56,7 @@ func TestScriptsWithUpgrades(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			ran.Add(1)
 			for _, kv := range environ(e.T().(testing.TB), sandboxEnv(env)...) { //nolint:forcetypeassert // testscript.Run passes a *testing.T
 				k, v, _ := strings.Cut(kv, "=")
 				e.Setenv(k, v)

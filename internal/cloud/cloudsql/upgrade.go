@@ -101,7 +101,7 @@ const again = 500 * time.Millisecond
 
 // CanUpgrade lets Cloud SQL look into the databases. A check of the last minutes that was for the same version is waited for, or taken.
 func (p *Provider) CanUpgrade(ctx context.Context, name string, to int) ([]string, error) {
-	q := p.changing(p.op("check an upgrade of", name), "cloudsql.instances.preCheckMajorVersionUpgrade", adminRole)
+	q := p.changing(p.op("check an upgrade of", name), "cloudsql.instances.preCheckMajorVersionUpgrade", viewerRole)
 	ask, r, err := p.begin(ctx, q, name)
 	if err != nil {
 		return nil, err
