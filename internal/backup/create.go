@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"dbops/internal/cloud"
@@ -88,13 +89,40 @@ func deriveCreate(t op.Target, q CreateRequest, f createFacts) op.Draft {
 	return d
 }
 
-// labelled finds the backup of a label, which RDS keeps as its identifier and Cloud SQL as its description.
-func labelled(all []cloud.Backup, label string) (cloud.Backup, bool) {
-	i := slices.IndexFunc(all, func(b cloud.Backup) bool { return b.Kind == "manual" && (b.ID == label || b.Text == label) })
-	if i < 0 {
-		return cloud.Backup{}, false
+// ofRun are the backups of a label and of its later attempts. RDS keeps a label as the identifier, Cloud SQL as the description.
+func ofRun(all []cloud.Backup, label string) (out []cloud.Backup) {
+	for _, b := range all {
+		for _, name := range []string{b.ID, b.Text} {
+			rest, mine := strings.CutPrefix(name, label)
+			if b.Kind == "manual" && mine && validAttempt.MatchString(rest) {
+				out = append(out, b)
+				break
+			}
+		}
 	}
-	return all[i], true
+	return out
+}
+
+// validAttempt is what the label of an attempt adds to the run's.
+var validAttempt = regexp.MustCompile(`^(-[0-9]+)?$`)
+
+// free is the first label of a run that no backup has: a cloud may keep one that failed, with its label. Asked for again after an answer was
+// lost, it is the same.
+func free(mine []cloud.Backup, label string) string {
+	for n := 1; ; n++ {
+		name := label
+		if n > 1 {
+			name += "-" + strconv.Itoa(n)
+		}
+		if !slices.ContainsFunc(mine, func(b cloud.Backup) bool { return b.ID == name || b.Text == name }) {
+			return name
+		}
+	}
+}
+
+// spent tells that a backup will never be ready.
+func spent(b cloud.Backup) bool {
+	return slices.Contains([]string{"failed", "FAILED", "SKIPPED", "DELETED", "DELETION_PENDING"}, b.State)
 }
 
 func (r *Room) backUp(ctx context.Context, s *op.Session, name string, q CreateRequest) (op.Result, error) {
@@ -116,12 +144,14 @@ func (r *Room) backUp(ctx context.Context, s *op.Session, name string, q CreateR
 		if err != nil {
 			return false, "", err
 		}
-		var there bool
-		if made, there = labelled(all, label); there {
-			if slices.Contains([]string{"failed", "FAILED", "SKIPPED", "DELETED", "DELETION_PENDING"}, made.State) {
-				return false, "", fault.Newf(fault.Internal, "back up "+name, "backup %s is %s", made.ID, made.State).Hint("look in the provider's console, then back up again")
-			}
+		mine := ofRun(all, label) // that of an earlier attempt may have come to its end meanwhile
+		if i := slices.IndexFunc(mine, func(b cloud.Backup) bool { return !spent(b) }); i >= 0 {
+			made = mine[i]
 			return made.Ready, "backup " + made.ID + ": " + made.State, nil
+		}
+		if len(mine) > 0 && (receipt != nil || len(mine) >= s.Attempt) { // each attempt makes one
+			return false, "", fault.Newf(fault.Internal, "back up "+name, "backup %s is %s", mine[0].ID, mine[0].State).
+				Hint("look in the provider's console, then dbops runs retry %s makes another one", s.Run)
 		}
 		if receipt != nil {
 			return false, "the backup is not listed yet", nil
@@ -129,7 +159,7 @@ func (r *Room) backUp(ctx context.Context, s *op.Session, name string, q CreateR
 		if err := s.Fence(); err != nil {
 			return false, "", err
 		}
-		got, err := c.CreateBackup(ctx, name, label)
+		got, err := c.CreateBackup(ctx, name, free(mine, label))
 		if err != nil {
 			return false, "", err
 		}
@@ -138,6 +168,9 @@ func (r *Room) backUp(ctx context.Context, s *op.Session, name string, q CreateR
 	})
 	if err != nil {
 		return out, err
+	}
+	if label = made.Text; label == "" {
+		label = made.ID
 	}
 	out.Output = CreateReport{Backup: made, Label: label}
 	out.Changes = []op.Change{{Setting: "backups", To: made.ID + " (" + label + ")"}}
@@ -157,10 +190,11 @@ func (r *Room) dropBackup(ctx context.Context, s *op.Session, name string, q Cre
 		if err != nil {
 			return false, "", err
 		}
-		made, there := labelled(all, label)
-		if !there {
+		mine := ofRun(all, label)
+		if len(mine) == 0 {
 			return true, "", nil
 		}
+		made := mine[0]
 		if err := s.Fence(); err != nil {
 			return false, "", err
 		}
@@ -169,7 +203,10 @@ func (r *Room) dropBackup(ctx context.Context, s *op.Session, name string, q Cre
 			err = nil
 		}
 		if err == nil {
-			out.Text, out.Changes = "backup "+made.ID+" is removed", []op.Change{{Setting: "backups", From: made.ID, To: "removed"}}
+			out.Text = "backup " + made.ID + " is removed"
+			if c := (op.Change{Setting: "backups", From: made.ID, To: "removed"}); !slices.Contains(out.Changes, c) {
+				out.Changes = append(out.Changes, c)
+			}
 		}
 		return false, "removing backup " + made.ID, err
 	})

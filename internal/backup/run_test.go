@@ -32,6 +32,7 @@ func TestOverPlayedClouds(t *testing.T) {
 		scenario{"what somebody took over is left", "cloudsql/sqlite", whatSomebodyTookOverIsLeft},
 		scenario{"a name that is taken meanwhile is somebody's", "rds/postgres cloudsql/sqlite", aNameThatIsTakenMeanwhileIsSomebodys},
 		scenario{"what passes is asked again", "sqlite", whatPassesIsAskedAgain},
+		scenario{"a backup that failed is made by a retry", "sqlite", aBackupThatFailedIsMadeByARetry},
 		scenario{"a hang is cancelled", "sqlite", aHangIsCancelled},
 		scenario{"killed at every call", "sqlite", killedAtEveryCall},
 	)

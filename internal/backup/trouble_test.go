@@ -382,3 +382,58 @@ func whatPassesIsAskedAgain(t *testing.T, b *bench) {
 	b.tell(t, id, state.Retry)
 	b.done(t, b.attach(t, id))
 }
+
+// A cloud that keeps what failed does not keep the run from another attempt; an undo leaves nothing of either.
+func aBackupThatFailedIsMadeByARetry(t *testing.T, b *bench) {
+	t.Helper()
+	b.g.fault(t, "CreateDBSnapshot", "backupRuns.insert", played.Fail, 2)
+	id := b.submit(t, b.plan(t, CreateKind, CreateRequest{Label: "again"}))
+	for range 2 {
+		if run := b.attach(t, id); run.State != state.Parked || run.Hint == "" {
+			t.Fatalf("got %+v", run)
+		}
+		b.tell(t, id, state.Retry)
+	}
+	b.done(t, b.attach(t, id))
+	made := output[CreateReport](t, b.Engine, id, "backup")
+	if !made.Ready || made.Label != "again-"+id+"-3" {
+		t.Errorf("made %+v", made)
+	}
+	ready := 0
+	for _, one := range b.ofRun(t, id) {
+		if one.Ready {
+			ready++
+		}
+	}
+	if ready != 1 {
+		t.Errorf("%d backups are ready", ready)
+	}
+
+	b.g.fault(t, "CreateDBSnapshot", "backupRuns.insert", played.Fail, 2)
+	id = b.submit(t, b.plan(t, CreateKind, CreateRequest{Label: "again"}))
+	b.attach(t, id)
+	b.tell(t, id, state.Retry)
+	b.attach(t, id)
+	b.tell(t, id, state.UndoRun)
+	if run := b.attach(t, id); run.State != state.Undone {
+		t.Fatalf("got %+v", run)
+	}
+	if left := b.ofRun(t, id); len(left) > 0 {
+		t.Errorf("left %+v", left)
+	}
+}
+
+// ofRun are the backups of a run that the cloud lists.
+func (b *bench) ofRun(t *testing.T, id string) (out []cloud.Backup) {
+	t.Helper()
+	all, err := b.g.cloud.Backups(t.Context(), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range all {
+		if strings.Contains(one.ID+one.Text, id) {
+			out = append(out, one)
+		}
+	}
+	return out
+}
