@@ -50,7 +50,7 @@ if [ "$engine" = buildah ]; then
 	trap 'rm -rf "$tmp"; buildah rm "$container" >/dev/null' EXIT
 	inside() { buildah run "$container" -- "$@"; }
 else
-	inside() { "$engine" run --rm --entrypoint "$1" "$image" "${@:2}"; }
+	inside() { "$engine" run --rm "$image" "$@"; }
 fi
 says() { # WANT PROGRAM ARGUMENT…
 	local want=$1 said
@@ -62,9 +62,12 @@ says() { # WANT PROGRAM ARGUMENT…
 }
 says "dbops $version *" dbops version
 says '10001' id -u
+says 'git version *' git --version
+says '\*' git config --system safe.directory
+says 'jq-*' jq --version
 for p in psql pg_dump pg_restore; do
 	says "* 18.*" "$p" --version
 	for major in 17 18; do says "* $major.*" "/var/cache/dbops/pg/client/$major/bin/$p" --version; done
 done
-says '{*"/var/lib/dbops/.local/state/dbops*' sh -c 'printf "version: 1\nenvironments: {}\n" >dbops.yaml && dbops state show --config dbops.yaml -o json'
+says '{*"/var/lib/dbops/.local/state/dbops*' sh -c 'printf "version: 1\nenvironments: {}\n" >dbops.yaml && dbops state show -o json'
 echo "the image is $image"

@@ -25,6 +25,7 @@ import (
 // job is one of either: its lines, step by step.
 type job struct {
 	name    string
+	needs   string // what has to hold for it to be started at all
 	steps   []step
 	outputs map[string]string // of GitHub: a name and an expression
 }
@@ -145,10 +146,26 @@ func (c *ci) expand(t *testing.T, text string) string {
 	})
 }
 
+// skipped is what github says of a job that its workflow does not start.
+const skipped = "skipped"
+
+// condition is an if: of a job, as far as the workflows use it.
+var condition = regexp.MustCompile(`^(needs\.[a-zA-Z0-9_.-]+) != ''$`)
+
 // github runs one job of a workflow, and demands the status of the step that fails first; 0: none does.
 func (c *ci) github(t *testing.T, file, name string, want int) string {
 	t.Helper()
 	j := githubJob(t, file, name)
+	if j.needs != "" {
+		m := condition.FindStringSubmatch(j.needs)
+		if m == nil {
+			t.Fatalf("%s, %s: the test does not know what this means: %s", file, name, j.needs)
+		}
+		if c.expand(t, "${{ "+m[1]+" }}") == "" {
+			return skipped
+		}
+	}
+	c.clean(t, "plan.json", "events.jsonl")
 	said, status := "", 0
 	for _, s := range j.steps {
 		if status != 0 && !s.always {
@@ -160,6 +177,11 @@ func (c *ci) github(t *testing.T, file, name string, want int) string {
 		said += out
 		if status == 0 {
 			status = got
+		}
+		for _, v := range j.outputs { // what a step does not say is empty
+			if m := expression.FindStringSubmatch(v); m != nil && strings.HasPrefix(m[1], "steps."+s.id+".outputs.") {
+				c.outputs[m[1]] = ""
+			}
 		}
 		text, err := os.ReadFile(output)
 		if err != nil && !os.IsNotExist(err) {
@@ -179,10 +201,21 @@ func (c *ci) github(t *testing.T, file, name string, want int) string {
 	return said
 }
 
+// clean removes what an earlier job has left in its folder: each one has a checkout of its own.
+func (c *ci) clean(t *testing.T, files ...string) {
+	t.Helper()
+	for _, file := range files {
+		if err := os.Remove(filepath.Join(c.dir, file)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func githubJob(t *testing.T, file, name string) job {
 	t.Helper()
 	var w struct {
 		Jobs map[string]struct {
+			If      string            `yaml:"if"`
 			Outputs map[string]string `yaml:"outputs"`
 			Steps   []struct {
 				ID  string `yaml:"id"`
@@ -196,7 +229,7 @@ func githubJob(t *testing.T, file, name string) job {
 	if !ok {
 		t.Fatalf("%s has no job %s", file, name)
 	}
-	j := job{name: name, outputs: found.Outputs}
+	j := job{name: name, needs: found.If, outputs: found.Outputs}
 	for _, s := range found.Steps {
 		if s.Run != "" {
 			j.steps = append(j.steps, step{s.ID, s.Run, strings.Contains(s.If, "cancelled()")})
@@ -282,6 +315,12 @@ func TestTheExampleWorkflowsDoWhatTheySay(t *testing.T) {
 	said = c.github(t, "apply.yml", "apply", 0)
 	says(t, "the apply", said, `^prod +main +shop +10 +10 `)
 
+	// A merge with nothing pending is well: nobody is asked, and nothing is applied.
+	says(t, "the request", c.github(t, "apply.yml", "request", 0), `nothing changes`)
+	if said = c.github(t, "apply.yml", "apply", 0); said != skipped {
+		t.Errorf("without a plan something is applied:\n%s", said)
+	}
+
 	// The night finds what somebody did in the console, beside a certificate check that runs all the same.
 	said = c.github(t, "nightly-drift.yml", "drift", 5)
 	says(t, "the drift check", said, `^::error.*public_access`, `^ok prod/main  TLS`)
@@ -303,6 +342,9 @@ func TestTheExampleWorkflowsDoWhatTheySay(t *testing.T) {
 	c.approve(t)
 	said = c.gitlab(t, "apply", 0)
 	says(t, "the apply", said, `^prod +billing +billing +6 +6 `)
+	c.clean(t, "plan.json")
+	says(t, "the request", c.gitlab(t, "request", 0), `nothing changes`)
+	says(t, "the apply", c.gitlab(t, "apply", 0), `^nothing is pending$`)
 	c.gitlab(t, "drift", 5)
 	c.gitlab(t, "drill", 0)
 	c.gitlab(t, "rotation", 0)
