@@ -74,8 +74,19 @@ func TestPagesCanBeFollowed(t *testing.T) {
 // ownSandbox is a sandbox that only one page sees, and the environment that points at it.
 func ownSandbox(t *testing.T, name string) (*sandbox.Sandbox, []string) {
 	t.Helper()
+	cloud, dir := startSandbox(t, "page-"+name)
+	env, err := sandbox.Environ(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cloud, sandboxEnv(env)
+}
+
+// startSandbox starts a sandbox beside the one that all share, for what leaves something behind. It ends with the test.
+func startSandbox(t *testing.T, name string) (cloud *sandbox.Sandbox, dir string) {
+	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	dir := filepath.Join(shared.dir, "page-"+name)
+	dir = filepath.Join(shared.dir, name)
 	cloud, err := sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002), Program: shared.program})
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +101,7 @@ func ownSandbox(t *testing.T, name string) (*sandbox.Sandbox, []string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = control.Close() })
-	env, err := sandbox.Environ(dir, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cloud, sandboxEnv(env)
+	return cloud, dir
 }
 
 // how the page is followed: as the fence of its first block that is run says. Empty if none is.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,28 +13,12 @@ import (
 
 	"dbops/internal/sandbox"
 	"dbops/internal/sandbox/containers"
-	"dbops/internal/sandbox/play"
 )
 
 // The scripts of this folder upgrade instances. They have a sandbox of their own: an upgrade leaves an old instance beside the new one, and
 // who changed them last is written on both.
 func TestScriptsWithUpgrades(t *testing.T) {
-	ctx := context.WithoutCancel(t.Context())
-	dir := filepath.Join(shared.dir, "upgrades")
-	cloud, err := sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002), Program: shared.program})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cloud.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	control, err := cloud.ServeControl(ctx, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = control.Close() })
+	cloud, dir := startSandbox(t, "upgrades")
 	env, err := sandbox.Environ(dir, "")
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -16,7 +15,6 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"dbops/internal/sandbox"
-	"dbops/internal/sandbox/play"
 )
 
 // The example workflows are run as a repository of their own that holds the sandbox's dbops.yaml: their shell lines as they are, by the shell that
@@ -45,22 +43,7 @@ type ci struct {
 
 func newCI(t *testing.T) *ci {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	dir := filepath.Join(shared.dir, "ci")
-	cloud, err := sandbox.Start(ctx, sandbox.Options{Dir: dir, Pace: play.Pace(0.002), Program: shared.program})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cloud.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	control, err := cloud.ServeControl(ctx, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = control.Close() })
+	_, dir := startSandbox(t, "ci")
 	c := &ci{dir: dir, state: filepath.Join(t.TempDir(), "state"), outputs: map[string]string{}, summary: filepath.Join(t.TempDir(), "summary")}
 	c.env = c.as(t, "")
 
