@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,13 +23,15 @@ import (
 type postRoom struct {
 	ctx context.Context // that of the last attempts, after all else has ended
 
-	mu   sync.Mutex
-	stop func() error
+	mu    sync.Mutex
+	stop  func() error
+	wrote atomic.Bool // this process has something to tell
 }
 
 const (
 	postEach = time.Second     // how often it is looked for notices that are due
-	postLast = 4 * time.Second // what the end of a process may wait for a receiver
+	postLast = 4 * time.Second // what the end of a process may wait for a receiver that it has something to tell
+	postRest = time.Second     // what it may wait with what others have left
 )
 
 // close sends what is due, for a short while: what does not arrive is sent by whatever process has the state open next.
@@ -61,7 +64,11 @@ func (a *App) couriers(store *state.Store) {
 	a.posts.stop = func() error {
 		cancel()
 		wg.Wait()
-		last, done := context.WithTimeout(a.posts.ctx, postLast)
+		patience := postRest
+		if a.posts.wrote.Load() {
+			patience = postLast
+		}
+		last, done := context.WithTimeout(a.posts.ctx, patience)
 		defer done()
 		a.post(last, c)
 		return nil
@@ -107,6 +114,7 @@ func (a *App) notices() func(op.Happening) []state.Notice {
 			if err != nil {
 				continue // it has nothing that cannot be written
 			}
+			a.posts.wrote.Store(true)
 			all = append(all, state.Notice{ID: n.ID, Receiver: name, Environment: n.Environment, Run: n.Run, Occasion: n.On, Body: body})
 		}
 		return all

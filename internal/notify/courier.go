@@ -99,6 +99,8 @@ func (c *Courier) one(ctx context.Context, n state.Notice) (sent bool, err error
 	ended, problem, pause := state.NoticeSent, "", time.Duration(0)
 	switch wait, err := c.attempt(ctx, r, known, n); {
 	case err == nil:
+	case ctx.Err() != nil:
+		ended, problem, pause = state.NoticeDue, "dbops ended before it was answered", firstWait
 	case old:
 		ended, problem = state.NoticeLost, err.Error()
 	default:

@@ -249,7 +249,7 @@ func TestAReceiverThatHangsHoldsNobodyUp(t *testing.T) {
 		if sent, err := s.Deliver(ctx); sent != 0 || err != nil {
 			s.t.Errorf("%d arrived, %v", sent, err)
 		}
-		if n := s.notice("n1"); n.State != state.NoticeDue || n.Problem == "" {
+		if n := s.notice("n1"); n.State != state.NoticeDue || n.Problem != "dbops ended before it was answered" {
 			s.t.Errorf("it is %+v", n)
 		}
 	})
