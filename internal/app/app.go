@@ -87,7 +87,7 @@ func New(cfg *config.Config, opts Options) *App {
 		questions:  newRoom(),
 		names:      map[op.Target]*live.Names{},
 	}
-	a.posts.ctx = context.Background()
+	a.posts.ctx, a.tells.ctx = context.Background(), context.Background()
 	a.moves.ctx, a.moves.stop = context.WithCancel(context.Background())
 	return a
 }

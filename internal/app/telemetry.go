@@ -13,6 +13,7 @@ type telemetryRoom struct {
 	mu   sync.Mutex
 	made bool
 	t    *telemetry.Telemetry // nil: they ask for nothing
+	ctx  context.Context      // that of the end, after all else has ended
 }
 
 func (a *App) telemetry(ctx context.Context) *telemetry.Telemetry {
@@ -40,6 +41,6 @@ func (a *App) tellRuns(ctx context.Context) op.Telemetry {
 func (r *telemetryRoom) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.t.Shutdown(context.Background())
+	r.t.Shutdown(r.ctx)
 	r.made, r.t = true, nil
 }

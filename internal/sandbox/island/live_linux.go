@@ -3,6 +3,7 @@ package island
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -124,10 +125,39 @@ func (s *Spec) names() error {
 	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil { //nolint:gosec // names
 		return err
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	own := func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }
+	err := own()
+	if errors.Is(err, unix.EINVAL) {
+		err = s.outside(own)
+	}
+	if err != nil {
 		return err
 	}
 	return unix.Mount(file, "/etc/hosts", "", unix.MS_BIND, "")
+}
+
+// outside does something at the root of all mounts. In a chroot, / is a folder of a mount that has no name there; of the namespace, which is this
+// process's own, that is the way to it.
+func (s *Spec) outside(do func() error) error {
+	inside, err := os.Open("/")
+	if err != nil {
+		return err
+	}
+	defer inside.Close()
+	below := filepath.Join(s.Dir, "below")
+	if err := os.MkdirAll(below, 0o700); err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Chdir("/"), unix.Chroot(below)); err != nil {
+		return err
+	}
+	const deeper = 64 // than folders are
+	for range deeper {
+		if err := unix.Chdir(".."); err != nil {
+			return err
+		}
+	}
+	return errors.Join(unix.Chroot("."), do(), inside.Chdir(), unix.Chroot("."))
 }
 
 // program is one of the unprivileged user.

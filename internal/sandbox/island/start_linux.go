@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func Start(t testing.TB, s Spec) *Island {
 	i := &Island{dir: s.Dir, cmd: exec.CommandContext(context.WithoutCancel(t.Context()), self)}
 	i.cmd.Env = append(os.Environ(), variable+"="+string(text))
 	i.cmd.SysProcAttr = attr
-	var complaint bytes.Buffer
+	var complaint words
 	i.cmd.Stderr = &complaint
 	in, err := i.cmd.StdinPipe() // its end is the island's
 	if err != nil {
@@ -94,4 +95,22 @@ func Start(t testing.TB, s Spec) *Island {
 		t.Fatalf("the island said %q, %v: %s", line, err, complaint.String())
 	}
 	return i
+}
+
+// words are what a process says, while it says them.
+type words struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (w *words) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all.Write(b)
+}
+
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all.String()
 }
