@@ -47,7 +47,7 @@ build: ## ./dbops, one static binary
 	CGO_ENABLED=0 go build -trimpath -o dbops ./cmd/dbops
 
 test: ## everything that can fail: race detector, real servers, foreign clients, the set-up itself
-	@scripts/require.sh go cc postgres peers
+	@scripts/require.sh go cc postgres peers pages
 	@scripts/postgres.sh
 	@scripts/peers.sh
 	@said=$$(mktemp); { $(SETUP_TESTS); } >"$$said" 2>&1 & setup=$$!; trap 'kill $$setup 2>/dev/null; rm -f "$$said"' EXIT; \

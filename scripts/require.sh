@@ -3,7 +3,7 @@
 # at once with the way to get it.
 #
 # usage: require.sh NEED…    go: Go; cc: a C compiler, for the race detector; postgres: what scripts/postgres.sh
-#                            fetches with; peers: what scripts/peers.sh fetches with; release: what a release is made and tried with
+#                            fetches with; peers: what scripts/peers.sh fetches with; pages: what the pages of docs use; release: what a release is made and tried with
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -65,6 +65,12 @@ need_peers() {
 		"they judge the sandbox and the proxy, and without apt they cannot be fetched; scripts/peers.sh names other ways"
 }
 
+need_pages() {
+	have jq || lack jq "the pages of docs are followed as they stand, and some of their commands read JSON with it" jq
+	have openssl || lack openssl "the pages of docs are followed as they stand, and one checks a signature with it" openssl
+	have git || lack git "migrations are judged since a commit, and workflows are run in a repository" git
+}
+
 need_release() {
 	have git || lack git "a release is of a commit" git
 	have dpkg-deb || lack dpkg-deb "the Debian packages are looked into and installed in a folder with it" dpkg
@@ -81,6 +87,7 @@ for need in "$@"; do
 	cc) need_cc ;;
 	postgres) need_postgres ;;
 	peers) need_peers ;;
+	pages) need_pages ;;
 	release) need_release ;;
 	*) die "no such need: $need" ;;
 	esac

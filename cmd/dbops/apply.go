@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"dbops/internal/fault"
 )
 
 type applyOptions struct {
@@ -46,6 +48,11 @@ func runApply(ctx context.Context, c *cli, o *applyOptions) error {
 	o.confirms(p.Instance)
 	if p.Nothing() && len(p.Blocked()) == 0 {
 		return c.nothing(ctx, a, p)
+	}
+	if r, ok, err := a.RunbookOf(ctx, p.Hash()); err != nil {
+		return err
+	} else if ok {
+		return fault.Newf(fault.Blocked, p.Title, "run %s, a runbook, has planned it, and waits at its gate", r.ID).Hint("dbops runs decide %s continue", r.ID)
 	}
 	if err := c.present(p); err != nil {
 		return err

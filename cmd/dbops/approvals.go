@@ -200,6 +200,12 @@ func runVote(ctx context.Context, c *cli, o *voteOptions) error {
 		return err
 	}
 	if one.State == state.Approved {
+		if r, ok, err := a.RunbookOf(ctx, one.PlanHash); err != nil {
+			return err
+		} else if ok {
+			_, err := fmt.Fprintf(c.err, "approved: run %s, a runbook, waits for it: dbops runs decide %s continue\n", r.ID, r.ID)
+			return err
+		}
 		fmt.Fprintf(c.err, "approved: dbops apply %s --confirm %s\n", one.ID, one.Instance)
 	}
 	return nil

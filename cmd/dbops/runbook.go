@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,12 +106,15 @@ func runRunbookLint(c *cli, o *runbookOptions, files []string) error {
 	}
 	out, found := runbookLintJSON{Schema: "dbops/runbook-lint/v1"}, 0
 	var text bytes.Buffer
+	var unreadable error
+	o.Weak = true
 	for _, file := range files {
 		b, err := runbook.Read(file, o.Overrides)
-		if err != nil {
-			return err
-		}
 		all := runbook.Lint(b, a.House())
+		if err != nil { // the others are looked at all the same
+			unreadable = cmp.Or(unreadable, err)
+			all = []runbook.Finding{{Line: lineOf(err), Severity: op.Block, Text: fault.Reason(err), Remedy: fault.HintOf(err)}}
+		}
 		found += len(all)
 		out.Files = append(out.Files, runbookFileJSON{file, append([]runbook.Finding{}, all...)})
 		printRunbookFindings(&text, file, all)
@@ -121,11 +127,27 @@ func runRunbookLint(c *cli, o *runbookOptions, files []string) error {
 	} else {
 		_, err = text.WriteTo(c.out)
 	}
-	if err == nil && found > 0 {
+	switch {
+	case err != nil:
+		return err
+	case unreadable != nil:
+		return unreadable
+	case found > 0:
 		return &exitStatus{fault.ExitStatus(fault.Newf(fault.Findings, "", "findings"))}
 	}
-	return err
+	return nil
 }
+
+// lineOf is the line that an error names, else the first.
+func lineOf(err error) int {
+	if m := namesLine.FindStringSubmatch(fault.Reason(err)); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return max(n, 1)
+	}
+	return 1
+}
+
+var namesLine = regexp.MustCompile(`^line ([0-9]+)\b`)
 
 func severityWord(s op.Severity) string {
 	if s == op.Block {
@@ -193,7 +215,7 @@ func newRunbookPlanCmd(c *cli) *cobra.Command {
 		Long: `Show the steps of a runbook, and plan each of its operations as if its turn were now. Some cannot be planned before others are done, which is said.
 Nothing is changed, and no approval is asked for.
 
-Exit status: 0 planned; 1 failed; 2 usage or configuration; 3 the first operation is blocked.`,
+Exit status: 0 planned; 1 failed; 2 usage or configuration, in the file too; 3 the first operation is blocked.`,
 		Example: runbookExample + "  dbops runbook plan upgrade.yaml -e staging\n  dbops runbook plan upgrade.yaml -e prod -o json | jq '.operations[].problem'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -221,6 +243,9 @@ type runbookOperationJSON struct {
 	Operation string     `json:"operation"`
 	Plans     []*op.Plan `json:"plans,omitempty"`
 	Problem   string     `json:"problem,omitempty"` // why it cannot be planned now
+	Mistake   bool       `json:"mistake,omitempty"` // and why it never can, as it is written
+
+	err error
 }
 
 func runRunbookPlan(ctx context.Context, c *cli, o *runbookOptions) error {
@@ -243,10 +268,10 @@ func runRunbookPlan(ctx context.Context, c *cli, o *runbookOptions) error {
 		c.showPlan(c.out, p)
 		c.showOperations(c.out, all)
 	}
-	if err != nil || len(all) == 0 {
+	if err != nil {
 		return err
 	}
-	return firstBlocked(all[0])
+	return mayBegin(all)
 }
 
 func (c *cli) planRunbook(ctx context.Context, a *app.App, o *runbookOptions) (runbook.Runbook, *op.Plan, error) {
@@ -259,6 +284,9 @@ func (c *cli) planRunbook(ctx context.Context, a *app.App, o *runbookOptions) (r
 	})
 	return b, p, err
 }
+
+// upgradeCleanup needs an upgrade that has been done.
+const upgradeCleanup = "upgrade cleanup"
 
 // planOperations plans each operation as if its turn were now. What cannot be planned says why.
 func planOperations(ctx context.Context, a *app.App, b runbook.Runbook, by op.Actor) (all []runbookOperationJSON, err error) {
@@ -278,7 +306,9 @@ func planOperations(ctx context.Context, a *app.App, b runbook.Runbook, by op.Ac
 				if ctx.Err() != nil {
 					return nil, err
 				}
-				one.Problem = err.Error()
+				k := fault.KindOf(err)
+				one.Problem, one.err = err.Error(), err
+				one.Mistake = (k == fault.Usage || k == fault.Config) && o.Command != upgradeCleanup // of what an earlier step makes
 			}
 		}
 		all = append(all, one)
@@ -291,6 +321,9 @@ func (c *cli) showOperations(w io.Writer, all []runbookOperationJSON) {
 	for i, one := range all {
 		fmt.Fprintf(w, "\n== step %s: %s", one.Step, one.Operation)
 		switch {
+		case one.Mistake:
+			fmt.Fprintf(w, "\nit cannot be run as it is written: %s\n", oneBlock(one.Problem))
+			continue
 		case one.Problem != "":
 			fmt.Fprintf(w, "\nnot planned yet: %s\n", oneBlock(one.Problem))
 			continue
@@ -326,9 +359,17 @@ func (c *cli) showBriefly(w io.Writer, file string, all []runbookOperationJSON) 
 	fmt.Fprintf(w, "dbops runbook plan %s shows the plan of each\n\n", file)
 }
 
-// firstBlocked is why the first operation cannot be begun.
-func firstBlocked(first runbookOperationJSON) error {
-	for _, p := range first.Plans {
+// mayBegin is why a runbook is not begun: one of its operations can never be run as it is written, or the first one is blocked.
+func mayBegin(all []runbookOperationJSON) error {
+	for _, one := range all {
+		if one.Mistake {
+			return fault.New(fault.KindOf(one.err), "step "+one.Step, one.err).Hint("%s", fault.HintOf(one.err))
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	for _, p := range all[0].Plans {
 		if err := blocked(p); err != nil {
 			return err
 		}
@@ -345,7 +386,7 @@ An operation that fails parks its own run and the runbook's; "dbops runs decide 
 In an environment that asks for approvals each operation's plan waits for its own.
 ` + changeStatuses,
 		Example: runbookExample + `  dbops runbook run upgrade.yaml -e staging --yes
-  dbops runs decide r1a2b3c4d5 continue            through its gate
+  dbops runs decide r1a2b3c4d5 continue      # through its gate
   dbops runbook run upgrade.yaml -e prod --confirm billing
   dbops runbook run upgrade.yaml -e staging --from upgrade-cleanup`,
 		Args: cobra.ExactArgs(1),
@@ -387,10 +428,14 @@ func runRunbookRun(ctx context.Context, c *cli, o *runbookOptions) error {
 	if !c.json() {
 		c.showBriefly(c.err, o.file, all)
 	}
-	if len(all) > 0 {
-		if err := firstBlocked(all[0]); err != nil {
-			return err
-		}
+	if err := mayBegin(all); err != nil {
+		return err
+	}
+	if open, ok, err := a.OpenRunbook(ctx, b); err != nil {
+		return err
+	} else if ok {
+		return fault.Newf(fault.Blocked, p.Title, "run %s of the same runbook has not ended: it is %s", open.ID, runWord(open)).
+			Hint("dbops runs show %s says how it goes on; dbops runs abandon %s ends it", open.ID, open.ID)
 	}
 	return c.run(ctx, a, o.changeFlags, p)
 }

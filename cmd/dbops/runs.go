@@ -211,6 +211,9 @@ func runRunsShow(ctx context.Context, c *cli, id string) error {
 	b.WriteString("\n")
 	printJournal(&b, steps)
 	printParts(&b, parts)
+	if err := c.showWaiting(ctx, &b, e, r, steps); err != nil {
+		return err
+	}
 	printEnd(&b, r, steps)
 	if r.State == state.Done {
 		c.printBack(ctx, &b, e, r)
@@ -276,6 +279,29 @@ func printJournal(w io.Writer, steps []state.Step) {
 			fmt.Fprintf(w, "                %s\n", oneBlock(s.Problem))
 		}
 	}
+}
+
+// showWaiting shows the plans that a runbook's run waits to run, and what they lack.
+func (c *cli) showWaiting(ctx context.Context, w io.Writer, e *op.Engine, r state.Run, steps []state.Step) error {
+	for _, hash := range runbook.Waiting(r, steps) {
+		p, err := e.PlanOf(ctx, hash)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(w, "\n  it waits to run this plan:")
+		c.showPlan(w, p)
+		if p.Approvals == 0 {
+			continue
+		}
+		all, err := e.Approvals(ctx, hash)
+		if err != nil {
+			return err
+		}
+		if len(all) > 0 {
+			fmt.Fprintf(w, "      approval  %s: %s\n", all[0].ID, all[0].State)
+		}
+	}
+	return nil
 }
 
 // maxParts is more runs than a runbook has.

@@ -166,6 +166,9 @@ func (c *cli) decided(ctx context.Context, e *op.Engine, r state.Run, o *decideO
 		if out := shutOut(r, steps); out != "" && !o.goesBack {
 			fmt.Fprintln(c.err, out)
 		}
+		if err := c.openParts(ctx, e, r); err != nil {
+			return err
+		}
 	case (verb == state.Cancel || verb == state.Abandon || verb == state.UndoRun) && r.State == state.Cancelled:
 		text = "is cancelled; nothing was changed"
 	case verb == state.Cancel && r.State == state.Parked:
@@ -177,6 +180,15 @@ func (c *cli) decided(ctx context.Context, e *op.Engine, r state.Run, o *decideO
 		return c.printRun(ctx, e, r)
 	}
 	_, err = fmt.Fprintf(c.out, "%s %s\n", r.ID, text)
+	return err
+}
+
+// openParts names the runs of an abandoned runbook that have not ended: they hold their instances.
+func (c *cli) openParts(ctx context.Context, e *op.Engine, r state.Run) error {
+	parts, err := e.Runs(ctx, state.RunFilter{PartOf: r.ID, Active: true, Limit: maxParts})
+	for _, p := range parts {
+		fmt.Fprintf(c.err, "! its part %s is open still, %s, and holds %s/%s: dbops runs show %s\n", p.ID, runWord(p), p.Environment, p.Instance, p.ID)
+	}
 	return err
 }
 
@@ -232,6 +244,11 @@ func (c *cli) sure(ctx context.Context, a *app.App, e *op.Engine, o *decideOptio
 		return wrong()
 	}
 	if !c.json() {
+		if verb == state.Continue {
+			if err := c.showWaiting(ctx, c.err, e, r, steps); err != nil {
+				return err
+			}
+		}
 		fmt.Fprintf(c.err, "%s  %s of %s: %s\n", strings.ToUpper(string(verb)), r.ID, p.Target, p.Title)
 		for _, line := range op.Effects(p, steps, verb) {
 			fmt.Fprintf(c.err, "  %s\n", line)

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"dbops/internal/backup"
 	"dbops/internal/fault"
@@ -57,6 +59,7 @@ func (a *App) runbooks() runbook.Deps {
 		MayRun:  a.MayRun,
 		Judge:   a.Judge,
 		Engine:  func(ctx context.Context) (runbook.Engine, error) { return a.Engine(ctx, EngineOptions{}) },
+		Pace:    op.Pace{First: time.Second, Most: 10 * time.Second, Patience: 5 * time.Minute},
 	}
 }
 
@@ -103,4 +106,49 @@ func Judged(r state.Run, steps []state.Step) error {
 		return err
 	}
 	return fault.Newf(fault.Findings, r.Title, "%s", report.Text).Hint("dbops runs show %s", r.ID)
+}
+
+// RunbookOf is the run of a runbook that waits to run a plan; ok is false if none does.
+func (a *App) RunbookOf(ctx context.Context, planHash string) (r state.Run, ok bool, err error) {
+	engine, err := a.Engine(ctx, EngineOptions{})
+	if err != nil {
+		return r, false, err
+	}
+	all, err := engine.Runs(ctx, state.RunFilter{Active: true, Limit: maxActive})
+	if err != nil {
+		return r, false, err
+	}
+	for _, r := range all {
+		if r.Kind != runbook.Kind {
+			continue
+		}
+		journal, err := engine.Journal(ctx, r.ID)
+		if err != nil {
+			return r, false, err
+		}
+		if slices.Contains(runbook.Waiting(r, journal), planHash) {
+			return r, true, nil
+		}
+	}
+	return r, false, nil
+}
+
+// maxActive is more runs than are under way at once.
+const maxActive = 10_000
+
+// OpenRunbook is a run of a runbook of that title on an instance that has not ended; ok is false if there is none.
+func (a *App) OpenRunbook(ctx context.Context, b runbook.Runbook) (r state.Run, ok bool, err error) {
+	engine, err := a.Engine(ctx, EngineOptions{})
+	if err != nil {
+		return r, false, err
+	}
+	all, err := engine.Runs(ctx, state.RunFilter{Environment: b.Environment, Instance: b.Instance, Active: true, Limit: maxActive})
+	if err != nil {
+		return r, false, err
+	}
+	i := slices.IndexFunc(all, func(r state.Run) bool { return r.Kind == runbook.Kind && r.Title == runbook.TitleOf(b) })
+	if i < 0 {
+		return r, false, nil
+	}
+	return all[i], true, nil
 }

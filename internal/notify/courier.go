@@ -14,7 +14,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"dbops/internal/config"
 	"dbops/internal/fault"
@@ -39,7 +42,8 @@ const (
 	mostWait  = 15 * time.Minute
 	lifetime  = 24 * time.Hour
 	kept      = 30 * 24 * time.Hour // after it has ended
-	batch     = 50
+	batch     = 200
+	most      = 16 // receivers at once
 )
 
 // Courier sends notices that are due. Its methods may be called from any goroutine, and in several processes at once.
@@ -65,15 +69,33 @@ func (c *Courier) Deliver(ctx context.Context) (sent int, err error) {
 		due, err = tx.Notices(ctx, state.NoticeFilter{Due: true, Limit: batch})
 		return err
 	})
-	for _, n := range due {
-		if err != nil || ctx.Err() != nil {
-			break
-		}
-		var ok bool
-		if ok, err = c.one(ctx, n); ok {
-			sent++
-		}
+	if err != nil {
+		return 0, err
 	}
+	byReceiver := map[string][]state.Notice{} // one that hangs holds only itself up
+	for _, n := range due {
+		byReceiver[n.Receiver] = append(byReceiver[n.Receiver], n)
+	}
+	var arrived atomic.Int64
+	var all errgroup.Group
+	all.SetLimit(most)
+	for _, mine := range byReceiver {
+		all.Go(func() error {
+			for _, n := range mine {
+				ok, err := c.one(ctx, n)
+				if err != nil || ctx.Err() != nil {
+					return err
+				}
+				if !ok { // it is away: the rest comes when it is asked again
+					return nil
+				}
+				arrived.Add(1)
+			}
+			return nil
+		})
+	}
+	err = all.Wait()
+	sent = int(arrived.Load())
 	if err == nil && sent > 0 {
 		err = c.Store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error { return tx.ForgetNotices(ctx, kept) })
 	}

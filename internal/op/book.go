@@ -314,6 +314,8 @@ func (b *dbosBook) decide(ctx context.Context, p point, s state.RunState, o outc
 		on := OnFailure
 		if s == state.Gate {
 			on = OnGate
+		} else if o.Cancelled { // whoever did knows, and decides
+			return true, nil
 		}
 		return true, b.r.e.notify(ctx, tx, on, b.run.ID, problem, o.Hint)
 	})

@@ -1,10 +1,14 @@
 package op
 
-import "dbops/internal/state"
+import (
+	"slices"
+
+	"dbops/internal/state"
+)
 
 // Effects are what a decision leads to, by the run's plan and journal.
 func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
-	begun := map[string]bool{}
+	begun, at := map[string]bool{}, gateOf(p, steps)
 	for _, s := range steps {
 		if s.Phase == state.Do {
 			begun[s.Name] = true
@@ -20,7 +24,12 @@ func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
 			}
 		}
 	default:
+		gate := func(s StepInfo) bool { return s.Gate && !begun[s.Name] && s.Name != at }
 		for _, s := range p.Steps {
+			if gate(s) { // the next word is about what comes after it
+				lines = append(lines, "as far as the next gate: "+s.Title)
+				break
+			}
 			if !begun[s.Name] && !s.Gate {
 				lines = append(lines, s.Title)
 			}
@@ -30,4 +39,21 @@ func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
 		lines = []string{"nothing is changed"}
 	}
 	return lines
+}
+
+// gateOf is the gate at which a run with that journal waits: the first one after all that was begun. The journal has no gates.
+func gateOf(p *Plan, steps []state.Step) (at string) {
+	begun := func(name string) bool {
+		return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Name == name })
+	}
+	last := -1
+	for i, s := range p.Steps {
+		if begun(s.Name) {
+			last = i
+		}
+	}
+	if last+1 < len(p.Steps) && p.Steps[last+1].Gate {
+		at = p.Steps[last+1].Name
+	}
+	return at
 }

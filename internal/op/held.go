@@ -24,7 +24,7 @@ func (h hold) stuck() bool {
 // finding tells of it in a plan.
 func (h hold) finding() Finding {
 	f := Finding{Severity: Warn, Check: "unfinished-run", Evidence: "run " + h.run.ID + ": " + string(h.run.State), Passing: true}
-	title := h.run.ID + ": " + h.run.Title
+	title := h.run.ID + h.whole() + ": " + h.run.Title
 	switch {
 	case h.stuck():
 		f.Severity, f.Text, f.Remedy = Block, h.target+" has an unfinished run, "+title, h.remedy()+"; then make the plan again"
@@ -38,7 +38,18 @@ func (h hold) finding() Finding {
 	return f
 }
 
+// whole names the run that it is a part of, which is the one to go on with.
+func (h hold) whole() string {
+	if h.run.PartOf == "" {
+		return ""
+	}
+	return ", a part of run " + h.run.PartOf
+}
+
 func (h hold) remedy() string {
+	if h.run.PartOf != "" {
+		return "dbops runs show " + h.run.PartOf + " says what both wait for"
+	}
 	if h.run.Interrupted() && len(h.run.Verbs) == 0 {
 		return "nobody works on it: dbops runs resume " + h.run.ID
 	}
@@ -96,7 +107,7 @@ func (e *Engine) unheld(ctx context.Context, tx *state.Tx, what string, p *Plan)
 	}
 	for _, h := range all {
 		if h.stuck() {
-			return fault.Newf(fault.Blocked, what, "%s has an unfinished run, %s: %s", h.target, h.run.ID, h.run.Title).Hint("%s", h.remedy())
+			return fault.Newf(fault.Blocked, what, "%s has an unfinished run, %s%s: %s", h.target, h.run.ID, h.whole(), h.run.Title).Hint("%s", h.remedy())
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"dbops/internal/fault"
+	"dbops/internal/state"
 )
 
 // Kind is one sort of operation: what the engine needs to plan it, to run it, and to resume its runs in another process or version.
@@ -68,6 +69,8 @@ type Operation[R, F any] struct {
 	// Words say how the plan calls what the facts call otherwise, for whoever is told that it changed: by the path of a fact in their JSON, or
 	// the beginning of one; "" leaves that out.
 	Words map[string]string
+	// Pass is asked before a word leads a run through its gate; its error keeps it there. Nil: whoever may say the word is enough.
+	Pass func(ctx context.Context, r state.Run) error
 	// Over is called when a run that this process worked on has ended, however: what was kept for it in memory can go. Nil: nothing was.
 	Over func(ctx context.Context, run string)
 }
@@ -90,6 +93,31 @@ func (k typed[R, F]) over(ctx context.Context, run string) {
 	if k.o.Over != nil {
 		k.o.Over(ctx, run)
 	}
+}
+
+func (k typed[R, F]) pass(ctx context.Context, r state.Run) error {
+	if k.o.Pass == nil {
+		return nil
+	}
+	return k.o.Pass(ctx, r)
+}
+
+// mayPass is why a run has to stay at its gate. A kind that this dbops does not know has no say.
+func (e *Engine) mayPass(ctx context.Context, id string) error {
+	r, err := e.Run(ctx, id)
+	if err != nil || r.State != state.Gate {
+		return nil //nolint:nilerr // the word itself is refused then
+	}
+	k, err := e.kinds.Kind(r.Kind)
+	if err != nil {
+		return nil //nolint:nilerr // of another version
+	}
+	if p, ok := k.(interface {
+		pass(ctx context.Context, r state.Run) error
+	}); ok {
+		return p.pass(ctx, r)
+	}
+	return nil
 }
 
 // sameFacts tells whether the world is as a plan knew it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"dbops/internal/fault"
@@ -94,7 +95,11 @@ func (m *machine) step(ctx context.Context, pos int) (state.Verb, outcome, error
 	s := m.steps[pos]
 	if s.Gate != "" {
 		p := point{state.Do, pos, 1, s.Name}
-		verb, err := m.book.decide(ctx, p, state.Gate, outcome{Text: s.Gate}, state.Continue, state.UndoRun, state.Abandon)
+		verbs := []state.Verb{state.Continue, state.Abandon}
+		if slices.ContainsFunc(m.steps, func(s Step) bool { return s.Undo != nil }) {
+			verbs = slices.Insert(verbs, 1, state.UndoRun)
+		}
+		verb, err := m.book.decide(ctx, p, state.Gate, outcome{Text: s.Gate}, verbs...)
 		return verb, outcome{Problem: "ended at the gate: " + s.Gate}, err
 	}
 	verbs := []state.Verb{state.Retry, state.UndoRun, state.Abandon}

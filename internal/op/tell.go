@@ -27,6 +27,11 @@ func (e *Engine) Tell(ctx context.Context, id string, v state.Verb, by Actor, re
 			return err
 		}
 	}
+	if v == state.Continue {
+		if err := e.mayPass(ctx, id); err != nil {
+			return err
+		}
+	}
 	return e.store.Tx(ctx, what, func(ctx context.Context, tx *state.Tx) error {
 		r, found, err := tx.LockRun(ctx, id) // so that whoever begins or goes on sees it
 		if err != nil {

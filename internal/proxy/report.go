@@ -28,9 +28,6 @@ func (c Connection) facts() []slog.Attr {
 
 // opened reports that a session has begun, once it is known whose it is or that this will not be known.
 func (s *Server) opened(sess *session) {
-	s.mu.Lock()
-	s.past.Accepted++
-	s.mu.Unlock()
 	sess.peer.wait()
 	c := sess.connection()
 	s.log.LogAttrs(sess.ctx, slog.LevelInfo, "connection opened", append(c.facts(), slog.String("access", s.cfg.Access))...)

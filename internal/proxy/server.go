@@ -313,11 +313,15 @@ func (s *Server) begin(ctx context.Context, c *client, h *hello, release func())
 	s.mu.Lock()
 	sess.key = mintCancelKey(h.protocol(), u.PID)
 	s.keys[sess.key] = sess // before the client knows it
+	s.past.Accepted++       // before it can ask
 	s.mu.Unlock()
 	_ = c.SetWriteDeadline(time.Now().Add(s.cfg.StartupTimeout))
 	if _, err := c.Write(u.greeting(sess.key)); err != nil {
 		_ = u.Conn.Close()
 		s.forget(sess)
+		s.mu.Lock()
+		s.past.Accepted-- // who is refused is counted there
+		s.mu.Unlock()
 		s.refused(ctx, c, h, peer, err)
 		return nil
 	}

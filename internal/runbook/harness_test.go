@@ -76,6 +76,7 @@ type toy struct {
 	mu                      sync.Mutex
 	broken, blocked, judged map[string]bool
 	plans                   int
+	onPlan                  func(n int)   // told of each plan; nil: nobody is
 	wait                    chan struct{} // told when a step called wait runs, which then waits for its end
 }
 
@@ -126,7 +127,11 @@ func (y *toy) kind() op.Kind {
 				d.Changes = []op.Change{{Setting: "line", To: q.Line}}
 			}
 			if f.Blocked {
-				d.Findings = []op.Finding{{Severity: op.Block, Check: "toy", Text: "it must not be written", Remedy: "allow it"}}
+				check := "toy"
+				if q.Line == "busy" {
+					check = stateCheck
+				}
+				d.Findings = []op.Finding{{Severity: op.Block, Check: check, Text: "it must not be written", Remedy: "allow it"}}
 			}
 			return d
 		},
@@ -161,6 +166,7 @@ func (b *bench) open(s *state.Store, between func(Engine) Engine) error {
 	b.deps = Deps{
 		House:   House{Guard: func(string, string) (Guard, error) { return b.guard, nil }, Check: func(string, Operation) error { return nil }},
 		Plan:    b.planOperation,
+		Pace:    op.Pace{First: time.Millisecond, Most: time.Millisecond, Patience: time.Minute},
 		Upgrade: b.upgrade,
 		MayRun:  func(*op.Plan) error { return nil },
 		Judge: func(_ context.Context, r state.Run) error {
@@ -187,7 +193,14 @@ func (b *bench) open(s *state.Store, between func(Engine) Engine) error {
 func (b *bench) planOperation(ctx context.Context, env string, o Operation, by op.Actor) (all []*op.Plan, err error) {
 	b.toy.mu.Lock()
 	b.toy.plans++
+	n := b.toy.plans
 	b.toy.mu.Unlock()
+	if b.toy.onPlan != nil {
+		b.toy.onPlan(n)
+	}
+	if o.Args[0] == "mistake" {
+		return nil, fault.Newf(fault.Usage, "read the arguments", "that is no line")
+	}
 	instances := []string{o.Instance}
 	if o.Command == "write all" {
 		instances = []string{"one", "two"}

@@ -19,6 +19,8 @@ type Engine interface {
 	Tell(ctx context.Context, id string, v state.Verb, by op.Actor, reason string) error
 	Run(ctx context.Context, id string) (state.Run, error)
 	Runs(ctx context.Context, f state.RunFilter) ([]state.Run, error)
+	Journal(ctx context.Context, id string) ([]state.Step, error)
+	Approvals(ctx context.Context, planHash string) ([]state.Approval, error)
 }
 
 // Deps are what runbooks need of the house.
@@ -35,6 +37,8 @@ type Deps struct {
 	Judge func(ctx context.Context, run state.Run) error
 	// Engine is asked for when a step needs it: it is made with the kinds, of which this is one.
 	Engine func(ctx context.Context) (Engine, error)
+	// Pace is how an operation waits whose instance is busy for a while, as with what the operation before it has left.
+	Pace op.Pace
 }
 
 // Request is what is run.
@@ -67,6 +71,7 @@ func New(d Deps) op.Kind {
 		},
 		Derive: derive,
 		Steps:  func(t op.Target, q Request, f facts) []op.Step { return d.steps(t, q.Runbook, f) },
+		Pass:   d.pass,
 		Words:  map[string]string{"guards": "how the instances are guarded"},
 	}.AsKind()
 }
@@ -74,7 +79,7 @@ func New(d Deps) op.Kind {
 func derive(t op.Target, q Request, f facts) op.Draft {
 	b := q.Runbook
 	d := op.Draft{
-		Title: "runbook: " + b.Title, Untouched: true,
+		Title: TitleOf(b), Untouched: true,
 		Downtime: op.Downtime{Expected: "unknown", Text: "that of its operations: each says it in its own plan, which is made when its turn comes"},
 		Notes:    []string{"each operation has a plan and a run of its own, which is a part of this one; what needs approval is approved then"},
 		Back:     "each of its operations has its own way back: dbops runs show lists them",
@@ -96,6 +101,9 @@ func derive(t op.Target, q Request, f facts) op.Draft {
 	return d
 }
 
+// TitleOf is the title of a runbook's plan and run.
+func TitleOf(b Runbook) string { return "runbook: " + b.Title }
+
 func targetOf(t op.Target, b Runbook, o Operation) op.Target {
 	t.Instance = b.instanceOf(o)
 	return t
@@ -116,9 +124,9 @@ func (d Deps) steps(t op.Target, b Runbook, f facts) (all []op.Step) {
 		if gate != "" {
 			name := s.Name
 			if s.Operation.Is() {
-				name += ".gate"
+				name += gateSuffix
 			}
-			all = append(all, op.Step{Name: name, Title: "wait for a person: " + firstLine(gate), Gate: gate})
+			all = append(all, op.Step{Name: name, Title: "wait for a person: " + oneLine(gate), Gate: gate})
 		}
 		if s.Operation.Is() {
 			all = append(all, op.Step{Name: s.Name, Title: fmt.Sprintf("%s on %s", s.Operation, targetOf(t, b, s.Operation)), Do: w.carry, Onward: true})
@@ -127,9 +135,21 @@ func (d Deps) steps(t op.Target, b Runbook, f facts) (all []op.Step) {
 	return all
 }
 
-func planStep(name string) string { return name + ".plan" }
+// The names of the steps of an operation besides its own.
+const (
+	planSuffix = ".plan"
+	gateSuffix = ".gate"
+)
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
+func planStep(name string) string { return name + planSuffix }
+
+// oneLine is a text of several lines in one.
+func oneLine(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " / ")
 }

@@ -183,11 +183,11 @@ func TestEachOperationWaitsForItsOwnApproval(t *testing.T) {
 		if run.Step != "write.gate" || !strings.Contains(run.Problem, "dbops approvals list") {
 			b.t.Errorf("it waits at %s: %s", run.Step, run.Problem)
 		}
-		b.tell(id, state.Continue)
-		run = b.attach(id, state.Parked)
-		if !strings.Contains(run.Hint, "when it is approved, retry") {
-			b.t.Errorf("it says %q (%q)", run.Problem, run.Hint)
+		alice := op.Actor{Name: "alice", Via: op.ViaGoogle}
+		if err := b.Tell(b.t.Context(), id, state.Continue, alice, ""); fault.KindOf(err) != fault.Unapproved || !strings.Contains(fault.HintOf(err), "dbops runs decide "+id+" continue") {
+			b.t.Errorf("it may go on without an approval: %v (%s)", err, fault.HintOf(err))
 		}
+		b.attach(id, state.Gate)
 		if b.toy.has("a") {
 			b.t.Error("it was done without an approval")
 		}
@@ -202,9 +202,50 @@ func TestEachOperationWaitsForItsOwnApproval(t *testing.T) {
 		}
 		_, err = b.Vote(b.t.Context(), all[0].ID, op.Vote{Approve: true, By: op.Actor{Name: "carol", Via: op.ViaGoogle}})
 		must(b.t, err)
-		b.tell(id, state.Retry)
+		b.tell(id, state.Continue)
 		b.attach(id, state.Done)
 		wants(b.t, "lines", b.toy.lines(), "begin a", "a")
+	})
+}
+
+func TestARefusedOperationStaysAtItsGate(t *testing.T) {
+	each(t, Guard{Protected: true, Approvals: 1}, func(b *bench) {
+		id := b.submit(book(b.t, "- {operation: write, args: a}\n"))
+		b.attach(id, state.Gate)
+		all, err := b.Approvals(b.t.Context(), "")
+		must(b.t, err)
+		_, err = b.Vote(b.t.Context(), all[0].ID, op.Vote{By: op.Actor{Name: "carol", Via: op.ViaGoogle}, Reason: "not today"})
+		must(b.t, err)
+		if err := b.Tell(b.t.Context(), id, state.Continue, robot, ""); fault.KindOf(err) != fault.Unapproved || !strings.Contains(err.Error(), "was refused") {
+			b.t.Errorf("it may go on though it was refused: %v", err)
+		}
+		b.tell(id, state.Abandon)
+		b.attach(id, state.Failed)
+		wants(b.t, "lines", b.toy.lines(), "")
+	})
+}
+
+func TestAnInstanceThatIsBusyIsWaitedFor(t *testing.T) {
+	each(t, Guard{}, func(b *bench) {
+		b.toy.set(b.toy.blocked, "busy", true)
+		b.toy.onPlan = func(n int) { // it passes when it was looked at three times
+			if n == 3 {
+				b.toy.set(b.toy.blocked, "busy", false)
+			}
+		}
+		id := b.submit(book(b.t, "- {operation: write, args: busy}\n"))
+		b.attach(id, state.Done)
+		wants(b.t, "lines", b.toy.lines(), "begin busy", "busy")
+	})
+}
+
+func TestAMistakeInTheFileSaysHowToMendIt(t *testing.T) {
+	each(t, Guard{}, func(b *bench) {
+		id := b.submit(book(b.t, "- {operation: write, args: mistake}\n"))
+		run := b.attach(id, state.Parked)
+		if !strings.Contains(run.Hint, "abandon it, mend the file, then dbops runbook run FILE --from write") {
+			b.t.Errorf("it says %q (%q)", run.Problem, run.Hint)
+		}
 	})
 }
 

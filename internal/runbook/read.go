@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -73,7 +75,11 @@ func wordOf(n ast.Node) (string, error) {
 }
 
 // Overrides are what a caller says in place of the file.
-type Overrides struct{ Environment, Instance string }
+type Overrides struct {
+	Environment, Instance string
+	// Weak is for many files at once: what a file says itself counts.
+	Weak bool
+}
 
 // Read reads a runbook. An error is a fault.Usage, with the place in the file; what the file means is for [Lint].
 func Read(path string, o Overrides) (Runbook, error) {
@@ -89,12 +95,23 @@ func Read(path string, o Overrides) (Runbook, error) {
 	if f.Schema != Schema {
 		return Runbook{}, fault.Newf(fault.Usage, what, "its schema is %q, not %q", f.Schema, Schema).Hint("begin it with: schema: %s", Schema)
 	}
+	if o.Weak {
+		o.Environment, o.Instance = cmp.Or(f.Environment, o.Environment), cmp.Or(f.Instance, o.Instance)
+	}
 	if f.Environment != "" && o.Environment != "" && f.Environment != o.Environment {
 		return Runbook{}, fault.Newf(fault.Usage, what, "it is for %s, and --env says %s", f.Environment, o.Environment).
 			Hint("leave the key environment out of a runbook for several environments")
 	}
+	if i := bytes.IndexFunc(text, forbidden); i >= 0 {
+		return Runbook{}, fault.Newf(fault.Usage, what, "line %d holds a control character", 1+bytes.Count(text[:i], []byte("\n"))).Hint("write text only")
+	}
+	for _, words := range f.words() {
+		if strings.ContainsFunc(words, forbidden) { // written as an escape
+			return Runbook{}, fault.Newf(fault.Usage, what, "%q holds a control character", words).Hint("write text only")
+		}
+	}
 	b := Runbook{
-		Title: cmp.Or(strings.TrimSpace(f.Title), path), Environment: cmp.Or(o.Environment, f.Environment), Instance: cmp.Or(o.Instance, f.Instance),
+		Title: cmp.Or(strings.Join(strings.Fields(f.Title), " "), path), Environment: cmp.Or(o.Environment, f.Environment), Instance: cmp.Or(o.Instance, f.Instance),
 	}
 	lines := linesOf(text, len(f.Steps))
 	for i, s := range f.Steps {
@@ -113,6 +130,21 @@ func Read(path string, o Overrides) (Runbook, error) {
 	}
 	return b, nil
 }
+
+// words are all texts of a file that are shown.
+func (f file) words() []string {
+	all := []string{f.Title, f.Environment, f.Instance}
+	for _, s := range f.Steps {
+		all = append(append(all, s.Name, s.Operation, s.Instance, s.Gate), s.Args...)
+		for flag, words := range s.With {
+			all = append(append(all, flag), words...)
+		}
+	}
+	return all
+}
+
+// forbidden are characters that move a terminal's cursor, and worse.
+func forbidden(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' }
 
 func read(path string) ([]byte, error) {
 	info, err := os.Stat(path)
@@ -133,14 +165,24 @@ func read(path string) ([]byte, error) {
 
 // problemOf is an error of the YAML library in one line, with its place and without the source around it.
 func problemOf(err error) string {
+	if errors.Is(err, io.EOF) {
+		return "it is empty"
+	}
 	if e, ok := errors.AsType[yaml.Error](err); ok {
 		if t := e.GetToken(); t != nil && t.Position != nil {
-			return fmt.Sprintf("line %d: %s", t.Position.Line, e.GetMessage())
+			message := e.GetMessage()
+			if m := otherKind.FindStringSubmatch(message); m != nil {
+				message = "another kind of value is wanted for " + strings.ToLower(m[1])
+			}
+			return fmt.Sprintf("line %d: %s", t.Position.Line, message)
 		}
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return first
 }
+
+// otherKind finds what the library says of a list where a text is wanted, and the like.
+var otherKind = regexp.MustCompile(`^cannot unmarshal .* into Go (?:struct field|value of type) (?:[A-Za-z]+\.)?([A-Za-z]+)`)
 
 // linesOf are the lines on which the steps begin.
 func linesOf(text []byte, n int) []int {

@@ -67,6 +67,10 @@ func TestAFileThatIsNoRunbookSaysWhere(t *testing.T) {
 		"an unknown key":      {head + "steps:\n  - operation: protect\n    wth: {a: b}\n", "line 4"},
 		"not YAML":            {head + "steps: [\n", "line"},
 		"a list, not a file":  {"- a\n- b\n", "line 1"},
+		"a list for a text":   {head + "title: [a]\nsteps: [{operation: protect}]\n", "line 2: another kind of value is wanted for title"},
+		"only a comment":      {"# nothing\n", "it is empty"},
+		"an escape":           {head + "title: \"\\e[2J\"\nsteps: [{operation: protect}]\n", "holds a control character"},
+		"a raw escape":        {head + "title: \x1b[2J\nsteps: [{operation: protect}]\n", "line 2 holds a control character"},
 		"a value too deep":    {head + "steps:\n  - operation: protect\n    with: {a: {b: c}}\n", "line 4: want text"},
 		"another environment": {head + "environment: prod\n", "it is for prod, and --env says staging"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"dbops/internal/fault"
 	"dbops/internal/op"
@@ -87,18 +88,42 @@ func (w *work) plan(ctx context.Context, s *op.Session) (op.Result, error) {
 	return op.Result{Output: out, Text: strings.Join(texts, "; ")}, nil
 }
 
-// now is what the operation would do at this moment. A plan that is blocked is an error.
+// now is what the operation would do at this moment. A plan that is blocked is an error, unless that passes in a while: an instance is busy with what
+// an operation before it has left.
 func (w *work) now(ctx context.Context, s *op.Session) ([]*op.Plan, error) {
-	plans, err := w.d.Plan(ctx, s.Plan.Environment, w.operation, s.By())
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range plans {
-		if b := p.Blocked(); len(b) > 0 {
-			return nil, fault.Newf(fault.Blocked, w.what(), "%s: %s", p.Title, b[0].Text).Hint("%s; then retry plans it again", b[0].Remedy)
+	for start, pause := time.Now(), w.d.Pace.First; ; pause = min(pause+pause/2, w.d.Pace.Most) {
+		plans, err := w.d.Plan(ctx, s.Plan.Environment, w.operation, s.By())
+		if k := fault.KindOf(err); err != nil && (k == fault.Usage || k == fault.Config) {
+			return nil, fault.New(k, w.what(), err).
+				Hint("the run keeps the file as it was: abandon it, mend the file, then dbops runbook run FILE --from %s", w.step.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		p, block := firstBlock(plans)
+		if p == nil {
+			return plans, nil
+		}
+		if block.Check != stateCheck || time.Since(start) > w.d.Pace.Patience {
+			return nil, fault.Newf(fault.Blocked, w.what(), "%s: %s", p.Title, block.Text).Hint("%s; then retry plans it again", block.Remedy)
+		}
+		s.Progress(ctx, "waiting: %s", block.Text)
+		if err := op.Sleep(ctx, pause); err != nil {
+			return nil, err
 		}
 	}
-	return plans, nil
+}
+
+// stateCheck is the check of operations that want an instance to be available.
+const stateCheck = "state"
+
+func firstBlock(plans []*op.Plan) (*op.Plan, op.Finding) {
+	for _, p := range plans {
+		if b := p.Blocked(); len(b) > 0 {
+			return p, b[0]
+		}
+	}
+	return nil, op.Finding{}
 }
 
 // summary is a plan in a line.
