@@ -108,7 +108,8 @@ func (p *runningProxy) uri(t *testing.T, database string) string {
 func (p *runningProxy) interrupt(t *testing.T) int {
 	t.Helper()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
+		<-p.done
+		t.Fatalf("%v: it ended by itself, with %v: %s", err, p.err, p.stderr)
 	}
 	select {
 	case <-p.done:

@@ -310,13 +310,15 @@ func (s *Server) begin(ctx context.Context, c *client, h *hello, release func())
 	}
 	s.noteCertificate(sess.up.Instance, u.Conn)
 	sess.begin(u)
+	key := mintCancelKey(h.protocol(), u.PID)
+	greeting := u.greeting(key) // takes from u what nobody may take once others see the session
 	s.mu.Lock()
-	sess.key = mintCancelKey(h.protocol(), u.PID)
-	s.keys[sess.key] = sess // before the client knows it
-	s.past.Accepted++       // before it can ask
+	sess.key = key
+	s.keys[key] = sess // before the client knows it
+	s.past.Accepted++  // before it can ask
 	s.mu.Unlock()
 	_ = c.SetWriteDeadline(time.Now().Add(s.cfg.StartupTimeout))
-	if _, err := c.Write(u.greeting(sess.key)); err != nil {
+	if _, err := c.Write(greeting); err != nil {
 		_ = u.Conn.Close()
 		s.forget(sess)
 		s.mu.Lock()
