@@ -51,7 +51,7 @@ test: ## everything that can fail: race detector, real servers, foreign clients,
 	@scripts/postgres.sh
 	@scripts/peers.sh
 	@said=$$(mktemp); { $(SETUP_TESTS); } >"$$said" 2>&1 & setup=$$!; trap 'kill $$setup 2>/dev/null; rm -f "$$said"' EXIT; \
-	eval "$$(scripts/peers.sh --env)"; failed=0; \
+	eval "$$(scripts/peers.sh --env)"; failed=0; export PATH="$$PATH:$$(scripts/postgres.sh --where)/client/15/bin"; \
 	scripts/in-memory.sh $(TOOL) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -p 3 \
 		$(RACE) -tags peers -shuffle=on -timeout 40m $(PKG) || failed=1; \
 	wait $$setup || failed=1; cat "$$said"; exit $$failed
@@ -60,7 +60,7 @@ test-peers: ## the sandbox, the proxy and migrations judged by programs that are
 	@scripts/require.sh go cc postgres peers
 	@scripts/postgres.sh
 	@scripts/peers.sh
-	eval "$$(scripts/peers.sh --env)" && scripts/in-memory.sh go test $(RACE) -tags peers -count=1 -timeout 9m -run '^($(PEER_TESTS))$$' $(PEER_PKGS)
+	eval "$$(scripts/peers.sh --env)" && export PATH="$$PATH:$$(scripts/postgres.sh --where)/client/15/bin" && scripts/in-memory.sh go test $(RACE) -tags peers -count=1 -timeout 9m -run '^($(PEER_TESTS))$$' $(PEER_PKGS)
 	@$(MAKE) test-drivers
 
 test-drivers: ## the own tests of two PostgreSQL drivers, directly and through the proxy

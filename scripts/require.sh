@@ -68,6 +68,7 @@ need_peers() {
 need_pages() {
 	have jq || lack jq "the pages of docs are followed as they stand, and some of their commands read JSON with it" jq
 	have openssl || lack openssl "the pages of docs are followed as they stand, and one checks a signature with it" openssl
+	type -P kill >/dev/null || lack "the program kill" "proxies are ended by it, as from a script" procps
 	have git || lack git "migrations are judged since a commit, and workflows are run in a repository" git
 }
 

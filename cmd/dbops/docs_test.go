@@ -197,7 +197,7 @@ func (p page) before(t *testing.T, out string, i int) string {
 }
 
 // printed tells whether the lines that a page shows are among those that were printed, in their order. Names of runs, numbers, times and
-// the width of gaps may be others; … stands for anything.
+// the width of gaps may be others, and the zones; … stands for anything.
 func printed(shown, got string) error {
 	lines := strings.Split(got, "\n")
 	at := 0
@@ -221,11 +221,13 @@ func printed(shown, got string) error {
 var (
 	aRun      = regexp.MustCompile(`\br[0-9a-f]{10}\b`)
 	aDuration = regexp.MustCompile(`\b(?:[0-9]+(?:\.[0-9]+)?(?:ms|µs|s|m|h|d))+\b`)
+	aZone     = regexp.MustCompile(`\b(regional|zonal) [a-z](?:\+[a-z])?\b`) // where it is after the failovers of others
 	aNumber   = regexp.MustCompile(`[0-9]+(?:[.:,][0-9]+)*`)
 )
 
 func alike(line string) string {
 	line = aRun.ReplaceAllString(line, "RUN")
+	line = aZone.ReplaceAllString(line, "$1 z")
 	line = aDuration.ReplaceAllString(line, "0s")
 	line = aNumber.ReplaceAllString(line, "0")
 	return strings.Join(strings.Fields(line), " ")

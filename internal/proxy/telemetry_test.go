@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,9 +23,16 @@ func telling(t *testing.T, cfg Config) (p *testProxy, to *otlptest.Collector, fl
 	to = otlptest.Start(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to.URL)
 	x := telemetry.Start(t.Context(), telemetry.Options{Version: "test", Getenv: os.Getenv, Log: slog.New(slog.DiscardHandler), Notice: func(string) {}})
-	tells := NewTelemetry(func() *Server { return p.Server }, "prod", "read", x.Tracer(), x.Meter(), x.Parent())
+	var open atomic.Pointer[testProxy] // the collector may ask at any time
+	tells := NewTelemetry(func() *Server {
+		if p := open.Load(); p != nil {
+			return p.Server
+		}
+		return nil
+	}, "prod", "read", x.Tracer(), x.Meter(), x.Parent())
 	cfg.Access, cfg.Phases, cfg.Observe = "read", true, tells.Observe
 	p = serve(t, cfg)
+	open.Store(p)
 	flush = func() {
 		p.stop()
 		p.wait(t)
