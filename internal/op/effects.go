@@ -8,7 +8,10 @@ import (
 
 // Effects are what a decision leads to, by the run's plan and journal.
 func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
-	begun, at := map[string]bool{}, gateOf(p, steps)
+	begun, at := map[string]bool{}, ""
+	if verb == state.Continue {
+		at = gateOf(p, steps)
+	}
 	for _, s := range steps {
 		if s.Phase == state.Do {
 			begun[s.Name] = true
@@ -41,19 +44,16 @@ func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
 	return lines
 }
 
-// gateOf is the gate at which a run with that journal waits: the first one after all that was begun. The journal has no gates.
+// gateOf is the gate that a run with that journal is led through: the first one after all that was begun. The journal has no gates.
 func gateOf(p *Plan, steps []state.Step) (at string) {
-	begun := func(name string) bool {
-		return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Name == name })
-	}
-	last := -1
-	for i, s := range p.Steps {
-		if begun(s.Name) {
-			last = i
+	begun := func(name string) bool { return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Name == name }) }
+	for _, s := range p.Steps {
+		switch {
+		case begun(s.Name):
+			at = ""
+		case s.Gate && at == "":
+			at = s.Name
 		}
-	}
-	if last+1 < len(p.Steps) && p.Steps[last+1].Gate {
-		at = p.Steps[last+1].Name
 	}
 	return at
 }
