@@ -46,7 +46,9 @@ func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
 
 // gateOf is the gate that a run with that journal is led through: the first one after all that was begun. The journal has no gates.
 func gateOf(p *Plan, steps []state.Step) (at string) {
-	begun := func(name string) bool { return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Name == name }) }
+	begun := func(name string) bool {
+		return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Name == name })
+	}
 	for _, s := range p.Steps {
 		switch {
 		case begun(s.Name):
