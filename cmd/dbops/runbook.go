@@ -64,14 +64,15 @@ const runbookExample = `  # upgrade.yaml
 
 func (o *runbookOptions) flags(cmd *cobra.Command) {
 	environmentFlag(cmd, &o.Environment, false)
-	cmd.Flags().StringVarP(&o.Instance, "instance", "i", "", "the instance of the steps that name none, in place of that of the file")
+	cmd.Flags().StringVarP(&o.Instance, "instance", "i", "", "the instance of the steps that name none (default: that of the file)")
 }
 
 func newRunbookLintCmd(c *cli) *cobra.Command {
 	o := &runbookOptions{}
 	cmd := &cobra.Command{
 		Use: "lint FILE...", Short: "Find what is wrong with runbooks, without asking anybody",
-		Long: `Check that what runbooks name exists (operations, flags, environments, instances), and that their order can work. Nothing is contacted. Where GITHUB_ACTIONS is "true" findings are annotations of the job, too.
+		Long: `Check that what runbooks name exists (operations, flags, environments, instances), and that their order can work. Nothing is contacted. -e and -i are for files that name none themselves. Where GITHUB_ACTIONS is "true"
+findings are annotations of the job, too.
 
 Exit status: 0 nothing to say; 2 usage, configuration, or a file that cannot be read; 5 findings.`,
 		Example: runbookExample + "  dbops runbook lint upgrade.yaml -e staging\n  dbops runbook lint runbooks/*.yaml -e staging",
@@ -254,11 +255,7 @@ func runRunbookPlan(ctx context.Context, c *cli, o *runbookOptions) error {
 		return err
 	}
 	defer a.Close()
-	b, p, err := c.planRunbook(ctx, a, o)
-	if err != nil {
-		return err
-	}
-	all, err := planOperations(ctx, a, b, p.Requester)
+	_, p, all, err := c.planRunbook(ctx, a, o)
 	if err != nil {
 		return err
 	}
@@ -274,15 +271,18 @@ func runRunbookPlan(ctx context.Context, c *cli, o *runbookOptions) error {
 	return mayBegin(all)
 }
 
-func (c *cli) planRunbook(ctx context.Context, a *app.App, o *runbookOptions) (runbook.Runbook, *op.Plan, error) {
-	b, err := c.readRunbook(a, o)
-	if err != nil {
-		return b, nil, err
+// planRunbook plans a runbook, and each of its operations as if its turn were now.
+func (c *cli) planRunbook(ctx context.Context, a *app.App, o *runbookOptions) (b runbook.Runbook, p *op.Plan, all []runbookOperationJSON, err error) {
+	if b, err = c.readRunbook(a, o); err != nil {
+		return b, nil, nil, err
 	}
-	p, err := a.PlanChange(ctx, app.Change{
+	p, err = a.PlanChange(ctx, app.Change{
 		Environment: b.Environment, Instance: b.Instance, Kind: runbook.Kind, Request: runbook.Request{Runbook: b}, Key: c.sshKey(o.key),
 	})
-	return b, p, err
+	if err == nil {
+		all, err = planOperations(ctx, a, b, p.Requester)
+	}
+	return b, p, all, err
 }
 
 // upgradeCleanup needs an upgrade that has been done.
@@ -414,11 +414,7 @@ func runRunbookRun(ctx context.Context, c *cli, o *runbookOptions) error {
 		}
 		o.detach = true
 	}
-	b, p, err := c.planRunbook(ctx, a, o)
-	if err != nil {
-		return err
-	}
-	all, err := planOperations(ctx, a, b, p.Requester)
+	b, p, all, err := c.planRunbook(ctx, a, o)
 	if err != nil {
 		return err
 	}

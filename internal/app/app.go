@@ -98,7 +98,8 @@ func (a *App) Config() *config.Config { return a.cfg }
 // Close releases what was opened. Open proxies are closed by their owners.
 func (a *App) Close() error {
 	a.questions.close()
-	errs := []error{a.moves.close(), a.posts.close()}
+	errs := []error{a.moves.close()}
+	a.posts.close() // while secrets and the state are there
 	defer a.tells.close() // after all that tells
 	a.mu.Lock()
 	defer a.mu.Unlock()

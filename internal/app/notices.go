@@ -24,7 +24,7 @@ type postRoom struct {
 	ctx context.Context // that of the last attempts, after all else has ended
 
 	mu    sync.Mutex
-	stop  func() error
+	stop  func()
 	wrote atomic.Bool // this process has something to tell
 }
 
@@ -35,15 +35,13 @@ const (
 )
 
 // close sends what is due, for a short while: what does not arrive is sent by whatever process has the state open next.
-func (r *postRoom) close() error {
+func (r *postRoom) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stop == nil {
-		return nil
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
 	}
-	err := r.stop()
-	r.stop = nil
-	return err
 }
 
 // couriers begin to send notices, if dbops.yaml has receivers.
@@ -61,7 +59,7 @@ func (a *App) couriers(store *state.Store) {
 			a.post(ctx, c)
 		}
 	})
-	a.posts.stop = func() error {
+	a.posts.stop = func() {
 		cancel()
 		wg.Wait()
 		patience := postRest
@@ -71,7 +69,6 @@ func (a *App) couriers(store *state.Store) {
 		last, done := context.WithTimeout(a.posts.ctx, patience)
 		defer done()
 		a.post(last, c)
-		return nil
 	}
 }
 

@@ -1,17 +1,10 @@
 package op
 
-import (
-	"slices"
-
-	"dbops/internal/state"
-)
+import "dbops/internal/state"
 
 // Effects are what a decision leads to, by the run's plan and journal.
 func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
-	begun, at := map[string]bool{}, ""
-	if verb == state.Continue {
-		at = gateOf(p, steps)
-	}
+	begun := map[string]bool{}
 	for _, s := range steps {
 		if s.Phase == state.Do {
 			begun[s.Name] = true
@@ -27,14 +20,21 @@ func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
 			}
 		}
 	default:
-		gate := func(s StepInfo) bool { return s.Gate && !begun[s.Name] && s.Name != at }
-		for _, s := range p.Steps {
-			if gate(s) { // the next word is about what comes after it
-				lines = append(lines, "as far as the next gate: "+s.Title)
-				break
+		ahead := p.Steps // the journal has no gates: those before what was begun were passed
+		for i, s := range p.Steps {
+			if begun[s.Name] {
+				ahead = p.Steps[i+1:]
 			}
-			if !begun[s.Name] && !s.Gate {
+		}
+		through := verb == state.Continue
+		for _, s := range ahead {
+			switch {
+			case !s.Gate:
 				lines = append(lines, s.Title)
+			case through: // the gate that it waits at
+				through = false
+			default: // the next word is about what comes after it
+				return append(lines, "as far as the next gate: "+s.Title)
 			}
 		}
 	}
@@ -42,20 +42,4 @@ func Effects(p *Plan, steps []state.Step, verb state.Verb) (lines []string) {
 		lines = []string{"nothing is changed"}
 	}
 	return lines
-}
-
-// gateOf is the gate that a run with that journal is led through: the first one after all that was begun. The journal has no gates.
-func gateOf(p *Plan, steps []state.Step) (at string) {
-	begun := func(name string) bool {
-		return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Name == name })
-	}
-	for _, s := range p.Steps {
-		switch {
-		case begun(s.Name):
-			at = ""
-		case s.Gate && at == "":
-			at = s.Name
-		}
-	}
-	return at
 }
