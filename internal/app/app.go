@@ -99,7 +99,7 @@ func (a *App) Config() *config.Config { return a.cfg }
 func (a *App) Close() error {
 	a.questions.close()
 	errs := []error{a.moves.close()}
-	a.posts.close() // while secrets and the state are there
+	a.posts.close()       // while secrets and the state are there
 	defer a.tells.close() // after all that tells
 	a.mu.Lock()
 	defer a.mu.Unlock()

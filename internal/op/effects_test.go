@@ -9,8 +9,12 @@ import (
 func TestEffectsGoAsFarAsTheNextGate(t *testing.T) {
 	t.Parallel()
 	p := &Plan{Steps: []StepInfo{
-		{Name: "a", Title: "do a", Undo: "undo a"}, {Name: "first", Title: "look at a", Gate: true}, {Name: "b", Title: "do b"}, {Name: "c", Title: "do c"},
-		{Name: "second", Title: "look at c", Gate: true}, {Name: "d", Title: "do d"},
+		{Name: "a", Title: "do a", Undo: "undo a"},
+		{Name: "first", Title: "look at a", Gate: true},
+		{Name: "b", Title: "do b"},
+		{Name: "c", Title: "do c"},
+		{Name: "second", Title: "look at c", Gate: true},
+		{Name: "d", Title: "do d"},
 	}}
 	journal := func(names ...string) (steps []state.Step) {
 		for _, n := range append([]string{CheckStep}, names...) {
