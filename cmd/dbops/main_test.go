@@ -172,14 +172,15 @@ func runScripts(t *testing.T, dir string) {
 			return os.MkdirAll(e.Getenv("XDG_RUNTIME_DIR"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fault":  cmdFault,
-			"status": cmdExitStatus,
-			"until":  cmdUntil,
-			"field":  cmdField,
-			"edit":   cmdEdit,
-			"tamper": cmdTamper,
-			"run_id": cmdRunID,
-			"match":  cmdMatch,
+			"fault":      cmdFault,
+			"status":     cmdExitStatus,
+			"until":      cmdUntil,
+			"field":      cmdField,
+			"edit":       cmdEdit,
+			"tamper":     cmdTamper,
+			"run_id":     cmdRunID,
+			"runbook_id": cmdRunbookID,
+			"match":      cmdMatch,
 		},
 	})
 }
