@@ -5,6 +5,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,7 +49,8 @@ func TestRunsAndConnectionsAreToldToTheCollectorOfTheJob(t *testing.T) {
 
 	told(t, env, "proxy", "-e", "prod", "--database", "shop", "--", "psql", "-XAtwc", "select 1")
 	connections := to.Spans("proxy connection")
-	if len(connections) != 1 || connections[0].Trace != run.Trace || connections[0].Attributes["db.namespace"] != "shop" || connections[0].Attributes["dbops.outcome"] != "goodbye" {
+	how := []string{"goodbye", "shutdown"} // the proxy ends with its command, and may be faster than the goodbye
+	if len(connections) != 1 || connections[0].Trace != run.Trace || connections[0].Attributes["db.namespace"] != "shop" || !slices.Contains(how, connections[0].Attributes["dbops.outcome"]) {
 		t.Errorf("%+v", connections)
 	}
 
