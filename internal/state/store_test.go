@@ -425,7 +425,8 @@ func TestAnOlderStoreIsReadAndGoesOn(t *testing.T) {
 			"alter table runs drop column actor", "alter table runs drop column actor_via", "alter table controls drop column actor_via",
 			"alter table runners drop column process", "alter table runners drop column seen_ms",
 			"insert into runners (id, host, pid, queues, started_ms, expires_ms) values ('old', 'there', 1, 'q', 1, 9000000000000)", "update runs set runner = 'old'",
-			"drop table moves", "alter table events drop column detail", "delete from state_version where version > 1",
+			"drop table moves", "alter table events drop column detail", "drop index runs_part_of", "alter table runs drop column part_of",
+			"alter table runs drop column part_step", "drop table notices", "delete from state_version where version > 1",
 		} {
 			if _, err := old.s.DB.SQL.ExecContext(t.Context(), s); err != nil {
 				t.Fatal(err)
@@ -434,7 +435,7 @@ func TestAnOlderStoreIsReadAndGoesOn(t *testing.T) {
 		now := suite{t, p.Store(t)}
 		now.tx(func(ctx context.Context, tx *state.Tx) error {
 			r, found, err := tx.Run(ctx, "r1")
-			if !found || r.Requester != "alice" || r.Actor != "" || r.ActorVia != "" || !r.Alive {
+			if !found || r.Requester != "alice" || r.Actor != "" || r.ActorVia != "" || r.PartOf != "" || !r.Alive {
 				t.Errorf("%v, %+v", found, r)
 			}
 			told, toldErr := tx.Controls(ctx, "r1")
