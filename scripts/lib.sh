@@ -137,14 +137,9 @@ rename_link() { mv -fT "$1" "$2" 2>/dev/null || mv -fh "$1" "$2"; }
 sha256() { if have sha256sum; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
 write_sums() {
-	(
-		cd "$1" || exit 1
-		find . -type f ! -name SHA256SUMS ! -name SOURCE -print0 >"$1.files" || exit 1
-		while IFS= read -r -d '' f; do set -- "$@" "$f"; done <"$1.files"
-		rm -f "$1.files"
-		shift
-		sha256 "$@" >SHA256SUMS
-	)
+	local sum=(sha256sum)
+	have sha256sum || sum=(shasum -a 256)
+	(cd "$1" && find . -type f ! -name SHA256SUMS ! -name SOURCE -print0 | xargs -0 "${sum[@]}" >SHA256SUMS)
 }
 
 check_sums() { (cd "$1" && [ -s SHA256SUMS ] && sha256 -c SHA256SUMS >/dev/null 2>&1); }

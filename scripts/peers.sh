@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the foreign clients that judge the sandbox's clouds, the proxy and migrations, beside the system and without root:
 #
-#   aws               the AWS CLI: the one on PATH if it works, else Debian's package, run by the system's python3
+#   aws               the AWS CLI: the one on PATH if it works and heeds AWS_ENDPOINT_URL, else Debian's package with its own python3
 #   cloud-sql-proxy   Google's proxy, built from its Go module
 #   node-pg           node-postgres, as scripts/peers/node-pg pins it, from npm
 #   psycopg           a python3 with psycopg2: the one on PATH if it has it, else Debian's package and its libpq
@@ -35,7 +35,7 @@ MIGRATE=$MIGRATE/cmd/migrate@$(awk -v m="$MIGRATE" '$1 == m { print $2 }' "$here
 FOLDERS="hydra github.com/ory/hydra/v2 persistence/sql/migrations
 kratos github.com/ory/kratos persistence/sql/migrations/sql
 river github.com/riverqueue/river/riverdriver/riverdatabasesql migration/main"
-RECIPE=1 # of the trees from Debian: one more makes every cache build them anew
+RECIPE=2 # of the trees from Debian: one more makes every cache build them anew
 
 check=0 force=0 env=0
 while (($#)); do
@@ -72,6 +72,7 @@ place() {
 # works PEER PATH: it does its first step. A shim of a version manager can be on PATH with nothing behind it.
 works() {
 	case $1 in
+	aws) [ -x "$2" ] && "$2" --version 2>&1 | awk -F '[/. ]' '/^aws-cli/ { found = 1; old = $2 < 2 ? $3 < 29 : $2 == 2 && $3 < 13 } END { exit !found || old }' ;;
 	node-pg) node -e 'require(process.argv[1] + "/pg"); require(process.argv[1] + "/pg-cursor")' "$2/node_modules" ;;
 	psycopg) [ -x "$2" ] && "$2" -c 'import psycopg2' ;;
 	jdbc) [ -s "$2" ] ;;
@@ -146,24 +147,26 @@ get_aws() {
 		new_tree aws-host && mkdir "$TREE/bin" && ln -s "$aws" "$TREE/bin/aws" && commit_tree aws "host $aws" || fail_tree
 		return
 	fi
-	works python /usr/bin/python3 || {
-		WHY="there is no working aws on PATH and no /usr/bin/python3 to run Debian's with"
-		return 1
-	}
 	new_tree aws-debian || return 1
-	debian_root awscli "$TREE/work" 'awscli|python3-.+' "$(own_suite)" || {
+	# with a python3 and a C library of its own: those of an older Debian run only an aws that is too old
+	# shellcheck disable=SC2086 # a list of words
+	debian_root awscli "$TREE/work" '(awscli|python3.*|lib.+|zlib1g)' ${DBOPS_DEBIAN_SUITES:-trixie sid} || {
 		fail_tree
 		return
 	}
-	WHY="Debian's awscli does not run with this machine's python3"
-	mkdir "$TREE/bin" "$TREE/libexec" && mv "$TREE/work/usr/bin/aws" "$TREE/libexec/aws" &&
-		mv "$TREE/work/usr/lib/python3/dist-packages" "$TREE/python" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
+	WHY="Debian's awscli does not run on this machine"
+	mkdir "$TREE/bin" && mv "$TREE/work/usr" "$TREE/root" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
+		find "$TREE/work" -name 'ld-linux*.so.*' -exec cp -n {} "$TREE/root/lib/" \; && rm -rf "$TREE/root/share" "$TREE/root/lib/python3/dist-packages/awscli/examples" &&
 		cat >"$TREE/bin/aws" <<-'E' && chmod 755 "$TREE/bin/aws" && works aws "$TREE/bin/aws" &&
 			#!/bin/sh
 			p=$0
 			[ ! -L "$p" ] || p=$(readlink -f "$p")
-			d=${p%/*}/..
-			PYTHONPATH=$d/python PYTHONDONTWRITEBYTECODE=1 exec /usr/bin/python3 -s "$d/libexec/aws" "$@"
+			d=$(cd "${p%/*}/../root" && pwd -P)
+			for loader in "$d"/lib*/ld-linux*.so.*; do [ ! -x "$loader" ] || break; done
+			for libraries in "$d"/lib/*-linux-gnu; do [ ! -e "$libraries/libc.so.6" ] || break; done
+			for python in "$d"/bin/python3.[0-9]*[0-9]; do [ ! -x "$python" ] || break; done
+			PYTHONHOME=$d PYTHONPATH=$d/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1 \
+				exec "$loader" --library-path "$libraries" "$python" -s "$d/bin/aws" "$@"
 		E
 		rm -rf "$TREE"/work* && write_sums "$TREE" && commit_tree aws "debian $SUITE $PACKAGE_VERSION recipe $RECIPE" || fail_tree
 }
@@ -420,7 +423,7 @@ NOT TESTED on this machine: $peer: $why"
 	fi
 	there="$there $peer"
 	if [ -n "${!var:-}" ]; then
-		works "$peer" "${!var}" || die "$var names ${!var}, which does not run: mend or unset it"
+		works "$peer" "${!var}" || die "$var names ${!var}, which does not run, or is too old: mend or unset it"
 		continue
 	fi
 	if [ $force = 0 ] && ready "$peer"; then continue; fi

@@ -56,7 +56,7 @@ if grep -q 'jdbc is missing' out; then fail "a machine without java wants its dr
 [ -z "$(ls cache/trees)" ] || fail "something was left"
 ok "a shim with nothing behind it is no aws, a python3 without psycopg2 no psycopg, and what is missing is named"
 
-stand_in bin/aws 'echo aws-cli/2.0.0'
+stand_in bin/aws 'echo aws-cli/2.13.0'
 stand_in bin/ssh true
 stand_in bin/sshd 'echo "OpenSSH_9.2" >&2; exit 1'
 stand_in bin/microsocks 'echo "MicroSocks SOCKS5 Server" >&2; exit 1'
@@ -173,7 +173,12 @@ ok "what has ceased to work is not counted"
 
 DBOPS_PEER_AWS=/nowhere/aws run 1 "$src/peers.sh"
 says 'DBOPS_PEER_AWS names /nowhere/aws, which does not run'
-stand_in mine 'echo aws-cli/2'
+for old in 1.28.9 2.9.19; do
+	stand_in mine "echo aws-cli/$old Python/3.11"
+	DBOPS_PEER_AWS=$tmp/mine run 1 "$src/peers.sh"
+	says "DBOPS_PEER_AWS names $tmp/mine, which does not run, or is too old: mend or unset it"
+done
+stand_in mine 'echo aws-cli/1.29.0'
 mkdir -p empty/node_modules
 DBOPS_PEER_AWS=$tmp/mine DBOPS_PEER_NODE_PG=$tmp/empty run 1 "$src/peers.sh"
 says "DBOPS_PEER_NODE_PG names $tmp/empty, which does not run"
@@ -188,7 +193,7 @@ ok "one alone can be had where others cannot"
 
 # ---- a machine with java ----
 
-stand_in bin/aws 'echo aws-cli/2.0.0'
+stand_in bin/aws 'echo aws-cli/2.13.0'
 stand_in bin/java 'echo "no runtime" >&2; exit 1'
 run 1 "$src/peers.sh" --check
 says 'not on this machine: no java'

@@ -59,8 +59,8 @@ need_peers() {
 	"$here/peers.sh" --check >/dev/null 2>&1 && return
 	if ! have npm || ! have node; then lack "npm (Node.js)" "it brings and runs node-postgres, a judge of the proxy" npm; fi
 	have ssh || lack ssh "the ways to private networks are tested with OpenSSH's server, and its client belongs to it" openssh-client
+	have python3 || lack python3 "psycopg2, a judge of the proxy, runs with it" python3
 	if have aws && aws --version >/dev/null 2>&1 && have python3 && python3 -c 'import psycopg2' >/dev/null 2>&1; then return; fi
-	have python3 || lack python3 "the AWS CLI and psycopg2, judges of the sandbox and of the proxy, run with it" python3
 	have apt-get || lack "the AWS CLI (aws), or a python3 with psycopg2" \
 		"they judge the sandbox and the proxy, and without apt they cannot be fetched; scripts/peers.sh names other ways"
 }
