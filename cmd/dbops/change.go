@@ -487,7 +487,13 @@ func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05Z07
 
 // printBack tells how to get back from what a run did.
 func (c *cli) printBack(ctx context.Context, w io.Writer, engine *op.Engine, r state.Run) {
-	if p, err := engine.PlanOf(ctx, r.PlanHash); err == nil && p.Back != "" { // of another version: it is not known
-		fmt.Fprintf(w, "back: %s\n", oneBlock(upgrade.BackOf(p, r.ID)))
+	p, err := engine.PlanOf(ctx, r.PlanHash)
+	if err != nil || p.Back == "" { // of another version: it is not known
+		return
 	}
+	steps, err := engine.Journal(ctx, r.ID)
+	if err != nil {
+		steps = nil // what the plan says is said without it
+	}
+	fmt.Fprintf(w, "back: %s\n", oneBlock(upgrade.BackOf(p, r.ID, steps)))
 }

@@ -37,7 +37,7 @@ func (r *Room) modify(ctx context.Context, s *op.Session, c Cloud, name string, 
 			out.RequestID, receipt = got.RequestID, &got
 		}
 		p, err := c.Progress(ctx, *receipt)
-		return p.Done, says(name, p), err
+		return p.Done, p.Says(name), err
 	})
 	return out, err
 }
@@ -46,16 +46,8 @@ func (r *Room) modify(ctx context.Context, s *op.Session, c Cloud, name string, 
 func (r *Room) wait(ctx context.Context, s *op.Session, c Cloud, receipt cloud.Receipt) error {
 	return s.Poll(ctx, r.d.Pace, receipt.Change+" of "+receipt.Instance, func(ctx context.Context) (bool, string, error) {
 		p, err := c.Progress(ctx, receipt)
-		return p.Done, says(receipt.Instance, p), err
+		return p.Done, p.Says(receipt.Instance), err
 	})
-}
-
-func says(name string, p cloud.Progress) string {
-	text := name + ": " + p.Status
-	if p.Detail != "" {
-		text += " (" + p.Detail + ")"
-	}
-	return text
 }
 
 // made is an instance that a run makes of another one.
@@ -123,7 +115,7 @@ func (r *Room) remove(ctx context.Context, s *op.Session, c Cloud, m made) (op.R
 	err := s.Poll(ctx, r.d.Pace, "remove "+m.Target, func(ctx context.Context) (bool, string, error) {
 		if receipt != nil {
 			p, err := c.Progress(ctx, *receipt)
-			return p.Done, says(m.Target, p), err
+			return p.Done, p.Says(m.Target), err
 		}
 		live, err := c.Get(ctx, m.Target)
 		if is(err, fault.NotFound) {

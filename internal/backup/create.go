@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"dbops/internal/cloud"
@@ -89,92 +88,22 @@ func deriveCreate(t op.Target, q CreateRequest, f createFacts) op.Draft {
 	return d
 }
 
-// ofRun are the backups of a label and of its later attempts. RDS keeps a label as the identifier, Cloud SQL as the description.
-func ofRun(all []cloud.Backup, label string) (out []cloud.Backup) {
-	for _, b := range all {
-		for _, name := range []string{b.ID, b.Text} {
-			rest, mine := strings.CutPrefix(name, label)
-			if b.Kind == "manual" && mine && validAttempt.MatchString(rest) {
-				out = append(out, b)
-				break
-			}
-		}
-	}
-	return out
-}
-
-// validAttempt is what the label of an attempt adds to the run's.
-var validAttempt = regexp.MustCompile(`^(-[0-9]+)?$`)
-
-// free is the first label of a run that no backup has: a cloud may keep one that failed, with its label. Asked for again after an answer was
-// lost, it is the same.
-func free(mine []cloud.Backup, label string) string {
-	for n := 1; ; n++ {
-		name := label
-		if n > 1 {
-			name += "-" + strconv.Itoa(n)
-		}
-		if !slices.ContainsFunc(mine, func(b cloud.Backup) bool { return b.ID == name || b.Text == name }) {
-			return name
-		}
-	}
-}
-
-// spent tells that a backup will never be ready.
-func spent(b cloud.Backup) bool {
-	return slices.Contains([]string{"failed", "FAILED", "SKIPPED", "DELETED", "DELETION_PENDING"}, b.State)
-}
-
-func (r *Room) backUp(ctx context.Context, s *op.Session, name string, q CreateRequest) (op.Result, error) {
+func (r *Room) backUp(ctx context.Context, s *op.Session, name string, q CreateRequest) (out op.Result, err error) {
 	c, err := r.cloudOf(ctx, s)
 	if err != nil {
 		return op.Result{}, err
 	}
-	label := q.label() + "-" + s.Run
-	var out op.Result
-	var receipt *cloud.Receipt
-	var made cloud.Backup
-	err = s.Poll(ctx, r.d.Pace, "back up "+name, func(ctx context.Context) (bool, string, error) {
-		if receipt != nil {
-			if p, err := c.Progress(ctx, *receipt); err != nil || !p.Done {
-				return false, says(name, p), err
-			}
-		}
-		all, err := c.Backups(ctx, name)
-		if err != nil {
-			return false, "", err
-		}
-		mine := ofRun(all, label) // that of an earlier attempt may have come to its end meanwhile
-		if i := slices.IndexFunc(mine, func(b cloud.Backup) bool { return !spent(b) }); i >= 0 {
-			made = mine[i]
-			return made.Ready, "backup " + made.ID + ": " + made.State, nil
-		}
-		if len(mine) > 0 && (receipt != nil || len(mine) >= s.Attempt) { // each attempt makes one
-			return false, "", fault.Newf(fault.Internal, "back up "+name, "backup %s is %s", mine[0].ID, mine[0].State).
-				Hint("look in the provider's console, then dbops runs retry %s makes another one", s.Run)
-		}
-		if receipt != nil {
-			return false, "the backup is not listed yet", nil
-		}
-		if err := s.Fence(); err != nil {
-			return false, "", err
-		}
-		got, err := c.CreateBackup(ctx, name, free(mine, label))
-		if err != nil {
-			return false, "", err
-		}
-		receipt, out.RequestID = &got, got.RequestID
-		return false, "backup " + got.Backup + " has begun", nil
-	})
+	b := &cloud.Backing{Instance: name, Label: q.label() + "-" + s.Run, Run: s.Run, Attempt: s.Attempt, Fence: s.Fence}
+	err = s.Poll(ctx, r.d.Pace, "back up "+name, func(ctx context.Context) (bool, string, error) { return b.Poll(ctx, c) })
+	if b.Receipt != nil {
+		out.RequestID = b.Receipt.RequestID
+	}
 	if err != nil {
 		return out, err
 	}
-	if label = made.Text; label == "" {
-		label = made.ID
-	}
-	out.Output = CreateReport{Backup: made, Label: label}
-	out.Changes = []op.Change{{Setting: "backups", To: made.ID + " (" + label + ")"}}
-	out.Text = "backup " + made.ID + " is ready"
+	out.Output = CreateReport{Backup: b.Made, Label: b.Called()}
+	out.Changes = []op.Change{{Setting: "backups", To: b.Made.ID + " (" + b.Called() + ")"}}
+	out.Text = "backup " + b.Made.ID + " is ready"
 	return out, nil
 }
 
@@ -190,7 +119,7 @@ func (r *Room) dropBackup(ctx context.Context, s *op.Session, name string, q Cre
 		if err != nil {
 			return false, "", err
 		}
-		mine := ofRun(all, label)
+		mine := cloud.BackupsOf(all, label)
 		if len(mine) == 0 {
 			return true, "", nil
 		}

@@ -109,7 +109,7 @@ func (r *Room) move(ctx context.Context, s *op.Session, source cloud.Instance, f
 	err = s.Poll(ctx, r.d.Pace, what, func(ctx context.Context) (bool, string, error) {
 		if receipt != nil {
 			p, err := c.Progress(ctx, *receipt)
-			return p.Done, says(to, p), err
+			return p.Done, p.Says(to), err
 		}
 		there, err := c.Get(ctx, to)
 		switch {

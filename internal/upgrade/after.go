@@ -85,7 +85,7 @@ func (r *Room) recall(ctx context.Context, t op.Target, run string) (p past, m *
 	what := "find the upgrade " + run
 	left := ended.State == state.Failed && !ShutOutSince(plan.Kind, journal).IsZero()
 	if p.InPlace = plan.Kind == InPlaceKind; p.InPlace && !left {
-		return p, nil, fault.Newf(fault.Blocked, "go back before the upgrade "+run, "it was made in place, which nothing undoes").Hint("%s", BackOf(plan, run))
+		return p, nil, fault.Newf(fault.Blocked, "go back before the upgrade "+run, "it was made in place, which nothing undoes").Hint("%s", BackOf(plan, run, journal))
 	}
 	if plan.Kind != RunKind && !p.InPlace || plan.Environment != t.Environment || plan.Instance != t.Instance {
 		return p, nil, fault.Newf(fault.Usage, what, "it is no upgrade of %s: it is %s of %s", t, plan.Kind, plan.Target).Hint("dbops upgrade status -e %s %s", t.Environment, t.Instance)
@@ -412,46 +412,22 @@ func (m *moving) lastBackup(ctx context.Context, s *op.Session, name string) (op
 	if err != nil {
 		return op.Result{}, err
 	}
-	label := "dbops-last-" + s.Run
-	return m.backUp(ctx, s, c, name, label)
+	return m.backUp(ctx, s, c, name, "dbops-last-"+s.Run)
 }
 
 // backUp makes a backup of a label, once.
 func (m *moving) backUp(ctx context.Context, s *op.Session, c Cloud, name, label string) (out op.Result, err error) {
-	var receipt *cloud.Receipt
-	err = s.Poll(ctx, m.r.d.Pace, "back up "+name, func(ctx context.Context) (bool, string, error) {
-		if receipt != nil {
-			if p, err := c.Progress(ctx, *receipt); err != nil || !p.Done {
-				return false, says(name, p), err
-			}
-		}
-		all, err := c.Backups(ctx, name)
-		if err != nil {
-			return false, "", err
-		}
-		for _, b := range all {
-			if b.Kind == "manual" && (b.ID == label || b.Text == label) {
-				out.Output, out.Text = b, "backup "+b.ID+" is ready"
-				out.Changes = []op.Change{{Setting: "backups", To: b.ID + " (" + label + ")"}}
-				return b.Ready, "backup " + b.ID + ": " + b.State, nil
-			}
-		}
-		if receipt != nil {
-			return false, "the backup is not listed yet", nil
-		}
-		if err := s.Fence(); err != nil {
-			return false, "", err
-		}
-		got, err := c.CreateBackup(ctx, name, label)
-		if errors.Is(err, cloud.ErrExists) {
-			return false, "the backup is there", nil
-		}
-		if err == nil {
-			receipt, out.RequestID = &got, got.RequestID
-		}
-		return false, "", err
-	})
-	return out, err
+	b := &cloud.Backing{Instance: name, Label: label, Run: s.Run, Attempt: s.Attempt, Fence: s.Fence}
+	err = s.Poll(ctx, m.r.d.Pace, "back up "+name, func(ctx context.Context) (bool, string, error) { return b.Poll(ctx, c) })
+	if b.Receipt != nil {
+		out.RequestID = b.Receipt.RequestID
+	}
+	if err != nil {
+		return out, err
+	}
+	out.Output, out.Text = b.Made, "backup "+b.Made.ID+" is ready"
+	out.Changes = []op.Change{{Setting: "backups", To: b.Made.ID + " (" + b.Called() + ")"}}
+	return out, nil
 }
 
 func (m *moving) removeSource(ctx context.Context, s *op.Session) (op.Result, error) {

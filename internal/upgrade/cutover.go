@@ -26,6 +26,7 @@ const (
 	lateStep    = "late-roles"
 	markStep    = "mark"
 	switchStep  = "switch"
+	backupStep  = "backup"  // in place
 	upgradeStep = "upgrade" // in place
 	compareStep = "compare"
 	reverseStep = "reverse"

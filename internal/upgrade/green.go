@@ -99,7 +99,7 @@ func (m *moving) goGreen(ctx context.Context, s *op.Session, what string, c Clou
 			receipt, id = &got, got.RequestID
 		}
 		p, err := c.Progress(ctx, *receipt)
-		return p.Done, says(greenName(s.Run), p), err
+		return p.Done, p.Says(greenName(s.Run)), err
 	})
 	return id, err
 }

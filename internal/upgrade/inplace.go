@@ -15,6 +15,7 @@ import (
 	"dbops/internal/cloud"
 	"dbops/internal/fault"
 	"dbops/internal/op"
+	"dbops/internal/state"
 	"dbops/internal/upgrade/preflight"
 	"dbops/internal/upgrade/quiesce"
 	"dbops/internal/upgrade/stats"
@@ -184,10 +185,14 @@ func (f facts) restore(t op.Target) string {
 		f.Source.Major, t.Environment, t.Instance, id, is)
 }
 
-// BackOf is what the plan of an upgrade says of the way back, with the name of its run.
-func BackOf(p *op.Plan, run string) string {
+// BackOf is what the plan of an upgrade says of the way back, with the name of its run, and of its backup once the journal has it.
+func BackOf(p *op.Plan, run string, journal []state.Step) string {
 	if p.Kind != InPlaceKind {
 		return p.Back
+	}
+	var made cloud.Backup
+	if ok, err := output(journal, backupStep, &made); ok && err == nil {
+		return backupNamed.ReplaceAllString(p.Back, "--backup "+made.ID+" --to NAME")
 	}
 	text := strings.ReplaceAll(p.Back, inPlaceLabel("RUN"), inPlaceLabel(run))
 	for _, is := range []string{" (RUN is the name of the run)", ", and RUN is the name of the run"} {
@@ -195,6 +200,9 @@ func BackOf(p *op.Plan, run string) string {
 	}
 	return text
 }
+
+// backupNamed is how restore tells of a backup that is not made yet.
+var backupNamed = regexp.MustCompile(`--backup \S+ --to NAME \([^)]*\)`)
 
 func (f facts) offersInPlace(major int) bool {
 	for _, o := range f.Offers {
@@ -228,7 +236,7 @@ func (r *Room) inPlaceSteps(t op.Target, q InPlaceRequest, f facts) []op.Step {
 		m.step("precheck", "wait for what the provider's own check says", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			return m.precheck(ctx, s, q)
 		}),
-		m.step("backup", "make a backup", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
+		m.step(backupStep, "make a backup", func(m *moving, ctx context.Context, s *op.Session) (op.Result, error) {
 			c, err := m.cloud(ctx)
 			if err != nil {
 				return op.Result{}, err
@@ -290,7 +298,7 @@ func (m *moving) upgrade(ctx context.Context, s *op.Session, o cloud.UpgradeOpti
 			receipt, out.RequestID = &got, got.RequestID
 		}
 		p, err := c.Progress(ctx, *receipt)
-		return p.Done, says(m.from.Name, p), err
+		return p.Done, p.Says(m.from.Name), err
 	})
 	if err != nil {
 		if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Internal {

@@ -87,16 +87,8 @@ func (m *moving) provision(ctx context.Context, s *op.Session) (op.Result, error
 func (m *moving) progress(ctx context.Context, s *op.Session, c Cloud, receipt cloud.Receipt) error {
 	return s.Poll(ctx, m.r.d.Pace, receipt.Change+" of "+receipt.Instance, func(ctx context.Context) (bool, string, error) {
 		p, err := c.Progress(ctx, receipt)
-		return p.Done, says(receipt.Instance, p), err
+		return p.Done, p.Says(receipt.Instance), err
 	})
-}
-
-func says(name string, p cloud.Progress) string {
-	text := name + ": " + p.Status
-	if p.Detail != "" {
-		text += " (" + p.Detail + ")"
-	}
-	return text
 }
 
 func (m *moving) waitMade(ctx context.Context, s *op.Session) (op.Result, error) {
@@ -186,7 +178,7 @@ func (m *moving) modify(ctx context.Context, s *op.Session, c Cloud, name string
 			out.RequestID, receipt = got.RequestID, &got
 		}
 		p, err := c.Progress(ctx, *receipt)
-		return p.Done, says(name, p), err
+		return p.Done, p.Says(name), err
 	})
 	return out, err
 }
@@ -224,7 +216,7 @@ func (m *moving) remove(ctx context.Context, s *op.Session, c Cloud, name string
 	err := s.Poll(ctx, m.r.d.Pace, "remove "+name, func(ctx context.Context) (bool, string, error) {
 		if receipt != nil {
 			p, err := c.Progress(ctx, *receipt)
-			return p.Done, says(name, p), err
+			return p.Done, p.Says(name), err
 		}
 		live, err := c.Get(ctx, name)
 		if is(err, fault.NotFound) {

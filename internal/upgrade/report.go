@@ -182,7 +182,7 @@ func ReportOf(p *op.Plan, run state.Run, journal []state.Step) (*Report, error) 
 	r := &Report{
 		Schema: ReportSchema, Run: run.ID, Kind: p.Kind, Title: p.Title, State: run.State, Problem: run.Problem,
 		Source: ReportServer{f.Source.Server.Name, f.Source.Major}, Target: ReportServer{f.Target.Server.Name, q.To},
-		Engine: q.Engine, CatchUp: q.CatchUp, Started: run.Started, Ended: run.Ended, Findings: p.Findings, Back: BackOf(p, run.ID),
+		Engine: q.Engine, CatchUp: q.CatchUp, Started: run.Started, Ended: run.Ended, Findings: p.Findings, Back: BackOf(p, run.ID, journal),
 		Databases: []ReportData{}, Failures: []Failure{}, Compared: []string{}, Not: []string{},
 	}
 	end := run.Ended
