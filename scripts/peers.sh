@@ -349,7 +349,7 @@ get_tmux() {
 		return
 	fi
 	new_tree tmux-debian || return 1
-	debian_root tmux "$TREE/work" '(tmux|lib(event-core-2.1-7|event-core-2.1-7t64|systemd0|tinfo6|utempter0))' "$(own_suite)" || {
+	debian_root tmux "$TREE/work" '(tmux|lib(cap2|event-core-2.1-7|event-core-2.1-7t64|gcc-s1|jemalloc2|stdc\+\+6|systemd0|tinfo6|utempter0))' "$(own_suite)" || {
 		fail_tree
 		return
 	}
