@@ -12,6 +12,7 @@ import (
 	"dbops/internal/availability"
 	"dbops/internal/backup"
 	"dbops/internal/cloud"
+	"dbops/internal/config"
 	"dbops/internal/creds"
 	"dbops/internal/drift"
 	"dbops/internal/fault"
@@ -53,6 +54,10 @@ func (a *App) Engine(ctx context.Context, o EngineOptions) (*op.Engine, error) {
 			return a.changer(ctx, t.Environment, t.Instance)
 		},
 		Probe: a.probe,
+		Applied: func(ctx context.Context, t op.Target, run string, now cloud.Availability) error {
+			_, record := drift.Stored(store)
+			return record(ctx, []state.Baseline{{Environment: t.Environment, Instance: t.Instance, Setting: config.Availability, Value: string(now), Run: run}})
+		},
 	})
 	kinds = append(kinds, a.backups().Kinds()...)
 	kinds = append(kinds, a.drift(store).Fix())

@@ -49,6 +49,8 @@ type Deps struct {
 	Cloud func(ctx context.Context, t op.Target) (Cloud, string, error)
 	// Probe makes one attempt to be served by an instance: see pg.Answers. Nil, or a nil attempt: downtime is not measured.
 	Probe func(t op.Target) func(ctx context.Context) error
+	// Applied is told of the availability that a run has given an instance, so that nobody takes it for somebody else's. It may be told twice.
+	Applied func(ctx context.Context, t op.Target, run string, a cloud.Availability) error
 
 	Pace     op.Pace       // of looking how far a change is. Defaults to op.CloudPace()
 	Interval time.Duration // between two attempts of the probe. Defaults to pg's

@@ -126,6 +126,9 @@ func (c setting) verify(ctx context.Context, s *op.Session) (op.Result, error) {
 		return op.Result{}, gone(err, c.what(), s)
 	}
 	if c.r.InWindow && waiting(live.Pending) == c.r.Want {
+		if err := c.applied(ctx, s); err != nil {
+			return op.Result{}, err
+		}
 		return op.Result{Text: "it waits for the window " + orNone(live.Maintenance.Window)}, nil
 	}
 	if !is(live, c.r.Want) {
@@ -135,7 +138,20 @@ func (c setting) verify(ctx context.Context, s *op.Session) (op.Result, error) {
 	if err := c.answers(ctx, c.what(), c.t, s); err != nil {
 		return op.Result{}, err
 	}
+	if err := c.applied(ctx, s); err != nil {
+		return op.Result{}, err
+	}
 	return op.Result{Text: fmt.Sprintf("%s in %s", live.Availability, zonesOf(live))}, nil
+}
+
+func (c setting) applied(ctx context.Context, s *op.Session) error {
+	if c.Applied == nil {
+		return nil
+	}
+	if err := s.Fence(); err != nil {
+		return err
+	}
+	return c.Applied(ctx, c.t, s.Run, c.r.Want)
 }
 
 // undo sets back what the run has set: nothing else, and nothing that somebody has set back already.

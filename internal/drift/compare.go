@@ -26,7 +26,7 @@ type Cause string
 // The causes.
 const (
 	Console       Cause = "console"        // live moved since it was last applied: somebody changed it elsewhere
-	Declaration   Cause = "declaration"    // the declaration moved since it was last applied
+	Declaration   Cause = "declaration"    // live is what dbops last applied, and something else is declared
 	Both          Cause = "both"           // both moved
 	NeverApplied  Cause = "never_applied"  // dbops has never seen or made it as declared
 	PendingChange Cause = "pending_change" // it is as declared, and the provider will change it: somebody asked for that elsewhere

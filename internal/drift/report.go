@@ -117,9 +117,9 @@ func (v view) detail(j verdict) string {
 	case Console:
 		out = append(out, "somebody changed it elsewhere, from "+j.Last+" to "+j.Live)
 	case Declaration:
-		out = append(out, "the declaration changed from "+j.Last+" to "+j.Declared+", and was not applied yet")
+		out = append(out, "dbops last applied "+j.Last+", and "+j.Declared+" is declared")
 	case Both:
-		out = append(out, "somebody changed it elsewhere, from "+j.Last+" to "+j.Live+", and the declaration changed to "+j.Declared)
+		out = append(out, "somebody changed it elsewhere, from "+j.Last+" to "+j.Live+", and "+j.Declared+" is declared")
 	case NeverApplied:
 		out = append(out, "dbops has not applied it yet")
 	case NoBaseline:
@@ -181,6 +181,8 @@ func (v view) remedy(environment, instance string, j verdict) string {
 		return "give it a private network or Private Service Connect first; or " + adopt
 	case j.Cause == PendingChange:
 		return fix + " --overwrite " + j.name + " takes that back; or declare " + j.name + ": " + j.Soon + " in dbops.yaml"
+	case j.Cause == Declaration && !destroys(j.name, j.Live, j.Declared):
+		return fix + "; or " + adopt
 	case j.elsewhere() || destroys(j.name, j.Live, j.Declared):
 		return fix + " --overwrite " + j.name + "; or " + adopt
 	}

@@ -11,7 +11,7 @@ import (
 func TestDriftIsComparedOnDemandAndSetBackThroughAPlan(t *testing.T) {
 	play(t, 200, 60, Options{RefreshEvery: 10 * time.Second}, mend, func(s *stage) {
 		s.tab("prod", "orders-main", "Drift")
-		s.Want("x 2 drifted, 1 pending, 1 unknown, 2 in sync", "the declaration changed from 14 to 30", "next         dbops drift -e prod orders-main --fix")
+		s.Want("x 2 drifted, 1 pending, 1 unknown, 2 in sync", "dbops last applied 14, and 30 is declared", "next         dbops drift -e prod orders-main --fix")
 		s.WantNot("maintenance.window")
 		s.Pass(3 * time.Minute)
 		s.Want(" 3m ")

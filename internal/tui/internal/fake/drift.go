@@ -63,7 +63,7 @@ func driftOf(out *drift.Report, st app.Status) {
 	}
 	row("availability", drift.InSync, "regional", "regional", "regional", "", "", "")
 	if env == "prod" && instance == "orders-main" {
-		row("backups.retention_days", drift.Drifted, "30", "14", "14", drift.Declaration, "the declaration changed from 14 to 30, and was not applied yet", fix)
+		row("backups.retention_days", drift.Drifted, "30", "14", "14", drift.Declaration, "dbops last applied 14, and 30 is declared", fix)
 		row("deletion_protection", drift.Drifted, "true", "false", "true", drift.Console, "somebody changed it elsewhere, from true to false",
 			fix+" --overwrite deletion_protection; or declare deletion_protection: false for prod/orders-main in dbops.yaml")
 		row("class", drift.Pending, "db.r6g.4xlarge", "db.r6g.2xlarge", "db.r6g.2xlarge", drift.Declaration,
