@@ -241,6 +241,8 @@ func (p Page) standing(d *component.Doc, r state.Run, now time.Time, short bool)
 	switch {
 	case !r.Ended.IsZero() && !r.Started.IsZero():
 		took = "took " + span(r.Ended.Sub(r.Started)) + "  "
+	case r.State == state.Parked || r.State == state.Gate:
+		took = "for " + span(now.Sub(r.Updated)) + "  "
 	case !r.Started.IsZero():
 		took = "for " + span(now.Sub(r.Started)) + "  "
 	}
@@ -263,6 +265,6 @@ func (p Page) standing(d *component.Doc, r state.Run, now time.Time, short bool)
 		d.Add(theme.Muted, 2, op.Sign(r)+"; it goes on without you")
 	}
 	if r.State.Ended() && p.view.Plan != nil && p.view.Plan.Back != "" && r.State == state.Done {
-		d.Add(theme.Muted, 2, "the way back: "+p.view.Plan.Back)
+		d.Add(theme.Muted, 2, "the way back: "+upgrade.BackOf(p.view.Plan, r.ID, p.view.Steps))
 	}
 }
