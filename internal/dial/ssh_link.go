@@ -24,8 +24,9 @@ type link struct {
 	first   io.Closer     // below them all
 	down    chan struct{} // closed at the end
 
-	mu  sync.Mutex
-	why error // once down is closed
+	mu    sync.Mutex
+	why   error // once down is closed
+	ended bool
 }
 
 // connect makes the connection to the last of the hops, each through the one before.
@@ -70,7 +71,7 @@ func (l *link) add(ctx context.Context, o *SSHOptions, i int) error {
 		_ = raw.Close()
 		return fault.New(fault.KindOf(err), op, err)
 	}
-	conn, channels, requests, err := ssh.NewClientConn(raw, h.addr(), &ssh.ClientConfig{
+	conn, channels, requests, err := ssh.NewClientConn(&overheard{raw, l.lost}, h.addr(), &ssh.ClientConfig{
 		User: h.user, Auth: []ssh.AuthMethod{ssh.PublicKeysCallback(keys.signers)}, HostKeyCallback: known.check,
 		HostKeyAlgorithms: known.algorithms(), ClientVersion: "SSH-2.0-dbops",
 	})
@@ -169,8 +170,8 @@ func (l *link) gone() error {
 	}
 }
 
-// end closes the link, whose reason it is only once.
-func (l *link) end(why error) {
+// lost keeps why the link has ended, once.
+func (l *link) lost(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.why != nil {
@@ -178,6 +179,33 @@ func (l *link) end(why error) {
 	}
 	l.why = fmt.Errorf("the SSH connection to %s was lost: %w", l.last(), why)
 	close(l.down)
+}
+
+// overheard tells of the end of a stream before who reads it knows: the library ends all channels first, which then look as if their peers had
+// ended them, and says why afterwards.
+type overheard struct {
+	net.Conn
+	lost func(error)
+}
+
+func (o *overheard) Read(b []byte) (int, error) {
+	n, err := o.Conn.Read(b)
+	if err != nil {
+		o.lost(err)
+	}
+	return n, err
+}
+
+// end closes the link, for a reason that is the first or nobody's.
+func (l *link) end(why error) {
+	l.lost(why)
+	l.mu.Lock()
+	ended := l.ended
+	l.ended = true
+	l.mu.Unlock() // closing waits for who reads
+	if ended {
+		return
+	}
 	for i := len(l.clients) - 1; i >= 0; i-- {
 		_ = l.clients[i].Close()
 	}
