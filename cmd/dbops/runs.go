@@ -36,8 +36,8 @@ with dbops runs resume, or with a worker of a team.`,
 		newRunsVerbCmd(c, "retry", state.Retry, "Take the step again that failed", `The step is taken again. It looks before it acts, so nothing is done twice.`),
 		newRunsVerbCmd(c, "continue", state.Continue, "Pass a gate", `The run goes on with the step after the gate.`),
 		newRunsVerbCmd(c, "abandon", state.Abandon, "End a run as it is", `Nothing more is done, and nothing is changed back. The instance is free again. Status 0 says that it is, although the run is then failed.`),
-		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. A run that somebody works on is cancelled first (dbops runs cancel), and waited
-for, up to half a minute, while it stops; one that was interrupted is stopped here.`))
+		newRunsVerbCmd(c, "undo", state.UndoRun, "Change back what a run changed", `The steps that can be undone are, in reverse order. Of a run that somebody works on, type dbops runs cancel first:
+undo then waits, up to half a minute, until its step has stopped. One that was interrupted is stopped here.`))
 	return cmd
 }
 

@@ -83,7 +83,7 @@ func deriveRename(t op.Target, q RenameRequest, f renameFacts) op.Draft {
 		d.Back = "go on with " + f.Source.Name + ", which stays as it is, and remove " + q.To
 		d.Findings = append(d.Findings, warn("clone", "stop the writers before you pass the first gate",
 			"Cloud SQL cannot rename an instance: this is a clone under the new name, with other addresses and another server CA, and without what is written to the old one later"))
-		d.Notes = append(d.Notes, f.Source.Name+" is never removed by dbops: its backups are gone with it, and its name cannot be used for a week")
+		d.Notes = append(d.Notes, f.Source.Name+" is never removed by dbops: its backups are gone with it")
 		return d
 	}
 	d.Changes = []op.Change{{Setting: "name", From: f.Source.Name, To: q.To}}

@@ -13,7 +13,7 @@ func (p *Provider) Rename(_ context.Context, name, to string) (cloud.Receipt, er
 		"restore it to a new instance of that name, and move its clients there")
 }
 
-// Delete removes an instance with its backups, and its name cannot be used again for a week.
+// Delete removes an instance with its backups.
 func (p *Provider) Delete(ctx context.Context, name string) (cloud.Receipt, error) {
 	q := p.changing(p.op("delete", name), "cloudsql.instances.delete", adminRole)
 	ask, r, err := p.begin(ctx, q, name)
