@@ -90,7 +90,7 @@ func TestNothingIsMadeWithoutAVariableThatAsksForIt(t *testing.T) {
 			if x != nil || x.Tracer() != nil || x.Meter() != nil || x.Parent().IsValid() {
 				t.Errorf("made %+v", x)
 			}
-			if after := runtime.NumGoroutine(); after != before {
+			if after := runtime.NumGoroutine(); after > before { // one of an earlier test may end meanwhile
 				t.Errorf("%d goroutines, before %d", after, before)
 			}
 			x.Shutdown(t.Context())

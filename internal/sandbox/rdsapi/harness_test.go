@@ -56,6 +56,9 @@ type config func(*rdsapi.Config)
 
 func at(p play.Pace) config { return func(c *rdsapi.Config) { c.Pace = p } }
 
+// slowly leaves whoever looks in between the time to see it, on a busy machine, too.
+var slowly = at(0.002)
+
 // start opens the AWS that lives in dir; see newDir.
 func start(t *testing.T, dir string, opts ...config) *played {
 	t.Helper()

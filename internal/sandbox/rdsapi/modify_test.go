@@ -27,7 +27,7 @@ func modify(t *testing.T, c *rds.Client, in *rds.ModifyDBInstanceInput) types.DB
 
 func TestChangesWaitOrAreApplied(t *testing.T) {
 	t.Parallel()
-	p := start(t, newDir(t))
+	p := start(t, newDir(t), slowly)
 	c := p.client(t, "user/dbops")
 	p.adopt(t, "orders", 15)
 
@@ -83,7 +83,7 @@ func TestChangesWaitOrAreApplied(t *testing.T) {
 
 func TestBackupsAreSwitchedOnAndOff(t *testing.T) {
 	t.Parallel()
-	p := start(t, newDir(t))
+	p := start(t, newDir(t), slowly)
 	c := p.client(t, "user/dbops")
 	p.adopt(t, "orders", 15)
 	automated := func() int {
@@ -126,7 +126,7 @@ func TestBackupsAreSwitchedOnAndOff(t *testing.T) {
 
 func TestTheMasterPasswordReallyChanges(t *testing.T) {
 	t.Parallel()
-	p := start(t, newDir(t))
+	p := start(t, newDir(t), slowly)
 	c := p.client(t, "user/dbops")
 	p.adopt(t, "orders", 15)
 	const other = "another-horse-battery"
@@ -151,7 +151,7 @@ func TestTheMasterPasswordReallyChanges(t *testing.T) {
 
 func TestACertificateIsRotated(t *testing.T) {
 	t.Parallel()
-	p := start(t, newDir(t))
+	p := start(t, newDir(t), slowly)
 	c := p.client(t, "user/dbops")
 	p.adopt(t, "orders", 15, func(in *rds.CreateDBInstanceInput) { in.CACertificateIdentifier = new("rds-ca-2019") })
 	cas, err := c.DescribeCertificates(t.Context(), nil)
@@ -200,7 +200,7 @@ func TestACertificateIsRotated(t *testing.T) {
 
 func TestIAMTokens(t *testing.T) {
 	t.Parallel()
-	p := start(t, newDir(t))
+	p := start(t, newDir(t), slowly)
 	c := p.client(t, "user/dbops")
 	s := p.adopt(t, "orders", 15)
 	p.adopt(t, "other", 15)
