@@ -156,7 +156,7 @@ get_aws() {
 	}
 	WHY="Debian's awscli does not run on this machine"
 	mkdir "$TREE/bin" && mv "$TREE/work/usr" "$TREE/root" && mv "$TREE/work.sums" "$TREE/PACKAGES" &&
-		find "$TREE/work" -name 'ld-linux*.so.*' -exec cp -n {} "$TREE/root/lib/" \; && rm -rf "$TREE/root/share" "$TREE/root/lib/python3/dist-packages/awscli/examples" &&
+		rm -rf "$TREE/root/share" "$TREE/root/lib/python3/dist-packages/awscli/examples" &&
 		cat >"$TREE/bin/aws" <<-'E' && chmod 755 "$TREE/bin/aws" && works aws "$TREE/bin/aws" &&
 			#!/bin/sh
 			p=$0
